@@ -1,0 +1,2 @@
+//! The `punktfunk` executable.
+fn main() {}

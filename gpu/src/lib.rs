@@ -1,0 +1,9 @@
+//! Pictures: what holds them ([`frame`]), how their colours are converted ([`convert`]), what
+//! makes slices of them ([`encode`]), how those are read ([`bitstream`]) and what turns them back
+//! into pictures ([`decode`]).
+
+pub mod frame;
+pub mod convert;
+pub mod bitstream;
+pub mod encode;
+pub mod decode;

@@ -1,0 +1,78 @@
+//! Every cap of the protocol, with its derivation, tied to its neighbours at compile time.
+//! Whatever a peer sends is held against these before anything is allocated for it.
+
+/// Smallest side of a picture, pixels: below this no desktop is usable.
+pub const SIDE_PX_MIN: u16 = 128;
+/// Largest side of a picture, pixels: H.265 level 6.2 ends at 8192.
+pub const SIDE_PX_MAX: u16 = 8192;
+/// Slowest refresh, mHz. A slower display is a slide show, and deadlines derive from the rate.
+pub const REFRESH_MILLIHZ_MIN: u32 = 10_000;
+/// Fastest refresh, mHz: the fastest panels sold run at 540 Hz; nothing derives from it but timers.
+pub const REFRESH_MILLIHZ_MAX: u32 = 600_000;
+
+/// Most slices in a frame. x264 and NVENC both accept 32 for any picture we stream.
+pub const SLICES_PER_FRAME_MAX: u8 = 32;
+/// Most FEC blocks in a frame: every slice its own block, or an enormous one cut in pieces.
+pub const BLOCKS_PER_FRAME_MAX: usize = 64;
+
+/// A media datagram on the wire, bytes of UDP payload: 1500 (Ethernet) less 20 (PPPoE, VLAN and
+/// tunnels), 40 (IPv6), 8 (UDP) leaves 1432; 1392 is what game streaming settled on and what a
+/// shard of 21 × 64 bytes fills exactly.
+pub const DATAGRAM_BYTES_MAX: usize = 1392;
+/// Header of a media datagram, authenticated but not sealed.
+pub const MEDIA_HEADER_BYTES: usize = 32;
+/// AEAD tag (both AEADs).
+pub const TAG_BYTES: usize = 16;
+/// Largest shard: a multiple of 64, as the GF(2¹⁶) code likes it.
+pub const SHARD_BYTES_MAX: usize = 1344;
+/// Smallest shard worth a datagram; also a multiple of 64.
+pub const SHARD_BYTES_MIN: usize = 64;
+const _: () = assert!(MEDIA_HEADER_BYTES + SHARD_BYTES_MAX + TAG_BYTES == DATAGRAM_BYTES_MAX);
+const _: () = assert!(SHARD_BYTES_MAX % 64 == 0 && SHARD_BYTES_MIN % 64 == 0);
+
+/// Most shards (data and parity) in a GF(2⁸) block: the field has 256 elements and the Cauchy
+/// construction with parity row j and column m + i needs k + m ≤ 255 (as Moonlight counts).
+pub const GF8_SHARDS_MAX: usize = 255;
+/// Most data shards in a GF(2¹⁶) block: 2048 × 1344 B = 2.7 MB, more than a slice ever has.
+pub const GF16_DATA_SHARDS_MAX: usize = 2048;
+/// Most parity shards in a GF(2¹⁶) block.
+pub const GF16_PARITY_SHARDS_MAX: usize = 1024;
+
+/// Bytes of one access unit that a client is ready to hold: 8 blocks of the largest kind would
+/// be 22 MB; no frame within [`SIDE_PX_MAX`]² at the bitrates below comes near.
+pub const ACCESS_UNIT_BYTES_MAX: usize = 16 << 20;
+/// Frames that a reassembler holds open at once. Reordering beyond this is loss.
+pub const FRAMES_IN_FLIGHT_MAX: usize = 8;
+
+/// Lowest bitrate that a session may ask for, bit/s.
+pub const BITRATE_MIN: u64 = 250_000;
+/// Highest bitrate that a session may ask for, bit/s.
+pub const BITRATE_MAX: u64 = 1_000_000_000;
+
+/// Largest control message body, bytes. The largest legitimate one is a batch of frame times.
+pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest name of a peer, bytes of UTF-8.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Longest reason text in a refusal or an end, bytes of UTF-8.
+pub const REASON_BYTES_MAX: usize = 256;
+
+/// Datagrams sealed under one key before the key-phase bit must have moved on. AES-GCM's
+/// confidentiality bound for 2^-57 advantage is far above; RFC 9001 section 6.6 uses 2^23.
+pub const DATAGRAMS_PER_KEY_MAX: u64 = 1 << 23;
+/// Width of the replay window, datagrams: the largest block plus reordering.
+pub const REPLAY_WINDOW: u64 = 8192;
+const _: () = assert!(
+    REPLAY_WINDOW >= (GF16_DATA_SHARDS_MAX + GF16_PARITY_SHARDS_MAX) as u64 * 2,
+    "a block that arrives last shard first must still fit the window"
+);
+
+/// Most segments in one GSO send: `UDP_MAX_SEGMENTS` of the kernel is 64 (128 since 6.9), and
+/// the whole must stay below 65 507 bytes: 47 × 1392 = 65 424.
+pub const GSO_SEGMENTS_MAX: usize = 47;
+const _: () = assert!(GSO_SEGMENTS_MAX * DATAGRAM_BYTES_MAX <= 65_507);
+
+/// Sessions that a host can be configured to serve at once.
+pub const SESSIONS_MAX: usize = 16;
+/// QUIC connections (sessions, handshakes, strangers) that a host keeps at once.
+pub const CONNECTIONS_MAX: usize = 64;
+const _: () = assert!(CONNECTIONS_MAX >= 2 * SESSIONS_MAX);

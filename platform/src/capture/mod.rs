@@ -1,0 +1,88 @@
+//! Capture: pictures of an output, when they change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gpu::frame::Frame;
+
+use crate::display::OutputAddress;
+use crate::select::Refusal;
+
+/// Something in a capture went wrong; the stream needs a new capture, or a new output.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// The compositor cannot be reached.
+    #[error("the compositor at {socket} cannot be reached: {reason}")]
+    Connect {
+        /// Its socket.
+        socket: String,
+        /// The system's answer.
+        reason: String,
+    },
+    /// The compositor lacks a protocol.
+    #[error("the compositor offers no {protocol}")]
+    Unsupported {
+        /// The missing global.
+        protocol: &'static str,
+    },
+    /// There is no such output.
+    #[error("the compositor has no output {output}")]
+    NoOutput {
+        /// The wanted name.
+        output: String,
+    },
+    /// The compositor went away or broke the protocol.
+    #[error("capture ended: {reason}")]
+    Ended {
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// A kind of capture, tried in order for an output.
+pub trait CaptureBackend: Send + Sync {
+    /// Name for logs, `doctor` and statistics.
+    fn name(&self) -> &'static str;
+
+    /// Can it capture that output? Ready with a detail, or why not.
+    ///
+    /// # Errors
+    /// The reason, and the fix.
+    fn probe(&self, output: &OutputAddress) -> Result<String, Refusal>;
+
+    /// Opens the output. All buffers are allocated here.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError>;
+}
+
+/// What a wait for a frame came to.
+pub enum Captured {
+    /// A new picture. The first one after opening comes at once, later ones with damage.
+    Frame(Frame),
+    /// Nothing changed within the time given.
+    Still,
+    /// Somebody called [`Waker::wake`].
+    Woken,
+}
+
+/// An open capture, driven by the capture thread.
+pub trait Capture: Send {
+    /// Waits for the next picture, at most `timeout`. Never returns a picture that did not
+    /// change, and never ticks by itself: the compositor's own frames set the pace. If every
+    /// buffer is still in use by frames not yet dropped it waits for one (the damage is kept).
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError>;
+
+    /// Wakes [`Capture::next`] from another thread.
+    fn waker(&self) -> Arc<dyn Waker>;
+}
+
+/// Interrupts a waiting capture.
+pub trait Waker: Send + Sync {
+    /// Makes the current or next [`Capture::next`] return [`Captured::Woken`].
+    fn wake(&self);
+}

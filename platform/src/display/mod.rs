@@ -1,0 +1,99 @@
+//! Virtual displays: an output of the client's exact mode on some compositor, for as long as its
+//! handle lives.
+
+use std::path::PathBuf;
+
+use net::units::Mode;
+
+use crate::select::Refusal;
+
+/// Where to find an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputAddress {
+    /// The compositor's Wayland socket, absolute path.
+    pub wayland_socket: PathBuf,
+    /// The output's name, as `wl_output.name` or `xdg_output.name` gives it.
+    pub output: String,
+}
+
+/// Something in a display went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum DisplayError {
+    /// The compositor could not be started.
+    #[error("{compositor} could not be started: {reason}")]
+    Start {
+        /// Which compositor.
+        compositor: &'static str,
+        /// Its last words, or the system's.
+        reason: String,
+    },
+    /// The compositor refused a request.
+    #[error("{compositor} refused {request}: {reason}")]
+    Refused {
+        /// Which compositor.
+        compositor: &'static str,
+        /// What was asked.
+        request: String,
+        /// Its answer.
+        reason: String,
+    },
+    /// The compositor went away.
+    #[error("{compositor} ended while the session was using it: {reason}")]
+    Gone {
+        /// Which compositor.
+        compositor: &'static str,
+        /// Exit status or last words.
+        reason: String,
+    },
+    /// The application could not be started.
+    #[error("the application {command:?} could not be started: {reason}")]
+    App {
+        /// Its command line.
+        command: String,
+        /// The system's answer.
+        reason: String,
+    },
+}
+
+/// What a session wants of a display.
+#[derive(Clone, Debug)]
+pub struct DisplayRequest {
+    /// Exact size and refresh.
+    pub mode: Mode,
+    /// Command and arguments to run on it; empty: nothing is started.
+    pub app: Vec<String>,
+}
+
+/// A kind of display, chosen once at start.
+pub trait DisplayBackend: Send + Sync {
+    /// Name for logs, `doctor` and `--desktop`.
+    fn name(&self) -> &'static str;
+
+    /// Can it work here? Ready with a detail, or why not. Starts nothing that stays.
+    ///
+    /// # Errors
+    /// The reason, and the fix.
+    fn probe(&self) -> Result<String, Refusal>;
+
+    /// Makes an output and starts the application on it.
+    ///
+    /// # Errors
+    /// See [`DisplayError`]; nothing is left behind then.
+    fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError>;
+}
+
+/// A living output. Dropping it removes the output and everything that was started for it,
+/// within a second.
+pub trait VirtualDisplay: Send {
+    /// Where to capture it, or `None` for a display that is its own source (synthetic).
+    fn address(&self) -> Option<&OutputAddress>;
+
+    /// The mode that it really has.
+    fn mode(&self) -> Mode;
+
+    /// Is it still there? Cheap; asked once a second and after a capture error.
+    ///
+    /// # Errors
+    /// [`DisplayError::Gone`], with the compositor's last words.
+    fn check(&mut self) -> Result<(), DisplayError>;
+}
