@@ -1,1 +1,7 @@
-//! bench
+//! Measurement: what is drawn ([`picture`], [`marker`], [`testcard`]), how decoded pixels are held
+//! against it ([`verify`]), and how the figures are reported and judged ([`report`], [`gate`]).
+
+pub mod marker;
+pub mod picture;
+pub mod testcard;
+pub mod verify;
