@@ -1,0 +1,96 @@
+//! GF(2¹⁶) for large blocks: the Leopard code of the crate reed-solomon-simd, n·log n in the number
+//! of shards, with a floor of some hundred microseconds on decode whatever the block.
+//!
+//! The work spaces are made once for the largest block and only reset afterwards: `reset` is free,
+//! `new` allocates. Which of its two rates the crate uses follows from the counts alone, so both
+//! ends agree; `tests::gf16_bytes_are_stable` holds the bytes against an update of the crate.
+
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+
+use super::{FecError, ShardSet};
+use crate::limits::{GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, SHARD_BYTES_MAX};
+
+const WHY_LIMITS_FIT: &str = "the largest block of the protocol is within the code's limits";
+
+/// Makes parity. Callers have checked every count and size.
+pub(super) struct Encoder(ReedSolomonEncoder);
+
+impl Encoder {
+    pub(super) fn new() -> Self {
+        Self(
+            ReedSolomonEncoder::new(
+                GF16_DATA_SHARDS_MAX,
+                GF16_PARITY_SHARDS_MAX,
+                SHARD_BYTES_MAX,
+            )
+            .expect(WHY_LIMITS_FIT),
+        )
+    }
+
+    pub(super) fn encode(
+        &mut self,
+        shard_bytes: usize,
+        data: &[u8],
+        parity: &mut [u8],
+    ) -> Result<(), FecError> {
+        let (data_shards, parity_shards) = (data.len() / shard_bytes, parity.len() / shard_bytes);
+        self.0
+            .reset(data_shards, parity_shards, shard_bytes)
+            .map_err(FecError::Gf16)?;
+        for shard in data.chunks_exact(shard_bytes) {
+            self.0.add_original_shard(shard).map_err(FecError::Gf16)?;
+        }
+        let made = self.0.encode().map_err(FecError::Gf16)?;
+        for (to, from) in parity
+            .chunks_exact_mut(shard_bytes)
+            .zip(made.recovery_iter())
+        {
+            to.copy_from_slice(from);
+        }
+        Ok(())
+    }
+}
+
+/// Recovers data shards. Callers have checked every count and size.
+pub(super) struct Decoder(ReedSolomonDecoder);
+
+impl Decoder {
+    pub(super) fn new() -> Self {
+        Self(
+            ReedSolomonDecoder::new(
+                GF16_DATA_SHARDS_MAX,
+                GF16_PARITY_SHARDS_MAX,
+                SHARD_BYTES_MAX,
+            )
+            .expect(WHY_LIMITS_FIT),
+        )
+    }
+
+    pub(super) fn recover(
+        &mut self,
+        shard_bytes: usize,
+        data_shards: usize,
+        parity_shards: usize,
+        shards: &mut [u8],
+        present: &ShardSet,
+    ) -> Result<(), FecError> {
+        self.0
+            .reset(data_shards, parity_shards, shard_bytes)
+            .map_err(FecError::Gf16)?;
+        for (index, shard) in shards.chunks_exact(shard_bytes).enumerate() {
+            if !present.contains(index) {
+                continue;
+            }
+            match index.checked_sub(data_shards) {
+                None => self.0.add_original_shard(index, shard),
+                Some(row) => self.0.add_recovery_shard(row, shard),
+            }
+            .map_err(FecError::Gf16)?;
+        }
+        let restored = self.0.decode().map_err(FecError::Gf16)?;
+        for (index, from) in restored.restored_original_iter() {
+            shards[index * shard_bytes..][..shard_bytes].copy_from_slice(from);
+        }
+        Ok(())
+    }
+}
