@@ -240,7 +240,8 @@ impl Canvas<'_> {
         (source_x, source_y): (usize, usize),
     ) {
         let row = source.row(source_y);
-        let mut from = source_x % source.width * 4;
+        let clipped = x.min(0).unsigned_abs() as usize;
+        let mut from = (source_x + clipped) % source.width * 4;
         let mut out = self.span(x, y, width);
         while !out.is_empty() {
             let bytes = out.len().min(row.len() - from);

@@ -12,6 +12,8 @@ const TILE: usize = 1024;
 const SHIPS: u32 = 9;
 const SHIP_PX: i32 = 112;
 const SPARKS: u64 = 240;
+/// Pictures from one turn of the strafing camera to the next.
+const STRAFE: u64 = 120;
 /// Grain that is baked into the textures, levels either way: film-like detail that a coarse
 /// quantiser drops and a fine one pays for.
 const GRAIN: u32 = 7;
@@ -48,9 +50,12 @@ pub struct Game {
     size: Size,
     sky: Image,
     hills: Image,
-    ridge: Vec<usize>,
+    /// For each row of the hills the runs of columns, from and length, that are hill.
+    hill_runs: Vec<Vec<(usize, usize)>>,
     ground: Image,
     ship: Image,
+    /// For each row of the ship its first column and its width.
+    hull: Vec<(i32, i32)>,
     spark: Pixel,
 }
 
@@ -62,10 +67,11 @@ impl Game {
         let hill_rows = (height / 5).max(1);
         let line = noise(TILE, 6, seed + 3);
         // A column's hills start at this row of their band; the line is one row of the noise.
-        let ridge = line[..TILE]
+        let ridge: Vec<usize> = line[..TILE]
             .iter()
             .map(|at| (at * 0.8 * hill_rows as f32) as usize)
             .collect();
+        let ship = ship(palette.ship);
         Self {
             size,
             sky: textured(palette.sky, 6, seed + 1),
@@ -74,9 +80,14 @@ impl Game {
                 8,
                 seed + 2,
             ),
-            ridge,
+            hill_runs: (0..height / 5)
+                .map(|row| runs(TILE, |x| row >= ridge[x]))
+                .collect(),
             ground: textured(palette.ground, 8, seed + 4),
-            ship: ship(palette.ship),
+            hull: (0..SHIP_PX)
+                .map(|row| hull_row(&ship, row as usize))
+                .collect(),
+            ship,
             spark: palette.ship[0],
         }
     }
@@ -89,10 +100,14 @@ impl Game {
         let width = i32::from(self.size.width);
         let (horizon, height) = (self.horizon(), usize::from(self.size.height));
         let near = height - horizon;
+        // The camera strafes there and back, so that rows never drift apart without end: the
+        // difficulty stays the same however long the game runs.
+        let phase = u64::from(number) % (2 * STRAFE);
+        let camera = STRAFE - phase.abs_diff(STRAFE);
         for row in 0..near {
             // From 1.5 to about 20 pixels a picture, in 256ths.
             let speed_q8 = 384 + 4864 * row as u64 / near as u64;
-            let x = (u64::from(number) * speed_q8 >> 8) as usize;
+            let x = (camera * speed_q8 >> 8) as usize;
             // Rows crowd towards the horizon, as perspective has it.
             let depth = TILE * near / (near / 4 + row + 1) / 2 + number as usize / 2;
             canvas.tile_row((0, (horizon + row) as i32, width), &self.ground, (x, depth));
@@ -100,16 +115,14 @@ impl Game {
     }
 
     fn draw_hills(&self, canvas: &mut Canvas<'_>, number: u32) {
-        let rows = usize::from(self.size.height) / 5;
-        let top = self.horizon().saturating_sub(rows);
-        let shift = number as usize * 3 / 2;
-        for row in 0..rows {
-            let source = self.hills.row(row);
-            let out = canvas.span(0, (top + row) as i32, i32::from(self.size.width));
-            for (x, pixel) in out.chunks_exact_mut(4).enumerate() {
-                let column = (x + shift) % TILE;
-                if row >= self.ridge[column] {
-                    pixel.copy_from_slice(&source[column * 4..column * 4 + 4]);
+        let width = i32::from(self.size.width);
+        let top = self.horizon().saturating_sub(self.hill_runs.len());
+        let shift = (number as usize * 3 / 2 % TILE) as i32;
+        for (row, runs) in self.hill_runs.iter().enumerate() {
+            for (from, length) in runs {
+                for left in (-shift..width).step_by(TILE) {
+                    let place = (left + *from as i32, (top + row) as i32, *length as i32);
+                    canvas.tile_row(place, &self.hills, (*from, row));
                 }
             }
         }
@@ -121,14 +134,13 @@ impl Game {
             let phase = index * 7001;
             let x = width / 2 + swing(number, 190 + 23 * index, phase, width * 9 / 20);
             let y = height / 2 + swing(number, 130 + 17 * index, phase * 3, height * 2 / 5);
-            for row in 0..SHIP_PX {
-                let out_y = y - SHIP_PX / 2 + row;
-                for column in 0..SHIP_PX {
-                    let pixel = self.ship.pixel(column as usize, row as usize);
-                    if pixel[3] != 0 {
-                        canvas.set(x - SHIP_PX / 2 + column, out_y, pixel);
-                    }
-                }
+            for (row, (from, length)) in self.hull.iter().enumerate() {
+                let place = (
+                    x - SHIP_PX / 2 + from,
+                    y - SHIP_PX / 2 + row as i32,
+                    *length,
+                );
+                canvas.tile_row(place, &self.ship, (*from as usize, row));
             }
         }
     }
@@ -168,6 +180,26 @@ impl Scene for Game {
         canvas.text(right + 3, 35, (3, 3), rgb(0x000000), &score);
         canvas.text(right, 32, (3, 3), rgb(0xffffff), &score);
     }
+}
+
+/// The runs, from and length, of the columns below `width` for which `inside` holds.
+fn runs(width: usize, inside: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    for x in (0..width).filter(|x| inside(*x)) {
+        match runs.last_mut() {
+            Some((from, length)) if *from + *length == x => *length += 1,
+            _ => runs.push((x, 1)),
+        }
+    }
+    runs
+}
+
+/// First column and width of what is ship in a row of its picture (it is convex).
+fn hull_row(ship: &Image, row: usize) -> (i32, i32) {
+    let inside = runs(ship.width, |x| ship.pixel(x, row)[3] != 0);
+    inside
+        .first()
+        .map_or((0, 0), |(from, length)| (*from as i32, *length as i32))
 }
 
 /// A tile of noise in the given colours, with grain.
