@@ -19,6 +19,9 @@ pub const BLOCKS_PER_FRAME_MAX: usize = 64;
 /// tunnels), 40 (IPv6), 8 (UDP) leaves 1432; 1392 is what game streaming settled on and what a
 /// shard of 21 × 64 bytes fills exactly.
 pub const DATAGRAM_BYTES_MAX: usize = 1392;
+/// Smallest datagram limit that a peer may ask for: half a kilobyte of picture in each. A path
+/// that carries less (IPv6 demands 1280) is not one to stream over.
+pub const DATAGRAM_BYTES_MIN: usize = MEDIA_HEADER_BYTES + 512 + TAG_BYTES;
 /// Header of a media datagram, authenticated but not sealed.
 pub const MEDIA_HEADER_BYTES: usize = 32;
 /// AEAD tag (both AEADs).
@@ -28,7 +31,7 @@ pub const SHARD_BYTES_MAX: usize = 1344;
 /// Smallest shard worth a datagram; also a multiple of 64.
 pub const SHARD_BYTES_MIN: usize = 64;
 const _: () = assert!(MEDIA_HEADER_BYTES + SHARD_BYTES_MAX + TAG_BYTES == DATAGRAM_BYTES_MAX);
-const _: () = assert!(SHARD_BYTES_MAX % 64 == 0 && SHARD_BYTES_MIN % 64 == 0);
+const _: () = assert!(SHARD_BYTES_MAX.is_multiple_of(64) && SHARD_BYTES_MIN.is_multiple_of(64));
 
 /// Most shards (data and parity) in a GF(2⁸) block: the field has 256 elements and the Cauchy
 /// construction with parity row j and column m + i needs k + m ≤ 255 (as Moonlight counts).
@@ -51,6 +54,17 @@ pub const BITRATE_MAX: u64 = 1_000_000_000;
 
 /// Largest control message body, bytes. The largest legitimate one is a batch of frame times.
 pub const CONTROL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most frames in one batch of frame times: more than a frame every 10 ms at 600 Hz.
+pub const FRAME_TIMES_PER_BATCH_MAX: usize = 16;
+/// Bytes of one frame in such a batch, at most: 24 fixed, 20 for each slice.
+pub const FRAME_TIMES_BYTES_MAX: usize = 24 + 20 * SLICES_PER_FRAME_MAX as usize;
+const _: () = assert!(
+    2 + FRAME_TIMES_PER_BATCH_MAX * FRAME_TIMES_BYTES_MAX <= CONTROL_BODY_BYTES_MAX,
+    "the largest message that we send must be one that we accept"
+);
+/// Control bytes that wait for the stream at most. Frame times are dropped (and counted) where
+/// they would fill the first half of it; the other half is for everything else.
+pub const CONTROL_OUTBOX_BYTES_MAX: usize = 2 * CONTROL_BODY_BYTES_MAX;
 /// Longest name of a peer, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Longest reason text in a refusal or an end, bytes of UTF-8.
@@ -59,8 +73,17 @@ pub const REASON_BYTES_MAX: usize = 256;
 /// Datagrams sealed under one key before the key-phase bit must have moved on. AES-GCM's
 /// confidentiality bound for 2^-57 advantage is far above; RFC 9001 section 6.6 uses 2^23.
 pub const DATAGRAMS_PER_KEY_MAX: u64 = 1 << 23;
+/// Datagrams of one key phase: sequences `n` × 2^22 to (`n` + 1) × 2^22 − 1 are sealed under the
+/// key of phase `n`. Half of [`DATAGRAMS_PER_KEY_MAX`]; 21 s at 200 000 datagrams a second.
+pub const DATAGRAMS_PER_PHASE: u64 = 1 << 22;
+const _: () = assert!(DATAGRAMS_PER_PHASE < DATAGRAMS_PER_KEY_MAX);
+const _: () = assert!(DATAGRAMS_PER_PHASE.is_power_of_two());
 /// Width of the replay window, datagrams: the largest block plus reordering.
 pub const REPLAY_WINDOW: u64 = 8192;
+const _: () = assert!(
+    REPLAY_WINDOW < DATAGRAMS_PER_PHASE,
+    "what the window still accepts lies in the current key phase or the one before"
+);
 const _: () = assert!(
     REPLAY_WINDOW >= (GF16_DATA_SHARDS_MAX + GF16_PARITY_SHARDS_MAX) as u64 * 2,
     "a block that arrives last shard first must still fit the window"

@@ -1,0 +1,313 @@
+//! The client's side of a control stream.
+//!
+//! ```text
+//!            connected            Welcome           start
+//! Connecting ─────────▶ AwaitWelcome ──▶ Starting ──────▶ Streaming
+//!     │                     │ Refuse         │                │
+//!     └─────────────────────┴───────┬────────┴────────────────┘
+//!                                   ▼  End, end, timeout, broken protocol, stream closed
+//!                                 Ended
+//! ```
+//!
+//! Every state before Streaming has a time limit ([`StepLimits`]). After each call the caller
+//! drains [`ClientSession::poll_event`], writes what [`ClientSession::poll_transmit`] shows, and
+//! calls [`ClientSession::handle_timeout`] at [`ClientSession::poll_timeout`].
+
+use std::collections::VecDeque;
+
+use crate::times::FrameTimes;
+use crate::units::Timestamp;
+
+use super::framing::Framer;
+use super::messages::{
+    ClientStatistics, End, EndReason, Hello, KeyframeRequest, Kind, Message, Refuse, Welcome,
+};
+use super::outbox::{Outbox, Priority};
+use super::{ProtocolError, StepLimits};
+
+/// Batches of frame times that wait for [`ClientSession::poll_event`] at most.
+const FRAME_TIMES_EVENTS_MAX: usize = 64;
+
+/// Where the session stands; see the diagram above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// QUIC's handshake is under way.
+    Connecting,
+    /// The Hello is on its way.
+    AwaitWelcome,
+    /// The caller prepares for media.
+    Starting,
+    /// Media flows.
+    Streaming,
+    /// Over; what waits is still to be sent.
+    Ended,
+}
+
+impl ClientState {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::AwaitWelcome => "waiting for Welcome",
+            Self::Starting => "preparing to start",
+            Self::Streaming => "streaming",
+            Self::Ended => "at its end",
+        }
+    }
+}
+
+/// What the caller must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// Prepare for media, then call [`ClientSession::start`].
+    Welcome(Welcome),
+    /// There is no session. The machine has ended.
+    Refused(Refuse),
+    /// Stamps of the host's stages. If they are not polled, the oldest are dropped and counted.
+    FrameTimes(Vec<FrameTimes>),
+    /// The host, a time limit or the stream ended the session. Not sent for the caller's own
+    /// [`ClientSession::end`].
+    Ended(End),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct ClientSession {
+    state: ClientState,
+    limits: StepLimits,
+    deadline: Option<Timestamp>,
+    hello: Option<Hello>,
+    framer: Framer,
+    outbox: Outbox,
+    events: VecDeque<ClientEvent>,
+    /// A request that found no room in the outbox.
+    waiting_request: Option<KeyframeRequest>,
+    dropped_statistics: u64,
+    dropped_frame_times: u64,
+}
+
+impl ClientSession {
+    /// For a connection that is being made; `hello` is sent once it stands.
+    #[must_use]
+    pub fn new(now: Timestamp, limits: StepLimits, hello: Hello) -> Self {
+        Self {
+            state: ClientState::Connecting,
+            limits,
+            deadline: Some(now + limits.peer),
+            hello: Some(hello),
+            framer: Framer::new(|kind| Kind::from_wire(kind).is_some()),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            waiting_request: None,
+            dropped_statistics: 0,
+            dropped_frame_times: 0,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> ClientState {
+        self.state
+    }
+
+    /// Statistics that were dropped because the stream did not take them.
+    #[must_use]
+    pub const fn dropped_statistics(&self) -> u64 {
+        self.dropped_statistics
+    }
+
+    /// Frames whose times were dropped because nobody polled them.
+    #[must_use]
+    pub const fn dropped_frame_times(&self) -> u64 {
+        self.dropped_frame_times
+    }
+
+    /// QUIC's handshake is done, and the host is the one that the caller trusts.
+    pub fn handle_connected(&mut self, now: Timestamp) {
+        if self.state == ClientState::Connecting
+            && let Some(hello) = self.hello.take()
+        {
+            self.outbox.push(&Message::Hello(hello), Priority::Control);
+            self.state = ClientState::AwaitWelcome;
+            // The host may use up its own time for the decision.
+            self.deadline = Some(now + self.limits.own + self.limits.peer);
+        }
+    }
+
+    /// Bytes that came on the stream. After the end they are ignored.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the session has ended then, without an event.
+    pub fn handle_stream(&mut self, now: Timestamp, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let mut rest = bytes;
+        while self.state != ClientState::Ended {
+            let message = match self.framer.feed(&mut rest) {
+                Ok(Some(raw)) => super::parse(raw),
+                Ok(None) => break,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = message.and_then(|message| self.handle_message(now, message)) {
+                let text = error.to_string();
+                self.finish(End {
+                    reason: EndReason::Protocol,
+                    text,
+                });
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream or its connection is gone.
+    pub fn handle_closed(&mut self) {
+        if self.state != ClientState::Ended {
+            self.state = ClientState::Ended;
+            self.deadline = None;
+            let end = End {
+                reason: EndReason::Disconnected,
+                text: "the connection to the host is gone".to_owned(),
+            };
+            self.events.push_back(ClientEvent::Ended(end));
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let text = match self.state {
+            ClientState::Connecting => {
+                "the host does not answer: is punktfunk running there, and is its port open?"
+            }
+            ClientState::Starting => "the client could not start in time",
+            _ => "the host accepted the connection but did not start a session in time",
+        };
+        let end = End {
+            reason: EndReason::TimedOut,
+            text: text.to_owned(),
+        };
+        self.events.push_back(ClientEvent::Ended(end.clone()));
+        self.finish(end);
+    }
+
+    /// The caller is ready for media. False, and nothing is sent, if the session is not waiting
+    /// for that (it has ended).
+    #[must_use]
+    pub fn start(&mut self) -> bool {
+        if self.state != ClientState::Starting {
+            return false;
+        }
+        self.outbox.push(&Message::Start, Priority::Control);
+        self.state = ClientState::Streaming;
+        self.deadline = None;
+        true
+    }
+
+    /// Asks for a picture that can be decoded. While the stream takes nothing only the newest
+    /// request waits; none is lost.
+    pub fn request_keyframe(&mut self, request: KeyframeRequest) {
+        if self.state == ClientState::Streaming {
+            self.waiting_request = Some(request);
+            self.flush_request();
+        }
+    }
+
+    /// Sends counters; dropped and counted while the stream takes nothing.
+    pub fn send_statistics(&mut self, statistics: &ClientStatistics) {
+        if self.state == ClientState::Streaming
+            && !self
+                .outbox
+                .push(&Message::Statistics(*statistics), Priority::Droppable)
+        {
+            self.dropped_statistics += 1;
+        }
+    }
+
+    /// Ends the session.
+    pub fn end(&mut self, end: End) {
+        if self.state != ClientState::Ended {
+            self.finish(end);
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// Bytes for the stream; report what it took to [`Self::consumed`].
+    #[must_use]
+    pub fn poll_transmit(&self) -> Option<&[u8]> {
+        self.outbox.waiting()
+    }
+
+    /// The stream has taken the first `count` bytes of [`Self::poll_transmit`].
+    pub fn consumed(&mut self, count: usize) {
+        self.outbox.consumed(count);
+        self.flush_request();
+    }
+
+    fn handle_message(&mut self, now: Timestamp, message: Message) -> Result<(), ProtocolError> {
+        match (self.state, message) {
+            (ClientState::AwaitWelcome, Message::Welcome(welcome)) => {
+                self.state = ClientState::Starting;
+                self.deadline = Some(now + self.limits.own);
+                self.events.push_back(ClientEvent::Welcome(welcome));
+            }
+            (ClientState::AwaitWelcome, Message::Refuse(refuse)) => {
+                self.state = ClientState::Ended;
+                self.deadline = None;
+                self.events.push_back(ClientEvent::Refused(refuse));
+            }
+            (ClientState::Streaming, Message::FrameTimes(frames)) => self.push_times(frames),
+            (_, Message::End(end)) => {
+                self.state = ClientState::Ended;
+                self.deadline = None;
+                self.events.push_back(ClientEvent::Ended(end));
+            }
+            (state, message) => {
+                let kind = message.kind().name();
+                return Err(ProtocolError::Unexpected {
+                    kind,
+                    state: state.name(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn push_times(&mut self, frames: Vec<FrameTimes>) {
+        let is_times = |event: &ClientEvent| matches!(event, ClientEvent::FrameTimes(_));
+        let waiting = self.events.iter().filter(|event| is_times(event)).count();
+        if waiting >= FRAME_TIMES_EVENTS_MAX
+            && let Some(oldest) = self.events.iter().position(is_times)
+            && let Some(ClientEvent::FrameTimes(dropped)) = self.events.remove(oldest)
+        {
+            self.dropped_frame_times += dropped.len() as u64;
+        }
+        self.events.push_back(ClientEvent::FrameTimes(frames));
+    }
+
+    fn flush_request(&mut self) {
+        if let Some(request) = self.waiting_request
+            && self.state == ClientState::Streaming
+            && self
+                .outbox
+                .push(&Message::KeyframeRequest(request), Priority::Droppable)
+        {
+            self.waiting_request = None;
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        self.outbox.push(&Message::End(end), Priority::Control);
+        self.state = ClientState::Ended;
+        self.deadline = None;
+    }
+}

@@ -1,0 +1,292 @@
+//! The host's side of a control stream.
+//!
+//! ```text
+//!             Hello             accept            Start
+//! AwaitHello ───────▶ AwaitDecision ──▶ AwaitStart ──▶ Streaming
+//!     │                   │ refuse          │              │
+//!     └───────────────────┴───────┬─────────┴──────────────┘
+//!                                 ▼  End, end, timeout, broken protocol, stream closed
+//!                               Ended
+//! ```
+//!
+//! Every state before Streaming has a time limit ([`StepLimits`]). After each call the caller
+//! drains [`HostSession::poll_event`], writes what [`HostSession::poll_transmit`] shows, and calls
+//! [`HostSession::handle_timeout`] at [`HostSession::poll_timeout`].
+
+use std::collections::VecDeque;
+
+use crate::limits::FRAME_TIMES_PER_BATCH_MAX;
+use crate::times::FrameTimes;
+use crate::units::Timestamp;
+
+use super::framing::Framer;
+use super::messages::{
+    ClientStatistics, End, EndReason, Features, Hello, KeyframeRequest, Kind, Message, Refuse,
+    RefuseCode, Welcome,
+};
+use super::outbox::{Outbox, Priority};
+use super::{ProtocolError, StepLimits};
+
+/// Where the session stands; see the diagram above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostState {
+    /// The client has said nothing yet.
+    AwaitHello,
+    /// The caller decides on the Hello.
+    AwaitDecision,
+    /// The client has the Welcome.
+    AwaitStart,
+    /// Media flows.
+    Streaming,
+    /// Over; what waits is still to be sent.
+    Ended,
+}
+
+impl HostState {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AwaitHello => "waiting for Hello",
+            Self::AwaitDecision => "deciding on the Hello",
+            Self::AwaitStart => "waiting for Start",
+            Self::Streaming => "streaming",
+            Self::Ended => "at its end",
+        }
+    }
+}
+
+/// What the caller must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostEvent {
+    /// Answer with [`HostSession::accept`] or [`HostSession::refuse`].
+    Hello(Hello),
+    /// The client is ready: send media.
+    Start,
+    /// Encode a picture that the client can decode. Requests that were not polled are merged into
+    /// the newest.
+    KeyframeRequest(KeyframeRequest),
+    /// The client's counters; the newest only.
+    Statistics(ClientStatistics),
+    /// The client, a time limit or the stream ended the session. Not sent for the caller's own
+    /// [`HostSession::end`] and [`HostSession::refuse`].
+    Ended(End),
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct HostSession {
+    state: HostState,
+    limits: StepLimits,
+    deadline: Option<Timestamp>,
+    framer: Framer,
+    outbox: Outbox,
+    events: VecDeque<HostEvent>,
+    features: Features,
+    dropped_frame_times: u64,
+}
+
+impl HostSession {
+    /// For a connection whose handshake is done.
+    #[must_use]
+    pub fn new(now: Timestamp, limits: StepLimits) -> Self {
+        Self {
+            state: HostState::AwaitHello,
+            limits,
+            deadline: Some(now + limits.peer),
+            framer: Framer::new(|kind| Kind::from_wire(kind).is_some()),
+            outbox: Outbox::default(),
+            events: VecDeque::new(),
+            features: Features::NONE,
+            dropped_frame_times: 0,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn state(&self) -> HostState {
+        self.state
+    }
+
+    /// Frames whose times were dropped because the stream did not take them.
+    #[must_use]
+    pub const fn dropped_frame_times(&self) -> u64 {
+        self.dropped_frame_times
+    }
+
+    /// Bytes that came on the stream. After the end they are ignored.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; the session has ended then, without an event.
+    pub fn handle_stream(&mut self, now: Timestamp, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let mut rest = bytes;
+        while self.state != HostState::Ended {
+            let message = match self.framer.feed(&mut rest) {
+                Ok(Some(raw)) => super::parse(raw),
+                Ok(None) => break,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = message.and_then(|message| self.handle_message(now, message)) {
+                let text = error.to_string();
+                self.finish(End {
+                    reason: EndReason::Protocol,
+                    text,
+                });
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream or its connection is gone.
+    pub fn handle_closed(&mut self) {
+        if self.state != HostState::Ended {
+            self.state = HostState::Ended;
+            self.deadline = None;
+            let text = "the client is gone".to_owned();
+            self.events.push_back(HostEvent::Ended(End {
+                reason: EndReason::Disconnected,
+                text,
+            }));
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        let text = match self.state {
+            HostState::AwaitDecision => {
+                let text = "the host could not start the session in time; try again".to_owned();
+                let refuse = Refuse {
+                    code: RefuseCode::Internal,
+                    text: text.clone(),
+                };
+                self.outbox
+                    .push(&Message::Refuse(refuse), Priority::Control);
+                text
+            }
+            state => format!(
+                "the client did not go on in time while the host was {}",
+                state.name()
+            ),
+        };
+        let end = End {
+            reason: EndReason::TimedOut,
+            text,
+        };
+        self.events.push_back(HostEvent::Ended(end.clone()));
+        self.finish(end);
+    }
+
+    /// The session will run as `welcome` says. False, and nothing is sent, if the session has
+    /// moved on (ended) meanwhile.
+    #[must_use]
+    pub fn accept(&mut self, now: Timestamp, welcome: &Welcome) -> bool {
+        if self.state != HostState::AwaitDecision {
+            return false;
+        }
+        self.outbox
+            .push(&Message::Welcome(welcome.clone()), Priority::Control);
+        self.features = welcome.features;
+        self.state = HostState::AwaitStart;
+        self.deadline = Some(now + self.limits.peer);
+        true
+    }
+
+    /// There will be no session.
+    pub fn refuse(&mut self, refuse: Refuse) {
+        if matches!(self.state, HostState::AwaitDecision | HostState::AwaitHello) {
+            self.outbox
+                .push(&Message::Refuse(refuse), Priority::Control);
+            self.state = HostState::Ended;
+            self.deadline = None;
+        }
+    }
+
+    /// Ends the session.
+    pub fn end(&mut self, end: End) {
+        if self.state != HostState::Ended {
+            self.finish(end);
+        }
+    }
+
+    /// Sends the stamps of frames, if the client asked for them; those that the stream has no
+    /// room for are dropped and counted.
+    pub fn send_frame_times(&mut self, frames: &[FrameTimes]) {
+        if self.state != HostState::Streaming || !self.features.contains(Features::FRAME_TIMES) {
+            return;
+        }
+        for batch in frames.chunks(FRAME_TIMES_PER_BATCH_MAX) {
+            let message = Message::FrameTimes(batch.to_vec());
+            if !self.outbox.push(&message, Priority::Droppable) {
+                self.dropped_frame_times += batch.len() as u64;
+            }
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<HostEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// Bytes for the stream; report what it took to [`Self::consumed`].
+    #[must_use]
+    pub fn poll_transmit(&self) -> Option<&[u8]> {
+        self.outbox.waiting()
+    }
+
+    /// The stream has taken the first `count` bytes of [`Self::poll_transmit`].
+    pub fn consumed(&mut self, count: usize) {
+        self.outbox.consumed(count);
+    }
+
+    fn handle_message(&mut self, now: Timestamp, message: Message) -> Result<(), ProtocolError> {
+        match (self.state, message) {
+            (HostState::AwaitHello, Message::Hello(hello)) => {
+                self.state = HostState::AwaitDecision;
+                self.deadline = Some(now + self.limits.own);
+                self.events.push_back(HostEvent::Hello(hello));
+            }
+            (HostState::AwaitStart, Message::Start) => {
+                self.state = HostState::Streaming;
+                self.deadline = None;
+                self.events.push_back(HostEvent::Start);
+            }
+            (HostState::Streaming, Message::KeyframeRequest(request)) => {
+                self.events
+                    .retain(|event| !matches!(event, HostEvent::KeyframeRequest(_)));
+                self.events.push_back(HostEvent::KeyframeRequest(request));
+            }
+            (HostState::Streaming, Message::Statistics(statistics)) => {
+                self.events
+                    .retain(|event| !matches!(event, HostEvent::Statistics(_)));
+                self.events.push_back(HostEvent::Statistics(statistics));
+            }
+            (_, Message::End(end)) => {
+                self.state = HostState::Ended;
+                self.deadline = None;
+                self.events.push_back(HostEvent::Ended(end));
+            }
+            (state, message) => {
+                let kind = message.kind().name();
+                return Err(ProtocolError::Unexpected {
+                    kind,
+                    state: state.name(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, end: End) {
+        self.outbox.push(&Message::End(end), Priority::Control);
+        self.state = HostState::Ended;
+        self.deadline = None;
+    }
+}

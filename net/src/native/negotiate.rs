@@ -1,0 +1,198 @@
+//! From a client's Hello and a host's offer to the session, or to the reason why there is none.
+
+use crate::crypto::Aead;
+use crate::limits::{
+    BITRATE_MAX, BITRATE_MIN, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, SLICES_PER_FRAME_MAX,
+};
+use crate::units::{BitsPerSecond, Mode, SliceCount};
+
+use super::PROTOCOL_VERSION;
+use super::messages::{
+    AeadSet, ClockDomain, Codec, CodecSet, Features, FecCodes, Hello, Refuse, RefuseCode, Welcome,
+};
+
+/// What a host can do and prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// What its encoders make.
+    pub codecs: CodecSet,
+    /// What it may seal with.
+    pub aeads: AeadSet,
+    /// What it has of the protocol's optional parts.
+    pub features: Features,
+    /// Slices if the client leaves the choice.
+    pub slices: SliceCount,
+    /// Most slices of its encoder.
+    pub slices_max: SliceCount,
+    /// Bitrate if the client leaves the choice.
+    pub bitrate: BitsPerSecond,
+    /// Highest bitrate that the operator allows.
+    pub bitrate_max: BitsPerSecond,
+    /// Parity in percent if the client leaves the choice.
+    pub fec_percent: u8,
+    /// Largest media datagram that it sends, bytes of UDP payload.
+    pub datagram_bytes_max: u16,
+}
+
+/// What host and client agree on: a [`Welcome`] without names and session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// What the host encodes.
+    pub mode: Mode,
+    /// How.
+    pub codec: Codec,
+    /// What media is sealed with.
+    pub aead: Aead,
+    /// Parity in percent of the data.
+    pub fec_percent: u8,
+    /// Features in use.
+    pub features: Features,
+    /// Slices in a frame.
+    pub slices: SliceCount,
+    /// Bitrate.
+    pub bitrate: BitsPerSecond,
+    /// Largest media datagram, bytes of UDP payload.
+    pub datagram_bytes_max: u16,
+}
+
+impl Agreed {
+    /// The Welcome for it.
+    #[must_use]
+    pub fn welcome(
+        self,
+        session: [u8; 16],
+        clock: ClockDomain,
+        host_name: String,
+        encoder_name: String,
+    ) -> Welcome {
+        Welcome {
+            session,
+            mode: self.mode,
+            codec: self.codec,
+            aead: self.aead,
+            fec_percent: self.fec_percent,
+            features: self.features,
+            slices: self.slices,
+            bitrate: self.bitrate,
+            datagram_bytes_max: self.datagram_bytes_max,
+            clock,
+            host_name,
+            encoder_name,
+        }
+    }
+}
+
+/// Finds what both can do. Bitrate and slices above what the host offers are lowered to it.
+/// Parity needs a client that recovers both codes; without them there is none.
+///
+/// # Errors
+/// The [`Refuse`] to send.
+pub fn negotiate(hello: &Hello, offer: &Offer) -> Result<Agreed, Refuse> {
+    if hello.version != PROTOCOL_VERSION {
+        return Err(refuse(
+            RefuseCode::Version,
+            format!(
+                "this host speaks version {PROTOCOL_VERSION} of punktfunk, the client version {}: \
+                 update the older one",
+                hello.version
+            ),
+        ));
+    }
+    let missing = hello
+        .required
+        .without(offer.features.common(Features::KNOWN));
+    if !missing.is_empty() {
+        return Err(refuse(
+            RefuseCode::Feature,
+            format!(
+                "the client requires features that this host lacks (bits {:#x})",
+                missing.0
+            ),
+        ));
+    }
+    let mode = hello
+        .mode
+        .check()
+        .map_err(|error| refuse(RefuseCode::Mode, error.to_string()))?;
+    if !hello.codecs.common(offer.codecs).contains(Codec::H264) {
+        return Err(refuse(
+            RefuseCode::Codec,
+            "this host encodes H.264, which the client does not decode".to_owned(),
+        ));
+    }
+    let aead = hello.aeads.best_common(offer.aeads).ok_or_else(|| {
+        refuse(
+            RefuseCode::Aead,
+            "host and client have no media encryption in common".to_owned(),
+        )
+    })?;
+    let wanted = hello.required.union(hello.optional);
+    Ok(Agreed {
+        mode,
+        codec: Codec::H264,
+        aead,
+        fec_percent: agree_fec_percent(hello, offer),
+        features: wanted.common(offer.features).common(Features::KNOWN),
+        slices: agree_slices(hello, offer)?,
+        bitrate: agree_bitrate(hello, offer)?,
+        datagram_bytes_max: agree_datagram_bytes(hello, offer)?,
+    })
+}
+
+fn agree_fec_percent(hello: &Hello, offer: &Offer) -> u8 {
+    if !hello.fec_codes.contains(FecCodes::ALL) {
+        return 0;
+    }
+    // More parity than data helps nobody, and 100 keeps every code's limits.
+    hello.fec_percent.unwrap_or(offer.fec_percent).min(100)
+}
+
+fn agree_slices(hello: &Hello, offer: &Offer) -> Result<SliceCount, Refuse> {
+    if hello.slices == 0 {
+        return Ok(offer.slices.min(offer.slices_max));
+    }
+    let Some(slices) = SliceCount::new(hello.slices) else {
+        return Err(refuse(
+            RefuseCode::Value,
+            format!(
+                "{} slices: ask for 1 to {SLICES_PER_FRAME_MAX}",
+                hello.slices
+            ),
+        ));
+    };
+    Ok(slices.min(offer.slices_max))
+}
+
+fn agree_bitrate(hello: &Hello, offer: &Offer) -> Result<BitsPerSecond, Refuse> {
+    let highest = offer.bitrate_max.min(BitsPerSecond(BITRATE_MAX));
+    if hello.bitrate.0 == 0 {
+        return Ok(offer.bitrate.min(highest).max(BitsPerSecond(BITRATE_MIN)));
+    }
+    if !(BITRATE_MIN..=BITRATE_MAX).contains(&hello.bitrate.0) {
+        return Err(refuse(
+            RefuseCode::Value,
+            format!(
+                "{} is not a bitrate to stream at: ask for {} to {}",
+                hello.bitrate,
+                BitsPerSecond(BITRATE_MIN),
+                BitsPerSecond(BITRATE_MAX)
+            ),
+        ));
+    }
+    Ok(hello.bitrate.min(highest).max(BitsPerSecond(BITRATE_MIN)))
+}
+
+fn agree_datagram_bytes(hello: &Hello, offer: &Offer) -> Result<u16, Refuse> {
+    let least = hello.datagram_bytes_max.min(offer.datagram_bytes_max);
+    if usize::from(least) < DATAGRAM_BYTES_MIN {
+        return Err(refuse(
+            RefuseCode::Value,
+            format!("datagrams of {least} bytes are too small: {DATAGRAM_BYTES_MIN} are needed"),
+        ));
+    }
+    Ok(least.min(DATAGRAM_BYTES_MAX as u16))
+}
+
+const fn refuse(code: RefuseCode, text: String) -> Refuse {
+    Refuse { code, text }
+}
