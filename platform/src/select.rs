@@ -15,7 +15,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with its remedy.
     pub fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { reason: reason.into(), fix: fix.into() }
+        Self {
+            reason: reason.into(),
+            fix: fix.into(),
+        }
     }
 }
 

@@ -1,5 +1,10 @@
 //! Capture: pictures of an output, when they change.
 
+pub mod ext_image_copy;
+mod link;
+mod pool;
+pub mod screencopy;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,4 +90,26 @@ pub trait Capture: Send {
 pub trait Waker: Send + Sync {
     /// Makes the current or next [`Capture::next`] return [`Captured::Woken`].
     fn wake(&self);
+}
+
+/// All kinds of capture, best first.
+#[must_use]
+pub fn candidates() -> Vec<Box<dyn CaptureBackend>> {
+    vec![
+        Box::new(ext_image_copy::ExtImageCopyBackend),
+        Box::new(screencopy::ScreencopyBackend),
+    ]
+}
+
+/// How often to look for a free buffer when all are in use: the users are threads of ours that
+/// give no signal, and with four buffers this is not the rule.
+const BUSY_INTERVAL: Duration = Duration::from_micros(500);
+
+fn refusal(error: &CaptureError) -> Refusal {
+    let fix = match error {
+        CaptureError::Connect { .. } => "check that the compositor runs",
+        CaptureError::NoOutput { .. } => "name one of the compositor's outputs",
+        CaptureError::Unsupported { .. } | CaptureError::Ended { .. } => "",
+    };
+    Refusal::new(error.to_string(), fix)
 }

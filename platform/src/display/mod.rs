@@ -1,6 +1,12 @@
 //! Virtual displays: an output of the client's exact mode on some compositor, for as long as its
 //! handle lives.
 
+mod app;
+pub mod private_sway;
+mod runtime_dir;
+pub mod sway_ipc;
+mod wlroots;
+
 use std::path::PathBuf;
 
 use net::units::Mode;
@@ -96,4 +102,10 @@ pub trait VirtualDisplay: Send {
     /// # Errors
     /// [`DisplayError::Gone`], with the compositor's last words.
     fn check(&mut self) -> Result<(), DisplayError>;
+}
+
+/// All kinds of display that need no choosing by the user, best first.
+#[must_use]
+pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
+    vec![Box::new(private_sway::PrivateSway)]
 }

@@ -1,0 +1,131 @@
+//! The unsafe corner of this crate: what the kernel offers only through raw pointers or between
+//! `fork` and `exec`. Everything here has a safe signature; the reasons stand at each block.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::NonNull;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::mm::{MapFlags, ProtFlags};
+use rustix::process::{Pid, Signal};
+
+/// Makes `command` start its own process group and die (`SIGKILL`) when the *thread* that spawns
+/// it ends (`PR_SET_PDEATHSIG` counts threads, see prctl(2)); so spawn from a thread that lives
+/// as long as the process. `parent` is the spawning process: should it be gone before the child
+/// has asked for the signal, the child gives up.
+pub(crate) fn tie_to_parent(command: &mut Command, parent: Pid) {
+    command.process_group(0);
+    let tie = move || -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        if rustix::process::getppid() != Some(parent) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are
+    // allowed: it makes two bare system calls, and neither allocates nor locks. The error is a
+    // plain kind, which needs no allocation.
+    unsafe {
+        command.pre_exec(tie);
+    }
+}
+
+/// Gives the calling thread `SCHED_FIFO` at `priority` (1 to 99), not inherited by children.
+///
+/// # Errors
+/// `EPERM` where neither `RLIMIT_RTPRIO` nor `CAP_SYS_NICE` permits it.
+pub(crate) fn set_fifo(priority: i32) -> io::Result<()> {
+    let parameter = libc::sched_param {
+        sched_priority: priority,
+    };
+    // SAFETY: `parameter` is a valid sched_param that outlives the call; pid 0 is this thread.
+    let rc = unsafe {
+        libc::sched_setscheduler(
+            0,
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            &raw const parameter,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Memory that is shared with a compositor: a sealed memfd, mapped for reading and writing.
+#[derive(Debug)]
+pub(crate) struct SharedMemory {
+    fd: OwnedFd,
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone until it is dropped; within the process it is
+// plain memory, read through `&self` and written only through `&mut self`.
+unsafe impl Send for SharedMemory {}
+// SAFETY: as above; `&self` only reads.
+unsafe impl Sync for SharedMemory {}
+
+impl SharedMemory {
+    /// Allocates `len` bytes, zeroed, and seals the size, so that nobody who is given the
+    /// descriptor can shrink it under our feet (reads would end in `SIGBUS`).
+    ///
+    /// # Errors
+    /// What memfd_create(2), ftruncate(2) or mmap(2) say: out of memory or of descriptors.
+    pub(crate) fn new(len: usize) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = rustix::fs::memfd_create("punktfunk-capture", flags)?;
+        let size = u64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        rustix::fs::ftruncate(&fd, size)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice, over a memfd of
+        // exactly `len` bytes that cannot shrink; nothing else is unmapped or aliased.
+        let start = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )?
+        };
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { fd, start, len })
+    }
+
+    /// The descriptor to hand to the compositor.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The bytes. The caller must not have lent the buffer to the compositor at this time: the
+    /// capture backends hand a buffer out only after `ready` and lend it only when nobody but
+    /// they hold it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is mapped for `len` bytes until drop and initialised (a memfd is
+        // zeroed). By the protocol above nobody writes meanwhile; a compositor that breaks it
+        // could tear the picture, and the bytes are only ever read as plain integers.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    /// The bytes, to change.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as `bytes`, and `&mut self` excludes every other view within the process.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping made in `new`; no reference to it outlives `self`.
+        if let Err(error) = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) } {
+            log::error!("a capture buffer could not be unmapped: {error}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A sway of our own: exact modes, the application on it, and nothing left behind.
+
+mod common;
+
+use common::*;
+use platform::display::private_sway::PrivateSway;
+use platform::display::sway_ipc::SwayIpc;
+use platform::display::{DisplayBackend, DisplayError, DisplayRequest};
+
+#[test]
+fn the_output_has_exactly_the_mode_asked_for() {
+    for wanted in [
+        "1280x720@60",
+        "1366x768@75",
+        "1920x1080@59.94",
+        "5120x1440@240",
+    ] {
+        let display = private_display(wanted, &[]);
+        assert_eq!(display.mode().to_string(), wanted);
+        let mut ipc =
+            SwayIpc::connect(&directory(&*display).join("ipc.sock"), PATIENCE).expect("connects");
+        let outputs = ipc.outputs().expect("answers");
+        assert_eq!(outputs.len(), 1, "one output");
+        assert_eq!(outputs[0].name, address(&*display).output);
+        let mode = outputs[0].current_mode.expect("active");
+        assert_eq!(mode.width, u32::from(display.mode().width()));
+        assert_eq!(mode.height, u32::from(display.mode().height()));
+    }
+}
+
+#[test]
+fn dropping_it_leaves_no_process_socket_or_directory() {
+    // A grandchild that left the process group and ignores every polite signal.
+    let script = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; touch \"$0/up\"; \
+                  while :; do sleep 60; done' \"$(dirname \"$SWAYSOCK\")\" & wait";
+    let display = private_display("640x480@60", &["sh", "-c", script]);
+    let directory = directory(&*display);
+    let up = directory.join("up");
+    while !up.exists() {
+        std::thread::yield_now();
+    }
+    assert!(
+        processes_of(&directory).len() >= 3,
+        "sway, the application, its grandchild"
+    );
+    drop(display);
+    assert_eq!(processes_of(&directory), Vec::<i32>::new());
+    assert!(!directory.exists());
+}
+
+#[test]
+fn an_application_that_ends_does_not_end_the_display() {
+    let mut display = private_display("640x480@60", &["sh", "-c", "echo goodbye >&2; exit 3"]);
+    for _ in 0..3 {
+        display.check().expect("the display lives on");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
+    let mode = "640x480@60".parse().expect("a valid mode");
+    let request = DisplayRequest {
+        mode,
+        app: vec!["/nonexistent/game".into()],
+    };
+    let before = directories();
+    match PrivateSway.create(&request).err() {
+        Some(DisplayError::App { command, .. }) => assert_eq!(command, "/nonexistent/game"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(directories().difference(&before).count(), 0);
+}
+
+#[test]
+fn two_displays_live_side_by_side() {
+    let first = private_display("640x480@60", &[]);
+    let mut second = private_display("800x600@60", &[]);
+    assert_ne!(
+        address(&*first).wayland_socket,
+        address(&*second).wayland_socket
+    );
+    drop(first);
+    second
+        .check()
+        .expect("its neighbour's end is none of its business");
+}
+
+/// Private directories that no living test of this process can have made meanwhile: those whose
+/// sway never came up or is gone.
+fn directories() -> std::collections::BTreeSet<std::path::PathBuf> {
+    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let entries = std::fs::read_dir(base)
+        .expect("the base directory")
+        .flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("punktfunk-"))
+        })
+        .filter(|path| processes_of(path).is_empty())
+        .collect()
+}
