@@ -1,0 +1,417 @@
+//! The system calls: socket options, `sendmsg`, `sendmmsg`, `recvmmsg`. All arrays that the kernel
+//! reads or writes live on the stack of the call.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of, size_of_val, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+use libc::{c_int, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, socklen_t};
+
+/// Messages of one `recvmmsg`: 16 merged receives are up to a thousand datagrams.
+pub(super) const MESSAGES_MAX: usize = 16;
+/// Messages of one `sendmmsg`: 64 headers are 5 KB of stack, and more gains nothing.
+const SEND_MESSAGES_MAX: usize = 64;
+/// Room for one control message of up to 8 bytes; `CMSG_SPACE(4)` is 24 on 64-bit machines.
+const CONTROL_BYTES: usize = 32;
+
+/// A socket address as the kernel reads it.
+#[derive(Clone, Copy)]
+pub(super) enum Address {
+    V4(sockaddr_in),
+    V6(sockaddr_in6),
+}
+
+impl Address {
+    fn name(&self) -> (*mut c_void, socklen_t) {
+        // Both sizes fit: they are 16 and 28.
+        match self {
+            Self::V4(v4) => (
+                ptr::from_ref(v4).cast_mut().cast(),
+                size_of_val(v4) as socklen_t,
+            ),
+            Self::V6(v6) => (
+                ptr::from_ref(v6).cast_mut().cast(),
+                size_of_val(v6) as socklen_t,
+            ),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Self::V4(sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            }),
+            SocketAddr::V6(v6) => Self::V6(sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
+                sin6_scope_id: v6.scope_id(),
+            }),
+        }
+    }
+}
+
+/// Makes every datagram carry "do not fragment" (IPv6: be refused instead of fragmented), without
+/// following what ICMP says about the path: a forged "too big" must not end a session.
+pub(super) fn set_never_fragment(fd: BorrowedFd<'_>, is_v6: bool) -> io::Result<()> {
+    if is_v6 {
+        // A dual-stack socket also sends IPv4. One that is IPv6 only refuses this option.
+        let _v4_of_dual_stack = set(
+            fd,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_PROBE,
+        );
+        set(
+            fd,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_PROBE,
+        )
+    } else {
+        set(
+            fd,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_PROBE,
+        )
+    }
+}
+
+/// Asks for buffer sizes: beyond the system's limit where that is permitted (CAP_NET_ADMIN), else
+/// up to it.
+pub(super) fn ask_buffers(fd: BorrowedFd<'_>, send_bytes: usize, receive_bytes: usize) {
+    for (force, plain, bytes) in [
+        (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send_bytes),
+        (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive_bytes),
+    ] {
+        let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX);
+        if set(fd, libc::SOL_SOCKET, force, bytes).is_err() {
+            // Cannot fail for a socket; too large a wish is cut by the kernel.
+            let _cut = set(fd, libc::SOL_SOCKET, plain, bytes);
+        }
+    }
+}
+
+/// Send and receive buffer granted, bytes as the kernel counts.
+pub(super) fn buffers(fd: BorrowedFd<'_>) -> (usize, usize) {
+    let bytes = |name| {
+        get(fd, libc::SOL_SOCKET, name)
+            .ok()
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(0)
+    };
+    (bytes(libc::SO_SNDBUF), bytes(libc::SO_RCVBUF))
+}
+
+/// True if the kernel knows `UDP_SEGMENT`.
+pub(super) fn knows_gso(fd: BorrowedFd<'_>) -> bool {
+    get(fd, libc::SOL_UDP, libc::UDP_SEGMENT).is_ok()
+}
+
+/// True if the kernel knows `UDP_GRO`. Reading the option came with setting it.
+pub(super) fn knows_gro(fd: BorrowedFd<'_>) -> bool {
+    get(fd, libc::SOL_UDP, libc::UDP_GRO).is_ok()
+}
+
+/// Lets the kernel hand up merged datagrams.
+pub(super) fn enable_gro(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set(fd, libc::SOL_UDP, libc::UDP_GRO, 1)
+}
+
+/// Sends one datagram.
+pub(super) fn send_to(fd: BorrowedFd<'_>, to: &Address, bytes: &[u8]) -> io::Result<()> {
+    let (name, name_bytes) = to.name();
+    // SAFETY: the buffer and the address are borrowed for the call and of the lengths given.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_NOSIGNAL,
+            name.cast_const().cast(),
+            name_bytes,
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends `bytes` as datagrams of `segment_bytes` by GSO, all or none.
+pub(super) fn send_gso(
+    fd: BorrowedFd<'_>,
+    to: &Address,
+    bytes: &[u8],
+    segment_bytes: usize,
+) -> io::Result<()> {
+    let Ok(segment_bytes) = u16::try_from(segment_bytes) else {
+        return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
+    };
+    let mut part = part(bytes);
+    let mut control = Control([0; CONTROL_BYTES]);
+    let mut header = header(to, &mut part);
+    header.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: pure arithmetic.
+    header.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
+    // SAFETY: the header has control bytes aligned as a cmsghdr and with room for one, so the first
+    // control message exists and its data are two bytes within them.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(&header);
+        (*message).cmsg_level = libc::SOL_UDP;
+        (*message).cmsg_type = libc::UDP_SEGMENT;
+        (*message).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+        libc::CMSG_DATA(message)
+            .cast::<u16>()
+            .write_unaligned(segment_bytes);
+    }
+    // SAFETY: everything the header points to (buffer, address, control) outlives the call.
+    let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_NOSIGNAL) };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sends up to [`SEND_MESSAGES_MAX`] datagrams by `sendmmsg`; how many went out, at least 1 if there
+/// were any.
+pub(super) fn send_mmsg<'a>(
+    fd: BorrowedFd<'_>,
+    datagrams: impl Iterator<Item = (Address, &'a [u8])>,
+) -> io::Result<usize> {
+    let mut names = [MaybeUninit::<Address>::uninit(); SEND_MESSAGES_MAX];
+    let mut parts = [MaybeUninit::<iovec>::uninit(); SEND_MESSAGES_MAX];
+    let mut headers = [MaybeUninit::<mmsghdr>::uninit(); SEND_MESSAGES_MAX];
+    let mut count = 0;
+    let slots = names.iter_mut().zip(&mut parts).zip(&mut headers);
+    for (((name, part_slot), slot), (to, bytes)) in slots.zip(datagrams) {
+        let msg_hdr = header(name.write(to), part_slot.write(part(bytes)));
+        slot.write(mmsghdr {
+            msg_hdr,
+            msg_len: 0,
+        });
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    // SAFETY: the first `count` headers were written above; what they point to (`names`, `parts`,
+    // the datagrams) outlives the call and is not moved.
+    let sent = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            headers.as_mut_ptr().cast(),
+            count,
+            libc::MSG_NOSIGNAL as _,
+        )
+    };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// What one message of `recvmmsg` was.
+#[derive(Clone, Copy)]
+pub(super) struct Message {
+    /// Bytes received, of all merged datagrams.
+    pub(super) bytes: usize,
+    /// Bytes of each of them but the last.
+    pub(super) segment_bytes: usize,
+    /// The sender; `None` for a family that is not IP.
+    pub(super) from: Option<SocketAddr>,
+    /// The buffer was too small: what is in it is not a datagram.
+    pub(super) truncated: bool,
+}
+
+impl Message {
+    pub(super) const EMPTY: Self = Self {
+        bytes: 0,
+        segment_bytes: 0,
+        from: None,
+        truncated: false,
+    };
+
+    /// Datagrams in it that can be used. Empty ones carry nothing and are left out.
+    pub(super) fn datagrams(&self) -> usize {
+        if self.truncated || self.from.is_none() {
+            return 0;
+        }
+        self.bytes.div_ceil(self.segment_bytes.max(1))
+    }
+}
+
+/// Receives up to [`MESSAGES_MAX`] messages without waiting, message `i` into the `i`th
+/// `buffer_bytes` of `buffers`; how many came.
+pub(super) fn receive(
+    fd: BorrowedFd<'_>,
+    buffers: &mut [u8],
+    buffer_bytes: usize,
+    messages: &mut [Message; MESSAGES_MAX],
+) -> io::Result<usize> {
+    // SAFETY: all of these are plain data for which all zeros is a value.
+    let mut names: [sockaddr_in6; MESSAGES_MAX] = unsafe { zeroed() };
+    let mut controls = [const { Control([0; CONTROL_BYTES]) }; MESSAGES_MAX];
+    // SAFETY: as above.
+    let mut parts: [iovec; MESSAGES_MAX] = unsafe { zeroed() };
+    // SAFETY: as above.
+    let mut headers: [mmsghdr; MESSAGES_MAX] = unsafe { zeroed() };
+    let mut count = 0;
+    for (i, buffer) in buffers
+        .chunks_exact_mut(buffer_bytes.max(1))
+        .take(MESSAGES_MAX)
+        .enumerate()
+    {
+        parts[i] = iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        let header = &mut headers[i].msg_hdr;
+        header.msg_name = ptr::from_mut(&mut names[i]).cast();
+        header.msg_namelen = size_of::<sockaddr_in6>() as socklen_t;
+        header.msg_iov = &mut parts[i];
+        header.msg_iovlen = 1;
+        header.msg_control = controls[i].0.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_BYTES as _;
+        count += 1;
+    }
+    // SAFETY: the first `count` headers point to names, buffers and control bytes of the lengths
+    // given, all of which outlive the call and are used by nothing else.
+    let received = unsafe {
+        libc::recvmmsg(
+            fd.as_raw_fd(),
+            headers.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT as _,
+            ptr::null_mut(),
+        )
+    };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    for i in 0..received {
+        let header = &headers[i].msg_hdr;
+        let bytes = headers[i].msg_len as usize;
+        let segment_bytes = merged_segment_bytes(header).unwrap_or(bytes);
+        let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
+        messages[i] = Message {
+            bytes,
+            segment_bytes,
+            from: sender(&names[i]),
+            truncated,
+        };
+    }
+    Ok(received)
+}
+
+/// Control bytes, aligned as the kernel writes them.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+fn part(bytes: &[u8]) -> iovec {
+    // The kernel only reads what is sent.
+    iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    }
+}
+
+/// A header of one part without control bytes. It points to its arguments.
+fn header(to: &Address, part: &mut iovec) -> msghdr {
+    // SAFETY: a msghdr is plain data for which all zeros is a value (and has private padding with
+    // some C libraries).
+    let mut header: msghdr = unsafe { zeroed() };
+    (header.msg_name, header.msg_namelen) = to.name();
+    header.msg_iov = part;
+    header.msg_iovlen = 1;
+    header
+}
+
+/// The size of the datagrams that GRO has merged, if it has.
+fn merged_segment_bytes(header: &msghdr) -> Option<usize> {
+    // SAFETY: the kernel has set msg_controllen to what it wrote into the control bytes, which are
+    // alive and aligned; CMSG_NXTHDR stays within them, and the data of a message whose length says
+    // so are a c_int.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            let is_gro =
+                (*message).cmsg_level == libc::SOL_UDP && (*message).cmsg_type == libc::UDP_GRO;
+            if is_gro && (*message).cmsg_len as usize >= libc::CMSG_LEN(4) as usize {
+                let bytes = libc::CMSG_DATA(message).cast::<c_int>().read_unaligned();
+                return usize::try_from(bytes).ok().filter(|&bytes| bytes > 0);
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    None
+}
+
+/// The address in a buffer that is large enough for either family.
+fn sender(name: &sockaddr_in6) -> Option<SocketAddr> {
+    match c_int::from(name.sin6_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr_in is smaller than a sockaddr_in6, has no stricter alignment, and
+            // is plain data; the family says that the kernel wrote one.
+            let v4 = unsafe { *ptr::from_ref(name).cast::<sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            let ip = Ipv6Addr::from(name.sin6_addr.s6_addr);
+            let port = u16::from_be(name.sin6_port);
+            Some(SocketAddrV6::new(ip, port, name.sin6_flowinfo, name.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn set(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the value is an int of the length given.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            ptr::from_ref(&value).cast(),
+            size_of::<c_int>() as socklen_t,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn get(fd: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut value_bytes = size_of::<c_int>() as socklen_t;
+    // SAFETY: the kernel writes at most the length given, an int.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            ptr::from_mut(&mut value).cast(),
+            &mut value_bytes,
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(value)
+    }
+}

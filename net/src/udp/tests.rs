@@ -1,0 +1,324 @@
+//! Real sockets on loopback: every way out gives the receiver the same datagrams.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::*;
+
+/// A bound for tests that fail; nothing waits so long in one that passes.
+const PATIENCE: Wait = Wait::UpTo(Duration::from_secs(10));
+
+fn loopbacks() -> Vec<std::net::SocketAddr> {
+    let v6 = std::net::SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let v4 = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    // Containers without IPv6 exist.
+    let has_v6 = Socket::bind(v6, Options::default()).is_ok();
+    if has_v6 { vec![v4, v6] } else { vec![v4] }
+}
+
+fn socket(address: std::net::SocketAddr, options: Options) -> Socket {
+    Socket::bind(address, options).expect("a free port of loopback")
+}
+
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|i| (i * 31 + i / 251) as u8).collect()
+}
+
+/// Receives `count` datagrams from `from`.
+fn collect(socket: &Socket, from: std::net::SocketAddr, count: usize) -> Vec<Vec<u8>> {
+    let mut receiver = Receiver::new();
+    let mut all = Vec::new();
+    while all.len() < count {
+        let datagrams = receiver.recv(socket, PATIENCE).expect("a good socket");
+        assert!(datagrams > 0, "{} of {count} came", all.len());
+        let before = all.len();
+        for (bytes, sender) in receiver.datagrams() {
+            assert_eq!(sender, from);
+            all.push(bytes.to_vec());
+        }
+        assert_eq!(all.len() - before, datagrams);
+    }
+    assert_eq!(
+        receiver.recv(socket, Wait::No).expect("a good socket"),
+        0,
+        "no more than sent"
+    );
+    all
+}
+
+/// Sends everything, however many calls that takes.
+fn send_all(socket: &Socket, to: std::net::SocketAddr, bytes: &[u8], segment: usize) -> usize {
+    let (mut at, mut datagrams) = (0, 0);
+    while at < bytes.len() {
+        let sent = socket
+            .send_segments(to, &bytes[at..], segment)
+            .expect("loopback takes it");
+        at += sent.bytes;
+        datagrams += sent.datagrams;
+    }
+    datagrams
+}
+
+#[test]
+fn every_way_out_gives_the_receiver_the_same_datagrams() {
+    for address in loopbacks() {
+        for send_path in [SendPath::Gso, SendPath::SendMmsg, SendPath::SendTo] {
+            for gro in [true, false] {
+                let sender = socket(
+                    address,
+                    Options {
+                        send_path,
+                        ..Options::default()
+                    },
+                );
+                let receiver = socket(
+                    address,
+                    Options {
+                        gro,
+                        ..Options::default()
+                    },
+                );
+                let to = receiver.local_addr().expect("bound");
+                let from = sender.local_addr().expect("bound");
+                // One datagram, a last short one, exactly one GSO buffer, more than one, tiny ones.
+                for (bytes, segment) in [
+                    (100, 1392),
+                    (5 * 1392 + 7, 1392),
+                    (47 * 1392, 1392),
+                    (130_001, 1392),
+                    (95, 1),
+                ] {
+                    let sent = pattern(bytes);
+                    let datagrams = send_all(&sender, to, &sent, segment);
+                    assert_eq!(datagrams, bytes.div_ceil(segment));
+                    let expected: Vec<_> = sent.chunks(segment).map(<[u8]>::to_vec).collect();
+                    assert_eq!(collect(&receiver, from, datagrams), expected);
+                }
+                let gso_stays = sender.capabilities().gso || send_path != SendPath::Gso;
+                assert!(!gso_stays || sender.send_path() == send_path);
+            }
+        }
+    }
+}
+
+#[test]
+fn odd_sizes_and_several_peers_go_in_one_call() {
+    for address in loopbacks() {
+        for send_path in [SendPath::SendMmsg, SendPath::SendTo] {
+            let sender = socket(
+                address,
+                Options {
+                    send_path,
+                    ..Options::default()
+                },
+            );
+            let from = sender.local_addr().expect("bound");
+            let peers = [
+                socket(address, Options::default()),
+                socket(address, Options::default()),
+            ];
+            let to = peers
+                .each_ref()
+                .map(|peer| peer.local_addr().expect("bound"));
+            let bytes = pattern(4000);
+            let datagrams: Vec<_> = (1..=150)
+                .map(|i| Datagram {
+                    to: to[i % 2],
+                    bytes: &bytes[i..i + i * 9],
+                })
+                .collect();
+            let sent = sender.send_many(&datagrams).expect("loopback takes it");
+            let total = datagrams.iter().map(|datagram| datagram.bytes.len()).sum();
+            assert_eq!(
+                sent,
+                Sent {
+                    datagrams: 150,
+                    bytes: total
+                }
+            );
+            for (peer, &to) in peers.iter().zip(&to) {
+                let expected: Vec<_> = datagrams
+                    .iter()
+                    .filter(|datagram| datagram.to == to)
+                    .map(|datagram| datagram.bytes.to_vec())
+                    .collect();
+                assert_eq!(collect(peer, from, 75), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_datagram_too_large_is_named_and_harms_nothing() {
+    for address in loopbacks() {
+        let sender = socket(address, Options::default());
+        let before = sender.send_path();
+        let receiver = socket(address, Options::default());
+        let to = receiver.local_addr().expect("bound");
+        let bytes = pattern(140_000);
+        for (bytes, segment) in [
+            (&bytes[..], 70_000),
+            (&bytes[..70_000], 70_000),
+            (&bytes[..], 0),
+        ] {
+            let error = sender
+                .send_segments(to, bytes, segment)
+                .expect_err("65507 is the most");
+            assert!(matches!(error, SendError::TooLarge { .. }), "{error}");
+        }
+        assert_eq!(sender.send_path(), before, "that was not GSO's fault");
+        send_all(&sender, to, &bytes[..5000], 1000);
+        assert_eq!(
+            collect(&receiver, sender.local_addr().expect("bound"), 5).len(),
+            5
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_is_gone_harms_nothing() {
+    for address in loopbacks() {
+        let sender = socket(address, Options::default());
+        let gone = socket(address, Options::default())
+            .local_addr()
+            .expect("bound");
+        let receiver = socket(address, Options::default());
+        let to = receiver.local_addr().expect("bound");
+        for _ in 0..3 {
+            // The ICMP answer comes before this returns, because loopback delivers at once.
+            send_all(&sender, gone, &pattern(3000), 1000);
+            send_all(&sender, to, &pattern(3000), 1000);
+        }
+        assert_eq!(
+            collect(&receiver, sender.local_addr().expect("bound"), 9).len(),
+            9
+        );
+    }
+}
+
+#[test]
+fn truncated_datagrams_are_counted_and_dropped() {
+    let address = loopbacks()[0];
+    let sender = socket(address, Options::default());
+    let socket = socket(
+        address,
+        Options {
+            gro: false,
+            ..Options::default()
+        },
+    );
+    let to = socket.local_addr().expect("bound");
+    for bytes in [100, 101, 99, 3000] {
+        send_all(&sender, to, &pattern(bytes), 0);
+    }
+    let mut receiver = Receiver::with_buffer_bytes(100);
+    assert_eq!(receiver.recv(&socket, PATIENCE).expect("a good socket"), 2);
+    let sizes: Vec<_> = receiver.datagrams().map(|(bytes, _)| bytes.len()).collect();
+    assert_eq!(sizes, [100, 99]);
+    assert_eq!(receiver.truncated(), 2);
+}
+
+#[test]
+fn empty_datagrams_and_empty_sends_are_nothing() {
+    let address = loopbacks()[0];
+    let sender = socket(address, Options::default());
+    let socket = socket(address, Options::default());
+    let to = socket.local_addr().expect("bound");
+    let nothing = Sent {
+        datagrams: 0,
+        bytes: 0,
+    };
+    assert_eq!(
+        sender
+            .send_segments(to, &[], 1392)
+            .expect("nothing to refuse"),
+        nothing
+    );
+    assert_eq!(sender.send_many(&[]).expect("nothing to refuse"), nothing);
+    sender
+        .send_many(&[Datagram { to, bytes: &[] }])
+        .expect("loopback takes it");
+    send_all(&sender, to, b"after", 0);
+    let all = collect(&socket, sender.local_addr().expect("bound"), 1);
+    assert_eq!(all, [b"after"]);
+}
+
+#[test]
+fn nothing_there_is_no_error_and_a_bound_wait_ends() {
+    let socket = socket(loopbacks()[0], Options::default());
+    let mut receiver = Receiver::new();
+    assert_eq!(receiver.recv(&socket, Wait::No).expect("a good socket"), 0);
+    let soon = Wait::UpTo(Duration::from_millis(1));
+    assert_eq!(receiver.recv(&socket, soon).expect("a good socket"), 0);
+    assert_eq!(receiver.datagrams().count(), 0);
+    assert!(socket.wait_writable(Duration::ZERO).expect("a good socket"));
+}
+
+#[test]
+fn a_clone_sends_from_the_same_port_on_another_thread() {
+    let address = loopbacks()[0];
+    let sender = socket(address, Options::default());
+    let receiver = socket(
+        address,
+        Options {
+            nonblocking: false,
+            ..Options::default()
+        },
+    );
+    let to = receiver.local_addr().expect("bound");
+    let clone = sender.try_clone().expect("a file descriptor");
+    let thread = std::thread::spawn(move || send_all(&clone, to, &pattern(20 * 1392), 1392));
+    let from = sender.local_addr().expect("bound");
+    assert_eq!(collect(&receiver, from, 20).concat(), pattern(20 * 1392));
+    assert_eq!(thread.join().expect("the thread sent"), 20);
+}
+
+#[test]
+fn an_ipv6_socket_reaches_ipv4_peers() {
+    let any = std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let Ok(sender) = Socket::bind(any, Options::default()) else {
+        return;
+    };
+    let receiver = socket(loopbacks()[0], Options::default());
+    send_all(
+        &sender,
+        receiver.local_addr().expect("bound"),
+        &pattern(3000),
+        1000,
+    );
+    let port = sender.local_addr().expect("bound").port();
+    let from = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    assert_eq!(collect(&receiver, from, 3).concat(), pattern(3000));
+}
+
+#[test]
+fn a_port_in_use_is_refused_with_what_to_do() {
+    let first = socket(loopbacks()[0], Options::default());
+    let address = first.local_addr().expect("bound");
+    let error = Socket::bind(address, Options::default()).expect_err("it is in use");
+    assert!(
+        error.to_string().contains("choose another with --port"),
+        "{error}"
+    );
+}
+
+#[test]
+fn addresses_that_cannot_be_are_unreachable_not_fatal() {
+    let sender = socket(loopbacks()[0], Options::default());
+    let nowhere = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    for segment in [1000, 3000] {
+        let error = sender
+            .send_segments(nowhere, &pattern(3000), segment)
+            .expect_err("port 0");
+        assert!(matches!(error, SendError::Unreachable(_)), "{error}");
+    }
+    let v6 = std::net::SocketAddr::from((Ipv6Addr::LOCALHOST, 9));
+    let error = sender
+        .send_segments(v6, &pattern(3000), 1000)
+        .expect_err("an IPv4 socket");
+    assert!(matches!(error, SendError::Unreachable(_)), "{error}");
+    assert_eq!(
+        sender.send_path() == SendPath::Gso,
+        sender.capabilities().gso
+    );
+}
