@@ -17,6 +17,10 @@ const STRAFE: u64 = 120;
 /// Grain that is baked into the textures, levels either way: film-like detail that a coarse
 /// quantiser drops and a fine one pays for.
 const GRAIN: u32 = 7;
+/// Speckles (stones, stars, leaves), levels either way, and one in how many pixels: detail that
+/// no useful quantiser drops.
+const SPECKLE: i32 = 44;
+const SPECKLE_ONE_IN: u32 = 20;
 
 struct Palette {
     sky: [Pixel; 3],
@@ -214,7 +218,12 @@ fn textured(colours: [Pixel; 3], octaves: u32, seed: u64) -> Image {
             1 => mix(colours[1], colours[2], share),
             _ => colours[2],
         };
-        let grain = random.below(2 * GRAIN + 1) as i32 - GRAIN as i32;
+        let speckle = match random.below(2 * SPECKLE_ONE_IN) {
+            0 => SPECKLE,
+            1 => -SPECKLE,
+            _ => 0,
+        };
+        let grain = random.below(2 * GRAIN + 1) as i32 - GRAIN as i32 + speckle;
         let channel = |index: usize| (i32::from(colour[index]) + grain).clamp(0, 255) as u8;
         [channel(0), channel(1), channel(2), 0xff]
     })
