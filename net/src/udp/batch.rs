@@ -41,7 +41,7 @@ impl SendPath {
 
 /// How a socket is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SocketConfig {
     /// Calls return at once instead of waiting for the kernel's buffer. Default: true.
     pub nonblocking: bool,
     /// Send buffer asked of the kernel, bytes. Default 2 MiB: a whole picture of the highest
@@ -56,7 +56,7 @@ pub struct Options {
     pub gro: bool,
 }
 
-impl Default for Options {
+impl Default for SocketConfig {
     fn default() -> Self {
         Self {
             nonblocking: true,
@@ -66,16 +66,6 @@ impl Default for Options {
             gro: true,
         }
     }
-}
-
-/// The port could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot open UDP {address}: {source}{}", advice(source))]
-pub struct BindError {
-    /// The address asked for.
-    pub address: SocketAddr,
-    /// The kernel's answer.
-    pub source: io::Error,
 }
 
 /// Why datagrams were not sent. Only [`SendError::Io`] says anything about the socket itself; after
@@ -164,32 +154,30 @@ impl Socket {
     /// refused instead of stealing from the first.
     ///
     /// # Errors
-    /// The address, why not, and what to do.
-    pub fn bind(address: SocketAddr, options: Options) -> Result<Self, BindError> {
-        UdpSocket::bind(address)
-            .and_then(|socket| Self::from_std(socket, options))
-            .map_err(|source| BindError { address, source })
+    /// The kernel's: the port is in use, the address is not this machine's, or not permitted.
+    pub fn bind(address: SocketAddr, config: SocketConfig) -> io::Result<Self> {
+        Self::from_std(UdpSocket::bind(address)?, config)
     }
 
     /// Takes over a socket that was bound elsewhere.
     ///
     /// # Errors
     /// The kernel's, if the socket cannot be made to not fragment or has no address.
-    pub fn from_std(socket: UdpSocket, options: Options) -> io::Result<Self> {
-        socket.set_nonblocking(options.nonblocking)?;
+    pub fn from_std(socket: UdpSocket, config: SocketConfig) -> io::Result<Self> {
+        socket.set_nonblocking(config.nonblocking)?;
         let is_v6 = socket.local_addr()?.is_ipv6();
         let fd = socket.as_fd();
         sys::set_never_fragment(fd, is_v6)?;
         // What is granted is in `capabilities`; less is slower, not wrong.
-        sys::ask_buffers(fd, options.send_buffer_bytes, options.receive_buffer_bytes);
-        let gro = options.gro && sys::enable_gro(fd).is_ok();
-        let path = match options.send_path {
+        sys::ask_buffers(fd, config.send_buffer_bytes, config.receive_buffer_bytes);
+        let gro = config.gro && sys::enable_gro(fd).is_ok();
+        let path = match config.send_path {
             SendPath::Gso if !sys::knows_gso(fd) => SendPath::SendMmsg,
             asked => asked,
         };
         let shared = Arc::new(Shared {
             send_path: AtomicU8::new(path as u8),
-            fallbacks: AtomicU64::new(u64::from(path != options.send_path)),
+            fallbacks: AtomicU64::new(u64::from(path != config.send_path)),
         });
         Ok(Self {
             socket,
@@ -475,21 +463,6 @@ fn classify(error: io::Error, segment_bytes: usize) -> SendError {
     }
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program has the port: end it or choose another with --port"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "; this machine has no such address: choose one of its own with --bind"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 are for root: choose another with --port"
-        }
-        _ => "",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -518,7 +491,7 @@ mod tests {
     #[test]
     fn a_way_out_is_given_up_once_over_all_clones() {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let socket = Socket::bind(loopback, Options::default()).expect("a free port");
+        let socket = Socket::bind(loopback, SocketConfig::default()).expect("a free port");
         let clone = socket.try_clone().expect("a file descriptor");
         let before = socket.counters().fallbacks;
         socket.give_up(SendPath::SendMmsg);

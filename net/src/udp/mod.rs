@@ -17,6 +17,6 @@ mod sys;
 mod tests;
 
 pub use batch::{
-    BindError, Capabilities, Datagram, Options, SendError, SendPath, Sent, Socket, UdpCounters,
+    Capabilities, Datagram, SendError, SendPath, Sent, Socket, SocketConfig, UdpCounters,
 };
 pub use receive::{Receiver, Wait};

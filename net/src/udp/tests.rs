@@ -12,12 +12,12 @@ fn loopbacks() -> Vec<std::net::SocketAddr> {
     let v6 = std::net::SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
     let v4 = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Containers without IPv6 exist.
-    let has_v6 = Socket::bind(v6, Options::default()).is_ok();
+    let has_v6 = Socket::bind(v6, SocketConfig::default()).is_ok();
     if has_v6 { vec![v4, v6] } else { vec![v4] }
 }
 
-fn socket(address: std::net::SocketAddr, options: Options) -> Socket {
-    Socket::bind(address, options).expect("a free port of loopback")
+fn socket(address: std::net::SocketAddr, config: SocketConfig) -> Socket {
+    Socket::bind(address, config).expect("a free port of loopback")
 }
 
 fn pattern(bytes: usize) -> Vec<u8> {
@@ -66,16 +66,16 @@ fn every_way_out_gives_the_receiver_the_same_datagrams() {
             for gro in [true, false] {
                 let sender = socket(
                     address,
-                    Options {
+                    SocketConfig {
                         send_path,
-                        ..Options::default()
+                        ..SocketConfig::default()
                     },
                 );
                 let receiver = socket(
                     address,
-                    Options {
+                    SocketConfig {
                         gro,
-                        ..Options::default()
+                        ..SocketConfig::default()
                     },
                 );
                 let to = receiver.local_addr().expect("bound");
@@ -107,15 +107,15 @@ fn odd_sizes_and_several_peers_go_in_one_call() {
         for send_path in [SendPath::SendMmsg, SendPath::SendTo] {
             let sender = socket(
                 address,
-                Options {
+                SocketConfig {
                     send_path,
-                    ..Options::default()
+                    ..SocketConfig::default()
                 },
             );
             let from = sender.local_addr().expect("bound");
             let peers = [
-                socket(address, Options::default()),
-                socket(address, Options::default()),
+                socket(address, SocketConfig::default()),
+                socket(address, SocketConfig::default()),
             ];
             let to = peers
                 .each_ref()
@@ -151,9 +151,9 @@ fn odd_sizes_and_several_peers_go_in_one_call() {
 #[test]
 fn a_datagram_too_large_is_named_and_harms_nothing() {
     for address in loopbacks() {
-        let sender = socket(address, Options::default());
+        let sender = socket(address, SocketConfig::default());
         let before = sender.send_path();
-        let receiver = socket(address, Options::default());
+        let receiver = socket(address, SocketConfig::default());
         let to = receiver.local_addr().expect("bound");
         let bytes = pattern(140_000);
         for (bytes, segment) in [
@@ -178,11 +178,11 @@ fn a_datagram_too_large_is_named_and_harms_nothing() {
 #[test]
 fn a_peer_that_is_gone_harms_nothing() {
     for address in loopbacks() {
-        let sender = socket(address, Options::default());
-        let gone = socket(address, Options::default())
+        let sender = socket(address, SocketConfig::default());
+        let gone = socket(address, SocketConfig::default())
             .local_addr()
             .expect("bound");
-        let receiver = socket(address, Options::default());
+        let receiver = socket(address, SocketConfig::default());
         let to = receiver.local_addr().expect("bound");
         for _ in 0..3 {
             // The ICMP answer comes before this returns, because loopback delivers at once.
@@ -199,12 +199,12 @@ fn a_peer_that_is_gone_harms_nothing() {
 #[test]
 fn truncated_datagrams_are_counted_and_dropped() {
     let address = loopbacks()[0];
-    let sender = socket(address, Options::default());
+    let sender = socket(address, SocketConfig::default());
     let socket = socket(
         address,
-        Options {
+        SocketConfig {
             gro: false,
-            ..Options::default()
+            ..SocketConfig::default()
         },
     );
     let to = socket.local_addr().expect("bound");
@@ -221,8 +221,8 @@ fn truncated_datagrams_are_counted_and_dropped() {
 #[test]
 fn empty_datagrams_and_empty_sends_are_nothing() {
     let address = loopbacks()[0];
-    let sender = socket(address, Options::default());
-    let socket = socket(address, Options::default());
+    let sender = socket(address, SocketConfig::default());
+    let socket = socket(address, SocketConfig::default());
     let to = socket.local_addr().expect("bound");
     let nothing = Sent {
         datagrams: 0,
@@ -245,7 +245,7 @@ fn empty_datagrams_and_empty_sends_are_nothing() {
 
 #[test]
 fn nothing_there_is_no_error_and_a_bound_wait_ends() {
-    let socket = socket(loopbacks()[0], Options::default());
+    let socket = socket(loopbacks()[0], SocketConfig::default());
     let mut receiver = Receiver::new();
     assert_eq!(receiver.recv(&socket, Wait::No).expect("a good socket"), 0);
     let soon = Wait::UpTo(Duration::from_millis(1));
@@ -257,12 +257,12 @@ fn nothing_there_is_no_error_and_a_bound_wait_ends() {
 #[test]
 fn a_clone_sends_from_the_same_port_on_another_thread() {
     let address = loopbacks()[0];
-    let sender = socket(address, Options::default());
+    let sender = socket(address, SocketConfig::default());
     let receiver = socket(
         address,
-        Options {
+        SocketConfig {
             nonblocking: false,
-            ..Options::default()
+            ..SocketConfig::default()
         },
     );
     let to = receiver.local_addr().expect("bound");
@@ -276,10 +276,10 @@ fn a_clone_sends_from_the_same_port_on_another_thread() {
 #[test]
 fn an_ipv6_socket_reaches_ipv4_peers() {
     let any = std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    let Ok(sender) = Socket::bind(any, Options::default()) else {
+    let Ok(sender) = Socket::bind(any, SocketConfig::default()) else {
         return;
     };
-    let receiver = socket(loopbacks()[0], Options::default());
+    let receiver = socket(loopbacks()[0], SocketConfig::default());
     send_all(
         &sender,
         receiver.local_addr().expect("bound"),
@@ -292,10 +292,10 @@ fn an_ipv6_socket_reaches_ipv4_peers() {
 }
 
 #[test]
-fn a_port_in_use_is_refused_with_what_to_do() {
-    let first = socket(loopbacks()[0], Options::default());
+fn a_port_in_use_is_refused() {
+    let first = socket(loopbacks()[0], SocketConfig::default());
     let address = first.local_addr().expect("bound");
-    let error = Socket::bind(address, Options::default()).expect_err("it is in use");
+    let error = Socket::bind(address, SocketConfig::default()).expect_err("it is in use");
     assert!(
         error.to_string().contains("choose another with --port"),
         "{error}"
@@ -304,7 +304,7 @@ fn a_port_in_use_is_refused_with_what_to_do() {
 
 #[test]
 fn addresses_that_cannot_be_are_unreachable_not_fatal() {
-    let sender = socket(loopbacks()[0], Options::default());
+    let sender = socket(loopbacks()[0], SocketConfig::default());
     let nowhere = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     for segment in [1000, 3000] {
         let error = sender
