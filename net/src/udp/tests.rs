@@ -296,10 +296,7 @@ fn a_port_in_use_is_refused() {
     let first = socket(loopbacks()[0], SocketConfig::default());
     let address = first.local_addr().expect("bound");
     let error = Socket::bind(address, SocketConfig::default()).expect_err("it is in use");
-    assert!(
-        error.to_string().contains("choose another with --port"),
-        "{error}"
-    );
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
 }
 
 #[test]
