@@ -147,18 +147,25 @@ runtime_dir_of() {
     die "no private runtime directory for $user: set XDG_RUNTIME_DIR to a directory of mode 0700"
 }
 
-# Lets us, and all that we start, use real-time threads and locked memory. Only root may, and some
-# containers forbid it to root; then the host says so and goes on at normal priority.
+CAPABILITIES=-all
+
+# Lets what we start as another user have real-time threads and locked memory. Some containers
+# forbid root to raise limits but leave it CAP_SYS_NICE; then exec_as_user hands on that one
+# capability. Without either the host says so and goes on at normal priority.
 raise_limits() {
     ((EUID == 0)) || return 0
     local limit
     for limit in --rtprio=20:20 --nice=30:30 --memlock=unlimited:unlimited; do
         prlimit --pid $$ "$limit" 2>/dev/null || true
     done
+    if (($(ulimit -r) < 20)) && setpriv --inh-caps=+sys_nice --ambient-caps=+sys_nice true \
+        2>/dev/null; then
+        CAPABILITIES=-all,+sys_nice
+    fi
 }
 
 # as_user USER COMMAND...: runs the command as USER with that user's home and runtime directory
-# and nothing of root's environment or capabilities. For `exec as_user`, see exec_as_user.
+# and nothing else of root's environment. For `exec as_user`, see exec_as_user.
 as_user() { (exec_as_user "$@"); }
 
 # Becomes the command, so that the terminal's Ctrl-C reaches it directly.
@@ -173,7 +180,8 @@ exec_as_user() {
             ;;
         esac
     done
-    exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --inh-caps=-all -- \
+    exec setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups \
+        --inh-caps="$CAPABILITIES" --ambient-caps="$CAPABILITIES" -- \
         env -i "${environment[@]}" HOME="$(home_of "$user")" USER="$user" LOGNAME="$user" \
         PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games SHELL=/bin/sh \
         XDG_RUNTIME_DIR="$runtime" "$@"
