@@ -12,12 +12,16 @@
 //! - Builds with debug assertions drop as many shards of every block as it has parity, recover
 //!   them and compare.
 
+mod batch;
+#[cfg(debug_assertions)]
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU32;
 
 use crate::crypto::Sealer;
 use crate::fec::{self, Code, Encoder};
-#[cfg(debug_assertions)]
-use crate::fec::{Decoder, ShardSet};
 use crate::limits::{
     ACCESS_UNIT_BYTES_MAX, BLOCKS_PER_FRAME_MAX, DATAGRAM_BYTES_MAX, GF16_DATA_SHARDS_MAX,
     GF16_PARITY_SHARDS_MAX, GSO_SEGMENTS_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
@@ -25,6 +29,11 @@ use crate::limits::{
 };
 use crate::media::{CaptureMicros, VideoHeader};
 use crate::units::{FrameId, SliceIndex, Timestamp};
+
+#[cfg(debug_assertions)]
+use check::SelfCheck;
+
+pub use batch::Batch;
 
 /// What a slice's buffer must have beyond the slice at most, bytes: see
 /// [`Packetizer::padded_len`].
@@ -49,77 +58,6 @@ pub struct SliceMeta {
     pub recovery: bool,
     /// When the frame's pixels were complete.
     pub captured: Timestamp,
-}
-
-/// Sealed datagrams of one size in GSO layout: each starts where the one before ends.
-pub struct Batch {
-    bytes: Box<[u8]>,
-    len: usize,
-    /// Size of each datagram, bytes.
-    pub segment_bytes: u16,
-    /// How many there are. Zero only if [`Packetizer::set_drop_every`] left all of them out: there
-    /// is nothing to send then, the flags below still count.
-    pub datagrams: u16,
-    /// The frame that they belong to.
-    pub frame: FrameId,
-    /// The slice that they belong to.
-    pub slice: SliceIndex,
-    /// Nothing of the slice went before.
-    pub first_of_slice: bool,
-    /// Nothing of the slice follows.
-    pub last_of_slice: bool,
-    /// Nothing of the frame follows.
-    pub last_of_frame: bool,
-    /// When to send; [`Timestamp::ZERO`] for at once.
-    pub departure: Timestamp,
-}
-
-impl Batch {
-    /// An empty batch with room for the largest one. Made once, kept in a pool.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            bytes: vec![0; GSO_SEGMENTS_MAX * DATAGRAM_BYTES_MAX].into_boxed_slice(),
-            len: 0,
-            segment_bytes: 0,
-            datagrams: 0,
-            frame: FrameId(0),
-            slice: SliceIndex(0),
-            first_of_slice: false,
-            last_of_slice: false,
-            last_of_frame: false,
-            departure: Timestamp::ZERO,
-        }
-    }
-
-    /// All datagrams, one after the other.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    /// The datagrams one by one.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.bytes().chunks(usize::from(self.segment_bytes).max(1))
-    }
-
-    fn clear(&mut self, meta: &SliceMeta, segment_bytes: usize) {
-        self.len = 0;
-        self.segment_bytes = u16::try_from(segment_bytes).expect("at most DATAGRAM_BYTES_MAX");
-        self.datagrams = 0;
-        self.frame = meta.frame;
-        self.slice = meta.index;
-        self.first_of_slice = false;
-        self.last_of_slice = false;
-        self.last_of_frame = false;
-        self.departure = Timestamp::ZERO;
-    }
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 /// Why a slice cannot be packetized. The slice before is unaffected.
@@ -556,54 +494,3 @@ impl Packetizer {
         true
     }
 }
-
-/// Drops as many shards of each block as it has parity, recovers and compares, in builds with
-/// debug assertions: a code that does not recover is found in development, not on a lossy line.
-#[cfg(debug_assertions)]
-struct SelfCheck {
-    decoder: Decoder,
-    shards: Box<[u8]>,
-}
-
-#[cfg(debug_assertions)]
-impl SelfCheck {
-    fn new() -> Self {
-        let shards = (GF16_DATA_SHARDS_MAX + GF16_PARITY_SHARDS_MAX) * SHARD_BYTES_MAX;
-        Self {
-            decoder: Decoder::new(),
-            shards: vec![0; shards].into_boxed_slice(),
-        }
-    }
-
-    fn drop_recover_compare(&mut self, code: Code, layout: Layout, data: &[u8], parity: &[u8]) {
-        let Layout {
-            data_shards,
-            shard_bytes,
-        } = layout;
-        let total = (data.len() + parity.len()) / shard_bytes;
-        let shards = &mut self.shards[..data.len() + parity.len()];
-        shards[..data.len()].copy_from_slice(data);
-        shards[data.len()..].copy_from_slice(parity);
-        // A fixed stride spreads the losses over data and parity, never the same shard twice.
-        let mut present = ShardSet::new();
-        let losses = total - data_shards;
-        for shard in 0..total {
-            let lost = shard * losses / total != (shard + 1) * losses / total;
-            if lost {
-                shards[shard * shard_bytes..][..shard_bytes].fill(0xA5);
-            } else {
-                present.insert(shard);
-            }
-        }
-        self.decoder
-            .recover(code, shard_bytes, data_shards, losses, shards, &present)
-            .expect("as many shards as there are data shards are left");
-        assert!(
-            shards[..data.len()] == *data,
-            "{code:?} {data_shards}+{losses} recovers wrongly"
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -325,7 +325,7 @@ impl fmt::Display for Refuse {
 pub struct KeyframeRequest {
     /// The newest frame that it has decoded; `None` if none yet.
     pub last_good: Option<FrameId>,
-    /// The first frame that it has not.
+    /// The newest frame that it knows it cannot show. An IDR that is newer answers the request.
     pub first_lost: FrameId,
 }
 

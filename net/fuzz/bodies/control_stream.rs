@@ -1,0 +1,134 @@
+//! Arbitrary bytes, arbitrarily cut, on both ends of a control stream, in every state.
+
+use net::crypto::Aead;
+use net::limits;
+use net::native::{
+    AeadSet, ClientEvent, ClientSession, ClientState, ClockDomain, Codec, CodecSet, Features,
+    FecCodes, Framer, Hello, HostEvent, HostSession, HostState, StepLimits, Welcome,
+};
+use net::units::{BitsPerSecond, Mode, RefreshMilliHz, SliceCount, Timestamp};
+
+/// The first byte chooses how far the session is when the rest of the input comes, the second
+/// how it is cut.
+pub fn run(data: &[u8]) {
+    let [depth, cut, stream @ ..] = data else {
+        return;
+    };
+    let chunk_bytes = 1 + usize::from(*cut);
+    let mut framer = Framer::new(|kind| kind < 0x20);
+    let mut host = host(depth % 4);
+    let mut client = client(depth % 4);
+    for chunk in stream.chunks(chunk_bytes) {
+        let mut rest = chunk;
+        while let Ok(Some(raw)) = framer.feed(&mut rest) {
+            assert!(raw.body.len() <= limits::CONTROL_BODY_BYTES_MAX);
+        }
+        assert!(framer.held_bytes() <= 2 * limits::CONTROL_BODY_BYTES_MAX);
+
+        let result = host.handle_stream(now(2), chunk);
+        assert!(result.is_ok() || host.state() == HostState::Ended);
+        let result = client.handle_stream(now(2), chunk);
+        assert!(result.is_ok() || client.state() == ClientState::Ended);
+    }
+    host.handle_timeout(now(60_000));
+    client.handle_timeout(now(60_000));
+    for waiting in [host.poll_transmit(), client.poll_transmit()] {
+        assert!(waiting.is_none_or(|bytes| bytes.len() <= limits::CONTROL_OUTBOX_BYTES_MAX));
+    }
+    let ends = std::iter::from_fn(|| host.poll_event())
+        .filter(|event| matches!(event, HostEvent::Ended(_)))
+        .count();
+    assert!(ends <= 1, "a session ends once");
+    let events = std::iter::from_fn(|| client.poll_event())
+        .filter(|event| !matches!(event, ClientEvent::FrameTimes(_)))
+        .count();
+    assert!(events <= 3, "Welcome or Refused, then one end");
+}
+
+fn now(ms: u64) -> Timestamp {
+    Timestamp::from_ns(ms * 1_000_000)
+}
+
+fn hello() -> Hello {
+    Hello {
+        version: 1,
+        mode: mode().into(),
+        codecs: CodecSet::H264,
+        fec_codes: FecCodes::ALL,
+        aeads: AeadSet::ALL,
+        required: Features::NONE,
+        optional: Features::FRAME_TIMES,
+        slices: 0,
+        bitrate: BitsPerSecond(0),
+        fec_percent: None,
+        datagram_bytes_max: 1392,
+        name: String::new(),
+    }
+}
+
+fn mode() -> Mode {
+    let refresh = RefreshMilliHz::new(60_000).expect("60 Hz");
+    Mode::new(1280, 720, refresh.get()).expect("720p")
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        session: [0; 16],
+        mode: mode(),
+        codec: Codec::H264,
+        aead: Aead::Aes128Gcm,
+        fec_percent: 20,
+        features: Features::FRAME_TIMES,
+        slices: SliceCount::ONE,
+        bitrate: BitsPerSecond(1_000_000),
+        datagram_bytes_max: 1392,
+        clock: ClockDomain([0; 16]),
+        host_name: String::new(),
+        encoder_name: String::new(),
+    }
+}
+
+/// A host that has gone `depth` steps with a peer that behaves.
+fn host(depth: u8) -> HostSession {
+    let mut host = HostSession::new(now(0), StepLimits::default());
+    let mut peer = ClientSession::new(now(0), StepLimits::default(), hello());
+    for step in 0..depth {
+        match step {
+            0 => peer.handle_connected(now(1)),
+            1 => {
+                assert!(host.accept(now(1), &welcome()));
+                let bytes = host.poll_transmit().expect("the Welcome").to_vec();
+                host.consumed(bytes.len());
+                peer.handle_stream(now(1), &bytes).expect("a valid Welcome");
+            }
+            _ => assert!(peer.start()),
+        }
+        if let Some(bytes) = peer.poll_transmit().map(<[u8]>::to_vec) {
+            peer.consumed(bytes.len());
+            host.handle_stream(now(1), &bytes).expect("a valid message");
+        }
+        while host.poll_event().is_some() {}
+    }
+    host
+}
+
+/// A client that has gone `depth` steps with a peer that behaves.
+fn client(depth: u8) -> ClientSession {
+    let mut client = ClientSession::new(now(0), StepLimits::default(), hello());
+    if depth >= 1 {
+        client.handle_connected(now(1));
+    }
+    if depth >= 2 {
+        let mut peer = host(1);
+        assert!(peer.accept(now(1), &welcome()));
+        let bytes = peer.poll_transmit().expect("the Welcome").to_vec();
+        client
+            .handle_stream(now(1), &bytes)
+            .expect("a valid Welcome");
+    }
+    if depth >= 3 {
+        assert!(client.start());
+    }
+    while client.poll_event().is_some() {}
+    client
+}
