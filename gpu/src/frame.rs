@@ -42,7 +42,12 @@ impl Rect {
     /// The whole of a picture.
     #[must_use]
     pub const fn whole(size: Size) -> Self {
-        Self { x: 0, y: 0, width: size.width, height: size.height }
+        Self {
+            x: 0,
+            y: 0,
+            width: size.width,
+            height: size.height,
+        }
     }
 
     /// True if it covers no pixel.
@@ -62,9 +67,51 @@ impl Rect {
         }
         let x = self.x.min(other.x);
         let y = self.y.min(other.y);
-        let right = (self.x + self.width).max(other.x + other.width);
-        let bottom = (self.y + self.height).max(other.y + other.height);
-        Self { x, y, width: right - x, height: bottom - y }
+        let right = self.right().max(other.right());
+        let bottom = self.bottom().max(other.bottom());
+        Self {
+            x,
+            y,
+            width: right - x,
+            height: bottom - y,
+        }
+    }
+
+    /// The part of it that lies inside a picture of that size; empty if none does.
+    #[must_use]
+    pub fn clipped(self, size: Size) -> Self {
+        let x = self.x.min(size.width);
+        let y = self.y.min(size.height);
+        let width = self.right().min(size.width) - x;
+        let height = self.bottom().min(size.height) - y;
+        Self {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
+    /// True if every pixel of `other` is one of this rectangle's.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        other.is_empty() || self.union(other) == self
+    }
+
+    /// Number of pixels.
+    #[must_use]
+    pub const fn area(self) -> usize {
+        self.width as usize * self.height as usize
+    }
+
+    /// First column right of it; saturates, because a compositor may send any numbers.
+    const fn right(self) -> u16 {
+        self.x.saturating_add(self.width)
+    }
+
+    /// First row below it.
+    const fn bottom(self) -> u16 {
+        self.y.saturating_add(self.height)
     }
 }
 
@@ -121,4 +168,68 @@ pub struct Frame {
     pub damage: Rect,
     /// When the pixels were complete in `surface`.
     pub captured: Timestamp,
+}
+
+/// A [`Surface`] in this process's own memory: what the synthetic capture draws on, and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemorySurface {
+    size: Size,
+    stride: usize,
+    format: PixelFormat,
+    bytes: Vec<u8>,
+}
+
+impl MemorySurface {
+    /// A picture of that size, all zero (black), without padding between its rows.
+    #[must_use]
+    pub fn new(size: Size, format: PixelFormat) -> Self {
+        let stride = usize::from(size.width) * 4;
+        Self {
+            size,
+            stride,
+            format,
+            bytes: vec![0; stride * usize::from(size.height)],
+        }
+    }
+
+    /// Bytes from one row to the next.
+    #[must_use]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// All pixels, top row first, [`Self::stride`] bytes a row. Whoever shares the surface by an
+    /// `Arc` draws through `Arc::get_mut`, which is refused while a frame still holds it.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Sets every pixel by its position; for pictures whose drawing need not be fast.
+    pub fn fill_with(&mut self, rgb: impl Fn(u16, u16) -> [u8; 3]) {
+        let format = self.format;
+        for (y, row) in (0u16..).zip(self.bytes.chunks_exact_mut(self.stride)) {
+            for (x, pixel) in (0u16..).zip(row.chunks_exact_mut(4)) {
+                let [r, g, b] = rgb(x, y);
+                let bytes = match format {
+                    PixelFormat::Bgrx => [b, g, r, 255],
+                    PixelFormat::Rgbx => [r, g, b, 255],
+                };
+                pixel.copy_from_slice(&bytes);
+            }
+        }
+    }
+}
+
+impl Surface for MemorySurface {
+    fn size(&self) -> Size {
+        self.size
+    }
+
+    fn map(&self) -> Option<MappedPixels<'_>> {
+        Some(MappedPixels {
+            bytes: &self.bytes,
+            stride: self.stride,
+            format: self.format,
+        })
+    }
 }

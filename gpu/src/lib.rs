@@ -2,8 +2,8 @@
 //! makes slices of them ([`encode`]), how those are read ([`bitstream`]) and what turns them back
 //! into pictures ([`decode`]).
 
-pub mod frame;
-pub mod convert;
 pub mod bitstream;
-pub mod encode;
+pub mod convert;
 pub mod decode;
+pub mod encode;
+pub mod frame;

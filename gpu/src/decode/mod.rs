@@ -1,5 +1,8 @@
 //! Decoders: an access unit in, a picture out.
 
+pub mod openh264;
+mod sys;
+
 use net::units::FrameId;
 
 /// A decoded picture, valid until the next call of its decoder: 4:2:0, 8 bits, BT.709 limited.

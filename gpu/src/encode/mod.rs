@@ -1,5 +1,10 @@
 //! Encoders: a picture in, slices out, each handed on as soon as it is finished.
 
+pub mod openh264;
+pub mod rate;
+#[cfg(feature = "x264")]
+pub mod x264;
+
 use net::units::{BitsPerSecond, FrameId, Mode, SliceCount, SliceIndex, Timestamp};
 
 use crate::frame::Frame;
@@ -59,7 +64,10 @@ pub struct SliceInfo {
 }
 
 /// Where an encoder writes slices. Implemented by the pipeline over pooled buffers, and by tests.
-pub trait SliceSink {
+///
+/// `Send`, because an encoder with threads of its own may call it from one of those, one call at
+/// a time, while the caller waits inside [`Encoder::encode`].
+pub trait SliceSink: Send {
     /// The buffer for the next slice, at least `bytes` long, or `None` if no buffer of that size
     /// exists (the encoder then fails the picture with [`EncodeError::SliceTooLarge`]). May
     /// block while the stages behind are busy. Calling it again before `finish` returns the same
@@ -148,11 +156,45 @@ pub trait Encoder: Send {
     ///
     /// # Errors
     /// See [`EncodeError`].
-    fn reconfigure(&mut self, bitrate: BitsPerSecond, slices: SliceCount)
-    -> Result<(), EncodeError>;
+    fn reconfigure(
+        &mut self,
+        bitrate: BitsPerSecond,
+        slices: SliceCount,
+    ) -> Result<(), EncodeError>;
 
     /// The client has lost every picture from `first_lost` on (and what depends on it): the next
     /// picture refers to older ones only and is marked as recovery. False where that is not
     /// possible (not able, or nothing older is left); the caller then asks for an IDR.
     fn invalidate_references(&mut self, first_lost: FrameId) -> bool;
+}
+
+/// An encoder that this build can have.
+#[derive(Clone, Copy, Debug)]
+pub struct EncoderKind {
+    /// Its name, as `--encoder` takes it and [`Capabilities::name`] gives it.
+    pub name: &'static str,
+    /// Ready with a detail, or why this machine cannot have it, with the fix.
+    pub probe: fn() -> Result<String, String>,
+    /// Opens one for a session.
+    pub open: fn(&EncoderConfig) -> Result<Box<dyn Encoder>, EncodeError>,
+}
+
+/// All encoders of this build, the best first. Take the first whose probe answers ready.
+#[must_use]
+pub const fn candidates() -> &'static [EncoderKind] {
+    const {
+        &[
+            #[cfg(feature = "x264")]
+            EncoderKind {
+                name: x264::NAME,
+                probe: x264::probe,
+                open: |config| Ok(Box::new(x264::X264Encoder::open(config)?)),
+            },
+            EncoderKind {
+                name: openh264::NAME,
+                probe: openh264::probe,
+                open: |config| Ok(Box::new(openh264::OpenH264Encoder::open(config)?)),
+            },
+        ]
+    }
 }

@@ -1,0 +1,60 @@
+//! A picture that says "the same again": what a client feeds its decoder in place of a lost one.
+//!
+//! Our streams do not allow gaps in `frame_num` (x264 writes so), and decoders differ in what
+//! they make of one: some stop until the next IDR. A P picture in which every macroblock is
+//! skipped takes the lost picture's place in the reference list, so that sliding-window marking
+//! stays in step with the encoder and a later picture that refers past the loss decodes exactly.
+
+use super::bits::BitWriter;
+use super::headers::{Pps, Sps};
+
+/// Room that [`skip_picture`] needs: start code, header byte, and a header and one run length of
+/// at most 20 bytes, each third of which emulation prevention may lengthen.
+pub const SKIP_PICTURE_BYTES_MAX: usize = 40;
+
+/// Writes an all-skip P picture with that `frame_num` (with its start code) and returns its
+/// length; `None` where the stream is not of the simple kind this knows: CAVLC, progressive,
+/// picture order derived from `frame_num`.
+#[must_use]
+pub fn skip_picture(
+    sps: &Sps,
+    pps: &Pps,
+    frame_num: u32,
+    out: &mut [u8; SKIP_PICTURE_BYTES_MAX],
+) -> Option<usize> {
+    if pps.cabac || pps.weighted_p || !sps.frame_mbs_only || sps.separate_planes {
+        return None;
+    }
+    if sps.poc_type != 2 || pps.redundant_pic_cnt {
+        return None;
+    }
+    let mut payload = [0; 20];
+    let mut bits = BitWriter::new(&mut payload);
+    let frame_num = frame_num & ((1 << sps.frame_num_bits) - 1);
+    let whole = bits.exp_golomb(0) // first_mb_in_slice
+        && bits.exp_golomb(5) // slice_type: P, as all slices of this picture
+        && bits.exp_golomb(pps.id)
+        && bits.bits(frame_num, sps.frame_num_bits)
+        && bits.bits(0, 1) // num_ref_idx_active_override_flag
+        && bits.bits(0, 1) // ref_pic_list_modification_flag_l0
+        && bits.bits(0, 1) // adaptive_ref_pic_marking_mode_flag: sliding window
+        && bits.exp_golomb(0) // slice_qp_delta
+        && (!pps.deblocking_control || bits.exp_golomb(1)) // no deblocking: a plain copy
+        && bits.exp_golomb(sps.macroblocks); // mb_skip_run
+    let used = whole.then(|| bits.finish())??;
+    // nal_ref_idc 2, nal_unit_type 1: a reference picture, like those it stands for.
+    out[..5].copy_from_slice(&[0, 0, 0, 1, 0x41]);
+    let mut at = 5;
+    let mut zeros = 0;
+    for &byte in &payload[..used] {
+        if zeros >= 2 && byte <= 3 {
+            out[at] = 3;
+            at += 1;
+            zeros = 0;
+        }
+        out[at] = byte;
+        at += 1;
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+    }
+    Some(at)
+}

@@ -1,0 +1,212 @@
+//! Which pictures x264 can still refer to, and what a report of loss means for the next one.
+//!
+//! x264 marks every picture from a given pts on as unusable, also those that were encoded after
+//! the loss and do not depend on it. So a report that is already answered must not reach it.
+
+use net::units::FrameId;
+
+use super::REFERENCES_MAX;
+use crate::encode::PictureKind;
+
+/// The next picture, as x264 shall encode it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub pts: i64,
+    pub idr: bool,
+    pub recovery: bool,
+}
+
+/// What to do about a report of loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Invalidation {
+    /// Nothing is lost that the next picture would refer to.
+    Nothing,
+    /// Tell x264: everything from this pts on.
+    From(i64),
+    /// Nothing older is left: it takes an IDR.
+    Impossible,
+}
+
+/// The encoder's reference list as x264 keeps it: the last pictures, newest last.
+#[derive(Debug)]
+pub(super) struct References {
+    /// pts and whether it may be referred to. Only the last `len` are in use.
+    pictures: [(i64, bool); REFERENCES_MAX as usize],
+    len: usize,
+    capacity: usize,
+    /// The frame and pts before the next one; `None` before the first.
+    last: Option<(FrameId, i64)>,
+    /// The next picture is the first after an invalidation.
+    pending: bool,
+    /// The newest recovery picture and the picture that it refers to.
+    recovery: Option<Recovery>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    pts: i64,
+    base: i64,
+}
+
+impl References {
+    /// For a DPB of that many pictures.
+    pub(super) fn new(dpb: u8) -> Self {
+        Self {
+            pictures: [(0, false); REFERENCES_MAX as usize],
+            len: 0,
+            capacity: usize::from(dpb.min(REFERENCES_MAX)),
+            last: None,
+            pending: false,
+            recovery: None,
+        }
+    }
+
+    /// The next picture. Its pts counts frame numbers, so that a report can be translated.
+    pub(super) fn next(&mut self, id: FrameId, kind: PictureKind) -> Next {
+        let pts = match self.last {
+            None => 0,
+            // A number that did not move on would confuse x264; it counts as the next one.
+            Some((last, pts)) => pts + i64::from(distance(last, id).max(1)),
+        };
+        self.last = Some((id, pts));
+        Next {
+            pts,
+            idr: kind == PictureKind::Idr || self.len == 0,
+            recovery: self.pending,
+        }
+    }
+
+    /// The picture is encoded.
+    pub(super) fn encoded(&mut self, pts: i64, keyframe: bool) {
+        if keyframe {
+            self.len = 0;
+            self.recovery = Some(Recovery { pts, base: pts });
+        } else if self.pending {
+            let base = self.newest_valid().unwrap_or(pts);
+            self.recovery = Some(Recovery { pts, base });
+        }
+        self.pending = false;
+        if self.len == self.capacity {
+            self.pictures.copy_within(1..self.len, 0);
+            self.len -= 1;
+        }
+        self.pictures[self.len] = (pts, true);
+        self.len += 1;
+    }
+
+    /// The client has lost everything from `first_lost` on, or depends on it.
+    pub(super) fn invalidate(&mut self, first_lost: FrameId) -> Invalidation {
+        let Some((last, last_pts)) = self.last else {
+            return Invalidation::Nothing;
+        };
+        let lost = last_pts + i64::from(distance(last, first_lost));
+        if lost > last_pts {
+            return Invalidation::Nothing;
+        }
+        // Lost before the recovery picture and after what that refers to: already answered.
+        if self
+            .recovery
+            .is_some_and(|recovery| recovery.base < lost && lost < recovery.pts)
+        {
+            return Invalidation::Nothing;
+        }
+        // The newest IDR has itself as base: what was lost before it is answered, too.
+        if self
+            .recovery
+            .is_some_and(|recovery| recovery.base == recovery.pts && lost < recovery.pts)
+        {
+            return Invalidation::Nothing;
+        }
+        for picture in &mut self.pictures[..self.len] {
+            if picture.0 >= lost {
+                picture.1 = false;
+            }
+        }
+        if self.newest_valid().is_none() {
+            return Invalidation::Impossible;
+        }
+        self.pending = true;
+        Invalidation::From(lost)
+    }
+
+    fn newest_valid(&self) -> Option<i64> {
+        self.pictures[..self.len]
+            .iter()
+            .rev()
+            .find(|(_, valid)| *valid)
+            .map(|(pts, _)| *pts)
+    }
+}
+
+/// How far `to` is after `from`, frame numbers wrapping around.
+fn distance(from: FrameId, to: FrameId) -> i32 {
+    to.0.wrapping_sub(from.0).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(frames: u32) -> References {
+        let mut references = References::new(8);
+        for id in 0..frames {
+            let next = references.next(FrameId(id), PictureKind::Delta);
+            references.encoded(next.pts, next.idr);
+        }
+        references
+    }
+
+    #[test]
+    fn the_first_picture_is_an_idr_and_numbers_may_wrap() {
+        let mut references = References::new(8);
+        let next = references.next(FrameId(u32::MAX), PictureKind::Delta);
+        assert!(next.idr);
+        references.encoded(next.pts, true);
+        let next = references.next(FrameId(0), PictureKind::Delta);
+        assert_eq!(
+            next,
+            Next {
+                pts: 1,
+                idr: false,
+                recovery: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_loss_makes_the_next_picture_the_recovery() {
+        let mut references = after(10);
+        assert_eq!(references.invalidate(FrameId(8)), Invalidation::From(8));
+        assert!(references.next(FrameId(10), PictureKind::Delta).recovery);
+        references.encoded(10, false);
+        assert!(!references.next(FrameId(11), PictureKind::Delta).recovery);
+    }
+
+    #[test]
+    fn a_report_that_is_answered_already_is_dropped() {
+        let mut references = after(10);
+        assert_eq!(references.invalidate(FrameId(7)), Invalidation::From(7));
+        references.next(FrameId(10), PictureKind::Delta);
+        references.encoded(10, false);
+        assert_eq!(references.invalidate(FrameId(7)), Invalidation::Nothing);
+        assert_eq!(references.invalidate(FrameId(9)), Invalidation::Nothing);
+        // But the recovery refers to 6: if that is lost as well, it is no recovery.
+        assert_eq!(references.invalidate(FrameId(6)), Invalidation::From(6));
+    }
+
+    #[test]
+    fn an_idr_answers_every_loss_before_it() {
+        let mut references = after(10);
+        let next = references.next(FrameId(10), PictureKind::Idr);
+        references.encoded(next.pts, true);
+        assert_eq!(references.invalidate(FrameId(3)), Invalidation::Nothing);
+        assert_eq!(references.invalidate(FrameId(10)), Invalidation::Impossible);
+    }
+
+    #[test]
+    fn nothing_is_left_after_a_long_loss() {
+        let mut references = after(20);
+        assert_eq!(references.invalidate(FrameId(12)), Invalidation::Impossible);
+        assert_eq!(references.invalidate(FrameId(20)), Invalidation::Nothing);
+    }
+}
