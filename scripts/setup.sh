@@ -5,11 +5,11 @@
 
 set -euo pipefail
 
-# What the build needs; what a host needs at run time; what the tests need beside.
+# What the build needs; what a host without a desktop needs; what scripts/lab needs beside.
 PACKAGES=(
     ca-certificates cmake curl g++ git libclang-dev libx264-dev make pkg-config
     sway
-    iproute2 weston
+    iproute2
 )
 
 # The checkout that this file belongs to, without symbolic links.
@@ -45,11 +45,11 @@ missing_packages() {
 }
 
 ensure_packages() {
-    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || {
-        [[ -n ${PUNKTFUNK_SKIP_PACKAGES:-} ]] && return
+    if ! type dpkg-query apt-get >/dev/null 2>&1; then
+        [[ -z ${PUNKTFUNK_SKIP_PACKAGES:-} ]] || return 0
         die "this is not Debian: install what these packages hold, then set" \
             "PUNKTFUNK_SKIP_PACKAGES=1: ${PACKAGES[*]}"
-    }
+    fi
     local missing
     missing=$(missing_packages)
     [[ -n $missing ]] || return 0
@@ -77,7 +77,7 @@ toolchain_wanted() { sed -n 's/^channel *= *"\(.*\)"/\1/p' "$ROOT/rust-toolchain
 # True if `rustc` in this checkout is the wanted version or newer, with rustfmt and clippy.
 rust_suffices() {
     local have want=$1
-    command -v cargo rustc >/dev/null || return 1
+    type cargo rustc >/dev/null 2>&1 || return 1
     # RUSTUP_AUTO_INSTALL: a missing toolchain is ours to report, not rustup's to fetch in silence.
     have=$(cd "$ROOT" && RUSTUP_AUTO_INSTALL=0 rustc --version 2>/dev/null | cut -d' ' -f2) ||
         return 1
@@ -134,10 +134,10 @@ runtime_dir_of() {
     uid=$(id -u "$user")
     for dir in ${XDG_RUNTIME_DIR:-} "/run/user/$uid" "/tmp/punktfunk-runtime-$uid"; do
         if [[ ! -e $dir ]]; then
-            # Only root can make one below /run/user. mkdir does not follow a link put in the way.
-            { ((EUID != 0)) || [[ -d /run/user ]] || mkdir -p -m 0755 /run/user; } 2>/dev/null &&
-                mkdir -m 0700 "$dir" 2>/dev/null &&
-                chown "$user:" "$dir" || continue
+            # Only root can make one below /run. mkdir does not follow a link put in the way.
+            ((EUID != 0)) || mkdir -p /run/user
+            mkdir -m 0700 "$dir" 2>/dev/null || continue
+            chown "$user:" "$dir"
         fi
         if [[ ! -L $dir && $(stat -c '%u %a' "$dir") == "$uid 700" ]]; then
             echo "$dir"
