@@ -124,11 +124,15 @@ const TOP_LEVEL: [&str; 20] = [
 /// Most lines of a Rust file.
 const LINES_MAX: usize = 800;
 
-/// Most columns of a line of Rust. rustfmt keeps to it in code, not in comments and strings.
-const COLUMNS_MAX: usize = 100;
+/// Most columns of a line of Rust. rustfmt keeps code to 100; in comments and strings, where it
+/// does not break lines, the end of a line may stand out.
+const COLUMNS_MAX: usize = 110;
 
 /// Files with `unsafe` beside `sys.rs`, `ffi.rs`, `sys/` and `ffi/`, each with its reason.
-const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[];
+const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[(
+    "bench/src/alloc.rs",
+    "GlobalAlloc is an unsafe trait, and the file holds nothing else",
+)];
 
 /// Executors and what comes only with them: the engine is threads and sans-IO machines.
 const ASYNC_RUNTIMES: [&str; 15] = [
