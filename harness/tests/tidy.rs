@@ -131,7 +131,7 @@ const COLUMNS_MAX: usize = 110;
 /// Files with `unsafe` beside `sys.rs`, `ffi.rs`, `sys/` and `ffi/`, each with its reason.
 const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[(
     "bench/src/alloc.rs",
-    "GlobalAlloc is an unsafe trait, and the file holds nothing else",
+    "an allocator cannot do without, and the file holds nothing else",
 )];
 
 /// Executors and what comes only with them: the engine is threads and sans-IO machines.
