@@ -77,8 +77,22 @@ impl Code {
 }
 
 /// Data shards of the largest block that goes to [`Code::Gf8`] although [`Code::Gf16`] could have
-/// it too. See [`choose`] for the measurement.
-pub const GF8_DATA_SHARDS_CROSSOVER: usize = 200;
+/// it too.
+///
+/// Measured by `bench::micro::fec::codes`, µs for 1344-byte shards and 20 % of parity, decode with
+/// every parity shard needed (one Zen 4 core with GFNI and AVX-512, shared, load 3 on 2 cores):
+///
+/// | k/m | Gf8 encode, decode | with AVX2 only | Gf16 encode, decode |
+/// |---|---|---|---|
+/// | 50/10 | 5, 8 | 14, 17 | 14, 309 |
+/// | 100/20 | 21, 32 | 53, 63 | 33, 324 |
+/// | 128/26 | 23, 34 | 61, 70 | 26, 269 |
+/// | 160/32 | 35, 50 | 95, 110 | 33, 279 |
+/// | 212/43 | 78, 113 | 182, 206 | 57 to 70, 398 to 478 |
+///
+/// So encoding crosses over at 160 with the best kernel. An older processor crosses over at 50,
+/// but a block that needs its parity waits for the decoder too, and there Gf16 never wins.
+pub const GF8_DATA_SHARDS_CROSSOVER: usize = 160;
 
 /// The code for a block of `data_shards` and `parity_shards`: [`Code::None`] without parity,
 /// [`Code::Gf8`] up to [`GF8_DATA_SHARDS_CROSSOVER`] data shards, [`Code::Gf16`] above.
