@@ -1,0 +1,170 @@
+use net::units::{FrameId, Timestamp};
+
+use super::*;
+
+/// A made-up run: frames at 60 Hz, four slices, times that vary a little.
+pub(crate) fn example(frames: u32) -> Report {
+    let records: Vec<FrameRecord> = (0..frames).map(record).collect();
+    let run = Run {
+        name: "game <1280x720> & \"friends\"".into(),
+        seconds: f64::from(frames) / 60.0,
+        machine: Machine {
+            cpu: "Example CPU".into(),
+            cores: 2,
+            kernel: "Linux 6.1 x86_64".into(),
+            governor: None,
+            load_1min: Some(0.25),
+            compositor: "sway 1.7".into(),
+            revision: "0123abc".into(),
+        },
+        configuration: Configuration {
+            mode: "1280x720@60".into(),
+            content: "game".into(),
+            fps: 60.0,
+            bitrate_bps: 10_000_000,
+            slices: 4,
+            encoder: "x264".into(),
+            encoder_threads: 1,
+            capture: "screencopy".into(),
+            fec_percent: 20.0,
+            aead: "AES-128-GCM".into(),
+            link: "loopback".into(),
+        },
+        counters: Counters {
+            drawn: frames.into(),
+            captured: frames.into(),
+            ..Counters::default()
+        },
+        threads: vec![ThreadUse {
+            name: "host encode".into(),
+            cpu_percent: 31.4,
+            switches_voluntary: 60,
+            switches_involuntary: 2,
+            allocations: Some(0),
+        }],
+        verified: Verified {
+            pictures: frames.into(),
+            ..Verified::default()
+        },
+        connect_to_picture_ms: Some(120.0),
+    };
+    Report::from_records(run, &records)
+}
+
+fn record(index: u32) -> FrameRecord {
+    let vary = |share: u64| u64::from(index.wrapping_mul(2_654_435_761) >> 20) % share;
+    let captured = 5_000_000_000 + u64::from(index) * 16_666_667;
+    let at = |us: u64| Some(Timestamp::from_ns(captured + us * 1000));
+    let slices = (0..4_u64).map(|slice| {
+        let encoded = 1400 + slice * (700 + vary(150));
+        SliceRecord {
+            encoded: at(encoded),
+            protected: at(encoded + 12 + vary(9)),
+            first_byte: at(encoded + 30 + vary(20)),
+            last_byte: at(encoded + 70 + vary(30)),
+            complete: at(encoded + 180 + vary(60)),
+            bytes: 5000,
+        }
+    });
+    FrameRecord {
+        frame: FrameId(index),
+        keyframe: index == 0,
+        number: Some(index),
+        drawn: Some(Timestamp::from_ns(captured - 1_000_000 - vary(700) * 1000)),
+        captured: Timestamp::from_ns(captured),
+        encode_begin: at(25),
+        converted: at(420 + vary(60)),
+        slices: slices.collect(),
+        received_first: at(1500 + vary(40)),
+        complete: at(4200 + vary(400)),
+        decoded: at(6500 + vary(900)),
+    }
+}
+
+#[test]
+fn every_rendering_copes_with_nothing_one_and_many() {
+    for frames in [0, 1, 1000] {
+        let report = example(frames);
+        let page = html(&report, Some(&compare(&report, &report)));
+        assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+        assert!(!page.contains("NaN") && !page.contains("inf"), "{frames}");
+        let text = table(&report);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{text}");
+        let again: Report = serde_json::from_str(&report.json()).expect("our own JSON");
+        assert_eq!(
+            (again.frames, again.run.counters),
+            (report.frames, report.run.counters)
+        );
+    }
+    assert!(html(&Report::default(), None).contains("Nothing to plot"));
+    assert!(table(&example(0)).contains("glass to decoded"));
+}
+
+#[test]
+fn the_page_needs_nothing_from_outside_and_trusts_no_text() {
+    let page = html(&example(10), None);
+    assert!(page.contains("game &lt;1280x720&gt; &amp; &quot;friends&quot;"));
+    assert!(!page.contains("<1280x720>"));
+    for outside in [
+        "http:", "https:", "src=", "href=", "@import", "url(", "<script",
+    ] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn stages_are_the_differences_of_their_stamps() {
+    let report = example(1);
+    let p50 = |id: &str| report.stage(id).expect("a known stage").times.p50_ms;
+    assert_eq!(p50("drawn_to_captured"), 1.0);
+    assert_eq!(p50("captured_to_encoder"), 0.025);
+    assert_eq!(p50("conversion"), 0.395);
+    assert_eq!(p50("encode_first"), 0.98);
+    assert_eq!(p50("encode_last"), 3.08);
+    assert_eq!(p50("captured_to_first_byte"), 1.43);
+    assert_eq!(p50("captured_to_last_byte"), 3.57);
+    // 0.025 before the encoder, 0.070 after it.
+    assert!((p50("overhead") - 0.095).abs() < 1e-9);
+    assert_eq!(p50("drawn_to_decoded"), 7.5);
+    assert_eq!(
+        report.stage("protect").map(|stage| stage.times.count),
+        Some(4)
+    );
+}
+
+#[test]
+fn missing_stamps_leave_values_out() {
+    let mut half = record(3);
+    half.decoded = None;
+    half.slices[2].last_byte = None;
+    let report = Report::from_records(Run::default(), &[record(2), half]);
+    let count = |id: &str| report.stage(id).map(|stage| stage.times.count);
+    assert_eq!(count("decode"), Some(1));
+    assert_eq!(count("captured_to_last_byte"), Some(1));
+    assert_eq!(count("captured_to_first_byte"), Some(2));
+    assert_eq!(count("send"), Some(7));
+}
+
+#[test]
+fn sizes_are_held_against_the_share_of_the_bitrate() {
+    let sizes = example(600).sizes;
+    assert_eq!((sizes.mean_bytes, sizes.max_bytes), (20_000.0, 20_000));
+    // 10 Mbit/s at 60 fps are 20 833 bytes a frame.
+    assert!((sizes.fill - 0.96).abs() < 1e-3);
+    assert!((sizes.bitrate_bps / 1e6 - 9.6).abs() < 1e-2);
+}
+
+#[test]
+fn a_comparison_is_a_ratio_of_the_same_stages() {
+    let (sliced, mut whole) = (example(10), example(10));
+    for stage in &mut whole.stages {
+        stage.times.p50_ms *= 2.0;
+    }
+    let comparison = compare(&sliced, &whole);
+    let ratio = comparison
+        .stage("captured_to_first_byte")
+        .and_then(|row| row.p50_ratio);
+    assert_eq!(ratio, Some(0.5));
+    assert!(comparison_table(&comparison).contains("captured to first byte"));
+}
