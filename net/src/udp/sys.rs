@@ -378,6 +378,12 @@ fn sender(name: &sockaddr_in6) -> Option<SocketAddr> {
     }
 }
 
+/// Makes the kernel refuse GSO on a socket for real: datagrams without checksum cannot be cut.
+#[cfg(test)]
+pub(super) fn make_gso_refused(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set(fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+}
+
 fn set(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     // SAFETY: the value is an int of the length given.
     let result = unsafe {

@@ -102,6 +102,23 @@ fn every_way_out_gives_the_receiver_the_same_datagrams() {
 }
 
 #[test]
+fn a_kernel_that_refuses_gso_is_asked_once_and_nothing_is_lost() {
+    let address = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let sender = socket(address, SocketConfig::default());
+    let receiver = socket(address, SocketConfig::default());
+    let to = receiver.local_addr().expect("bound");
+    sys::make_gso_refused(std::os::fd::AsFd::as_fd(&sender)).expect("an option of every socket");
+    for _ in 0..2 {
+        let sent = pattern(9 * 1392 + 1);
+        assert_eq!(send_all(&sender, to, &sent, 1392), 10);
+        let got = collect(&receiver, sender.local_addr().expect("bound"), 10);
+        assert_eq!(got.concat(), sent);
+    }
+    assert_eq!(sender.send_path(), SendPath::SendMmsg);
+    assert_eq!(sender.counters().fallbacks, 1);
+}
+
+#[test]
 fn odd_sizes_and_several_peers_go_in_one_call() {
     for address in loopbacks() {
         for send_path in [SendPath::SendMmsg, SendPath::SendTo] {
