@@ -56,14 +56,20 @@ pub(super) struct Decoder(ReedSolomonDecoder);
 
 impl Decoder {
     pub(super) fn new() -> Self {
-        Self(
-            ReedSolomonDecoder::new(
-                GF16_DATA_SHARDS_MAX,
-                GF16_PARITY_SHARDS_MAX,
-                SHARD_BYTES_MAX,
-            )
-            .expect(WHY_LIMITS_FIT),
-        )
+        let decoder = ReedSolomonDecoder::new(
+            GF16_DATA_SHARDS_MAX,
+            GF16_PARITY_SHARDS_MAX,
+            SHARD_BYTES_MAX,
+        );
+        let mut decoder = Self(decoder.expect(WHY_LIMITS_FIT));
+        // The crate makes its last table (128 KB, a transform of 65 536 logarithms) at the first
+        // block that misses something. That shall not be a block of a running session.
+        let mut parity_alone = ShardSet::new();
+        parity_alone.insert(1);
+        decoder
+            .recover(2, 1, 1, &mut [0; 4], &parity_alone)
+            .expect(WHY_LIMITS_FIT);
+        decoder
     }
 
     pub(super) fn recover(
