@@ -9,3 +9,12 @@ pub mod process;
 pub mod select;
 mod sys;
 pub mod thread;
+
+/// The identifier that this machine's kernel made at its start (`/proc/sys/kernel/random/boot_id`):
+/// who has the same shares the clock. Empty where the kernel does not tell.
+#[must_use]
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
+}

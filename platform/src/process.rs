@@ -11,6 +11,7 @@
 //! can collect them.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -185,13 +186,13 @@ impl Drop for Process {
 }
 
 /// A shell outside our fate: when this process dies without dropping the guard, it kills
-/// everything that carries `token` and removes `directory`.
+/// everything that carries its token, removes its directory and runs its last command.
 #[derive(Debug)]
 pub struct Guard {
     child: Child,
 }
 
-/// `$1` token, `$2` directory. The guard reads until end of file on standard input, which comes
+/// `$1` token, `$2` directory, then the last command, if any. The guard reads until end of file on standard input, which comes
 /// when the host is gone. `grep` finds the marked by their environment; twice, because a marked
 /// process may have been forking.
 const GUARD_SCRIPT: &str = r#"
@@ -204,20 +205,24 @@ for pass in 1 2 3; do
   done
 done
 rm -rf -- "$2"
+shift 2
+[ $# -eq 0 ] || "$@"
 "#;
 
 impl Guard {
-    /// Starts it. `token` is the value of [`TOKEN_VARIABLE`] of everything it watches over.
+    /// Starts it. `token` is the value of [`TOKEN_VARIABLE`] of everything it watches over;
+    /// `last_command` undoes what the kernel does not (empty: nothing).
     ///
     /// # Errors
     /// The system's answer (there must be a `sh`).
-    pub fn spawn(token: &str, directory: &Path) -> io::Result<Self> {
+    pub fn spawn(token: &str, directory: &Path, last_command: &[OsString]) -> io::Result<Self> {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GUARD_SCRIPT, "punktfunk-guard"]);
         command
             .arg(format!("{TOKEN_VARIABLE}={token}"))
-            .arg(directory);
+            .arg(directory)
+            .args(last_command);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -498,17 +503,23 @@ fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
     answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
-/// Children inherit CPU affinity and timer slack from the spawning thread, which has them from
-/// whoever came first: back to the process's own.
+/// Children inherit CPU affinity, nice value and timer slack from the spawning thread, which has
+/// them from whoever came first: back to the process's own.
 fn forget_placement() {
     let process = Some(rustix::process::getpid());
-    if let Ok(cpus) = rustix::thread::sched_getaffinity(process)
-        && let Err(error) = rustix::thread::sched_setaffinity(None, &cpus)
-    {
-        log::debug!("affinity of the spawning thread: {error}");
-    }
-    if let Err(error) = rustix::thread::set_current_timer_slack(None) {
-        log::debug!("timer slack of the spawning thread: {error}");
+    let affinity = rustix::thread::sched_getaffinity(process)
+        .and_then(|cpus| rustix::thread::sched_setaffinity(None, &cpus));
+    let nice = rustix::process::getpriority_process(process)
+        .and_then(|nice| rustix::process::setpriority_process(None, nice));
+    let slack = rustix::thread::set_current_timer_slack(None);
+    for (what, result) in [
+        ("affinity", affinity),
+        ("nice", nice),
+        ("timer slack", slack),
+    ] {
+        if let Err(error) = result {
+            log::debug!("{what} of the spawning thread: {error}");
+        }
     }
 }
 

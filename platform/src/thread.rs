@@ -1,1 +1,531 @@
-//! thread
+//! Threads with a role: named, prioritised, pinned where that helps, joined with a time limit.
+//!
+//! A late stage must be able to interrupt an earlier one, or slicing gains nothing, so the order
+//! is send > protect > encode > capture: `SCHED_FIFO` where permitted (`RLIMIT_RTPRIO` or
+//! `CAP_SYS_NICE`), else a nice value where that is permitted, else nothing, and [`facts`] says
+//! which. From [`CORES_MIN`] cores on the roles have cores of their own and may spin; below,
+//! nothing is pinned and nothing spins, because the game needs the cores more.
+
+use std::any::Any;
+use std::fs;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use net::clock;
+use net::units::Timestamp;
+use rustix::mm::MlockAllFlags;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::{ClockId, CpuSet, Timespec};
+
+use crate::select::{Answer, Refusal};
+use crate::sys;
+
+/// Physical cores from which on threads are pinned and may spin.
+pub const CORES_MIN: usize = 4;
+/// How long before a deadline the spinning begins: a parked wake-up takes 16 to 60 µs.
+const SPIN: Duration = Duration::from_micros(80);
+
+/// What a thread does; decides its priority and place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Gives datagrams to the kernel at their departure times.
+    Send,
+    /// Takes datagrams from the kernel (client).
+    Receive,
+    /// FEC and AEAD.
+    Protect,
+    /// Colour conversion and encoding. The encoder's own threads inherit the place, not the
+    /// priority (`SCHED_RESET_ON_FORK`).
+    Encode,
+    /// Waits for the compositor.
+    Capture,
+    /// Everything that is not in a frame's way.
+    Control,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 6] = [
+        Self::Send,
+        Self::Receive,
+        Self::Protect,
+        Self::Encode,
+        Self::Capture,
+        Self::Control,
+    ];
+
+    /// `SCHED_FIFO` priority. Low numbers: any of them is above every normal thread, and the
+    /// kernel's own interrupt threads (50) must stay above ours.
+    #[must_use]
+    pub const fn fifo_priority(self) -> Option<i32> {
+        match self {
+            Self::Send | Self::Receive => Some(9),
+            Self::Protect => Some(8),
+            Self::Encode => Some(7),
+            Self::Capture => Some(6),
+            Self::Control => None,
+        }
+    }
+
+    /// Nice value where `SCHED_FIFO` is not permitted.
+    const fn nice(self) -> Option<i32> {
+        match self {
+            Self::Send | Self::Receive => Some(-16),
+            Self::Protect => Some(-14),
+            Self::Encode => Some(-12),
+            Self::Capture => Some(-10),
+            Self::Control => None,
+        }
+    }
+}
+
+/// What the system granted a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduled {
+    /// `SCHED_FIFO` at this priority.
+    Fifo(i32),
+    /// `SCHED_OTHER` at this nice value.
+    Nice(i32),
+    /// `SCHED_OTHER` like everybody.
+    Normal,
+}
+
+/// Why a join failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// It did not end in time; it is left running.
+    #[error("thread {name} did not end within {limit:?}")]
+    TimedOut {
+        /// Its name.
+        name: String,
+        /// The time it was given.
+        limit: Duration,
+    },
+    /// It panicked: a bug of ours.
+    #[error("thread {name} panicked: {reason}")]
+    Panicked {
+        /// Its name.
+        name: String,
+        /// The panic's message.
+        reason: String,
+    },
+}
+
+/// A running thread.
+#[derive(Debug)]
+pub struct RoleThread<T> {
+    name: String,
+    scheduled: Scheduled,
+    thread: JoinHandle<()>,
+    result: mpsc::Receiver<std::thread::Result<T>>,
+}
+
+impl<T> RoleThread<T> {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the system granted it.
+    #[must_use]
+    pub fn scheduled(&self) -> Scheduled {
+        self.scheduled
+    }
+
+    /// It has ended (or is about to return).
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// For `unpark`.
+    #[must_use]
+    pub fn thread(&self) -> &std::thread::Thread {
+        self.thread.thread()
+    }
+
+    /// Waits for its result, at most `limit`.
+    ///
+    /// # Errors
+    /// [`JoinError`]. A thread that did not end in time goes on, unowned.
+    pub fn join_within(self, limit: Duration) -> Result<T, JoinError> {
+        let Self {
+            name,
+            thread,
+            result,
+            ..
+        } = self;
+        match result.recv_timeout(limit) {
+            Ok(outcome) => {
+                // Its body has returned; nothing of ours can block the rest.
+                drop(thread.join());
+                outcome.map_err(|panic| JoinError::Panicked {
+                    name,
+                    reason: message(&*panic),
+                })
+            }
+            Err(RecvTimeoutError::Timeout) => Err(JoinError::TimedOut { name, limit }),
+            Err(RecvTimeoutError::Disconnected) => Err(JoinError::Panicked {
+                name,
+                reason: "no result".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Starts a thread and returns once it has its priority and place. `name` should have at most 15
+/// bytes; the kernel shows no more.
+///
+/// # Errors
+/// The system has no more threads.
+pub fn spawn<T: Send + 'static>(
+    role: Role,
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<RoleThread<T>> {
+    let (granted, grant) = mpsc::sync_channel(1);
+    let (done, result) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // The receivers can only be gone if nobody wants to know.
+            let _ = granted.send(settle(role));
+            let _ = done.send(catch_unwind(AssertUnwindSafe(body)));
+        })?;
+    let scheduled = grant
+        .recv()
+        .map_err(|_| io::Error::other("the thread did not start"))?;
+    log::debug!("thread {name}: {scheduled:?}");
+    Ok(RoleThread {
+        name: name.to_owned(),
+        scheduled,
+        thread,
+        result,
+    })
+}
+
+/// Sleeps until `deadline`. Where spinning is allowed the last 80 µs are spun, so that the
+/// wake-up is not late; elsewhere it is as late as the machine's timers.
+pub fn wait_until(deadline: Timestamp) {
+    let spin = spinning_allowed();
+    let sleep_until = if spin { deadline - SPIN } else { deadline };
+    let request = Timespec {
+        tv_sec: i64::try_from(sleep_until.as_ns() / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: i64::try_from(sleep_until.as_ns() % 1_000_000_000).unwrap_or(0),
+    };
+    while clock::now() < sleep_until {
+        match rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &request) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    while clock::now() < deadline {
+        std::hint::spin_loop();
+    }
+}
+
+/// True on machines with at least [`CORES_MIN`] cores.
+#[must_use]
+pub fn spinning_allowed() -> bool {
+    placement().spinning
+}
+
+/// Locks all memory of the process, present and future, as it is touched. Only where the limit
+/// on locked memory is off, because with one a later allocation would fail instead.
+///
+/// # Errors
+/// The limit, and how to lift it.
+pub fn lock_memory() -> Result<String, Refusal> {
+    let limit = rustix::process::getrlimit(Resource::Memlock);
+    if limit.maximum.is_none() && limit.current.is_some() {
+        let unlimited = Rlimit {
+            current: None,
+            maximum: None,
+        };
+        if let Err(error) = rustix::process::setrlimit(Resource::Memlock, unlimited) {
+            log::debug!("RLIMIT_MEMLOCK: {error}");
+        }
+    }
+    if let Some(bytes) = rustix::process::getrlimit(Resource::Memlock).current {
+        return Err(Refusal::new(
+            format!("the limit on locked memory is {} KiB", bytes / 1024),
+            "set `memlock` to unlimited in /etc/security/limits.d (or LimitMEMLOCK=infinity)",
+        ));
+    }
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    match rustix::mm::mlockall(flags) {
+        Ok(()) => Ok("memory stays in RAM".to_owned()),
+        Err(error) => Err(Refusal::new(format!("mlockall: {error}"), "")),
+    }
+}
+
+/// What threads get here, for `doctor`: real-time priority, pinning and spinning. Locks nothing
+/// and leaves no thread.
+#[must_use]
+pub fn facts() -> Vec<Answer> {
+    let probe = spawn(Role::Send, "probe", || ());
+    let granted = probe.map(|thread| {
+        let scheduled = thread.scheduled();
+        drop(thread.join_within(Duration::from_secs(1)));
+        scheduled
+    });
+    let fix = "set `rtprio 9` for this user in /etc/security/limits.d (or LimitRTPRIO=9)";
+    let priority = match granted {
+        Ok(Scheduled::Fifo(priority)) => Ok(format!("SCHED_FIFO, up to {priority}")),
+        Ok(Scheduled::Nice(nice)) => Err(Refusal::new(
+            format!("SCHED_FIFO is not permitted; nice {nice} is used"),
+            fix,
+        )),
+        Ok(Scheduled::Normal) => Err(Refusal::new(
+            "SCHED_FIFO is not permitted; threads run like any other",
+            fix,
+        )),
+        Err(error) => Err(Refusal::new(
+            format!("no thread can be started: {error}"),
+            "",
+        )),
+    };
+    let place = placement();
+    let pinning = if place.spinning {
+        Ok(place.describe())
+    } else {
+        let text = format!(
+            "{} cores: pinning and spinning need {CORES_MIN}",
+            place.cores
+        );
+        Err(Refusal::new(text, ""))
+    };
+    vec![
+        Answer {
+            kind: "threads",
+            name: "real-time",
+            result: priority,
+        },
+        Answer {
+            kind: "threads",
+            name: "pinning",
+            result: pinning,
+        },
+    ]
+}
+
+/// Gives the calling thread what its role asks for.
+fn settle(role: Role) -> Scheduled {
+    if let Err(error) = rustix::thread::set_current_timer_slack(Some(std::num::NonZeroU64::MIN)) {
+        log::debug!("timer slack: {error}");
+    }
+    let cpus = placement().of(role);
+    if !cpus.is_empty() {
+        let mut set = CpuSet::new();
+        cpus.iter().for_each(|cpu| set.set(*cpu));
+        if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+            log::debug!("pinning: {error}");
+        }
+    }
+    if let Some(priority) = role.fifo_priority()
+        && sys::set_fifo(priority).is_ok()
+    {
+        return Scheduled::Fifo(priority);
+    }
+    // On Linux the nice value belongs to the thread, and "this process" means this thread.
+    match role.nice() {
+        Some(nice) if rustix::process::setpriority_process(None, nice).is_ok() => {
+            Scheduled::Nice(nice)
+        }
+        _ => Scheduled::Normal,
+    }
+}
+
+/// Which CPUs each role runs on; empty means anywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Placement {
+    cores: usize,
+    spinning: bool,
+    send: Vec<usize>,
+    protect: Vec<usize>,
+    capture: Vec<usize>,
+    /// What the three above leave; the game has it too.
+    rest: Vec<usize>,
+}
+
+impl Placement {
+    /// From the CPUs of each physical core. The last cores are taken: interrupts and most
+    /// programs crowd the first. Half of the cores or more are left alone.
+    fn plan(cores: &[Vec<usize>]) -> Self {
+        let count = cores.len();
+        if count < CORES_MIN {
+            return Self {
+                cores: count,
+                ..Self::default()
+            };
+        }
+        let from_end = |back: usize| cores[count - back].clone();
+        let taken = if count >= 2 * CORES_MIN { 3 } else { 2 };
+        Self {
+            cores: count,
+            spinning: true,
+            send: from_end(1),
+            protect: from_end(2),
+            capture: from_end(taken),
+            rest: cores[..count - taken].concat(),
+        }
+    }
+
+    fn of(&self, role: Role) -> &[usize] {
+        match role {
+            Role::Send => &self.send,
+            Role::Protect => &self.protect,
+            // A client captures nothing, so its receiver has that core to itself.
+            Role::Capture | Role::Receive => &self.capture,
+            Role::Encode => &self.rest,
+            Role::Control => &[],
+        }
+    }
+
+    fn describe(&self) -> String {
+        let Self {
+            send,
+            protect,
+            capture,
+            cores,
+            ..
+        } = self;
+        format!("of {cores} cores: CPUs {send:?} send, {protect:?} protect, {capture:?} capture")
+    }
+}
+
+fn placement() -> &'static Placement {
+    static PLACEMENT: OnceLock<Placement> = OnceLock::new();
+    PLACEMENT.get_or_init(|| Placement::plan(&physical_cores()))
+}
+
+/// The CPUs that this process may use, grouped by physical core.
+fn physical_cores() -> Vec<Vec<usize>> {
+    // Of the process, not of this thread, which may be pinned already.
+    let allowed = rustix::thread::sched_getaffinity(Some(rustix::process::getpid()));
+    let Ok(allowed) = allowed else {
+        return Vec::new();
+    };
+    let mut cores: Vec<Vec<usize>> = Vec::new();
+    for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)) {
+        if cores.iter().any(|core| core.contains(&cpu)) {
+            continue;
+        }
+        let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
+        let listed = fs::read_to_string(path).unwrap_or_default();
+        let mut core: Vec<usize> = parse_cpu_list(&listed);
+        core.retain(|sibling| allowed.is_set(*sibling));
+        cores.push(if core.contains(&cpu) { core } else { vec![cpu] });
+    }
+    cores
+}
+
+/// The kernel's list format: `0,4` or `0-3,8`. What is not understood is left out.
+fn parse_cpu_list(text: &str) -> Vec<usize> {
+    let range = |part: &str| -> Option<std::ops::RangeInclusive<usize>> {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse().ok()?, last.parse::<usize>().ok()?);
+        (last < CpuSet::MAX_CPU).then_some(first..=last)
+    };
+    text.trim().split(',').filter_map(range).flatten().collect()
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cores(count: usize) -> Vec<Vec<usize>> {
+        (0..count).map(|core| vec![core, core + count]).collect()
+    }
+
+    #[test]
+    fn small_machines_are_left_alone() {
+        for count in 0..CORES_MIN {
+            let plan = Placement::plan(&cores(count));
+            assert!(!plan.spinning);
+            assert!(Role::ALL.iter().all(|role| plan.of(*role).is_empty()));
+        }
+    }
+
+    #[test]
+    fn pinned_roles_have_cores_of_their_own_and_leave_half_to_the_game() {
+        for count in CORES_MIN..=64 {
+            let plan = Placement::plan(&cores(count));
+            let disjoint = |a: &[usize], b: &[usize]| a.iter().all(|cpu| !b.contains(cpu));
+            assert!(disjoint(&plan.send, &plan.protect));
+            assert!(disjoint(&plan.send, &plan.capture));
+            assert!(disjoint(&plan.rest, &plan.send) && disjoint(&plan.rest, &plan.capture));
+            assert!(
+                plan.rest.len() >= count,
+                "half of {count} cores of two CPUs"
+            );
+            assert!(plan.of(Role::Control).is_empty());
+        }
+    }
+
+    #[test]
+    fn later_stages_come_first() {
+        let of = |role: Role| role.fifo_priority().expect("a frame's way");
+        assert!(of(Role::Send) > of(Role::Protect));
+        assert!(of(Role::Protect) > of(Role::Encode));
+        assert!(of(Role::Encode) > of(Role::Capture));
+    }
+
+    #[test]
+    fn cpu_lists_of_the_kernel_are_understood() {
+        assert_eq!(parse_cpu_list("0,4\n"), [0, 4]);
+        assert_eq!(parse_cpu_list("0-3,8"), [0, 1, 2, 3, 8]);
+        assert_eq!(parse_cpu_list("0-99999999999,x,"), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_result_and_a_panic_come_through_the_join() {
+        let limit = Duration::from_secs(20);
+        for role in Role::ALL {
+            let thread = spawn(role, "answer", || 42).expect("starts");
+            assert_eq!(thread.join_within(limit), Ok(42));
+        }
+        let thread = spawn(Role::Control, "broken", || panic!("by design")).expect("starts");
+        let error: Result<(), JoinError> = thread.join_within(limit);
+        let error = error.expect_err("it panicked").to_string();
+        assert_eq!(error, "thread broken panicked: by design");
+    }
+
+    #[test]
+    fn a_thread_that_does_not_end_is_named() {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = spawn(Role::Control, "stuck", move || stopped.recv().is_err()).expect("starts");
+        let error = thread
+            .join_within(Duration::from_millis(10))
+            .expect_err("still runs");
+        assert_eq!(error.to_string(), "thread stuck did not end within 10ms");
+        drop(stop);
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline_and_not_before() {
+        for us in [0, 50, 500, 3000] {
+            let deadline = clock::now() + Duration::from_micros(us);
+            wait_until(deadline);
+            assert!(clock::now() >= deadline);
+        }
+    }
+
+    #[test]
+    fn facts_say_something_of_each() {
+        let names: Vec<&str> = facts().iter().map(|fact| fact.name).collect();
+        assert_eq!(names, ["real-time", "pinning"]);
+    }
+}

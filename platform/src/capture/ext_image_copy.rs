@@ -213,6 +213,10 @@ impl ExtImageCopy {
 impl Capture for ExtImageCopy {
     fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
         let deadline = clock::now() + timeout;
+        // Asked first, so that a flood of frames cannot starve it.
+        if self.link.waker.take() {
+            return Ok(Captured::Woken);
+        }
         loop {
             let has_buffer = self.advance()?;
             let busy_until = clock::now() + BUSY_INTERVAL;

@@ -4,6 +4,7 @@ pub mod ext_image_copy;
 mod link;
 mod pool;
 pub mod screencopy;
+pub mod synthetic;
 
 use std::sync::Arc;
 use std::time::Duration;

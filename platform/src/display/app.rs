@@ -53,10 +53,6 @@ impl App {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Logs, once, that it has ended. Not fatal: the display stays.
     pub(crate) fn check(&mut self) {
         if self.reported {

@@ -3,8 +3,10 @@
 
 mod app;
 pub mod private_sway;
+pub mod running_sway;
 mod runtime_dir;
 pub mod sway_ipc;
+pub mod synthetic;
 mod wlroots;
 
 use std::path::PathBuf;
@@ -104,8 +106,13 @@ pub trait VirtualDisplay: Send {
     fn check(&mut self) -> Result<(), DisplayError>;
 }
 
-/// All kinds of display that need no choosing by the user, best first.
+/// All kinds of display, best first: the desktop that this process runs in, if it is one, else
+/// one of our own. The synthetic one comes last, and only by its name.
 #[must_use]
 pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
-    vec![Box::new(private_sway::PrivateSway)]
+    vec![
+        Box::new(running_sway::RunningSway::from_environment()),
+        Box::new(private_sway::PrivateSway),
+        Box::new(synthetic::Synthetic),
+    ]
 }

@@ -98,7 +98,7 @@ impl PrivateDisplay {
     fn start(request: &DisplayRequest, on_gpu: bool) -> Result<Self, DisplayError> {
         let begun = Instant::now();
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let guard = Guard::spawn(directory.token(), directory.path())
+        let guard = Guard::spawn(directory.token(), directory.path(), &[])
             .map_err(|error| start_error(format!("no guard process: {error}")))?;
         let ipc_socket = directory.path().join("ipc.sock");
         if ipc_socket.as_os_str().len() >= SOCKET_PATH_BYTES_MAX {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use net::units::Mode;
 
-use super::sway_ipc::{IpcMode, SwayIpc};
+use super::sway_ipc::{IpcMode, IpcOutput, SwayIpc};
 
 /// How often sway is asked again while an output takes its mode.
 const ASK_INTERVAL: Duration = Duration::from_millis(2);
@@ -52,6 +52,28 @@ pub(crate) fn await_mode(
                 ),
                 None => format!("output {output} did not become active"),
             });
+        }
+        std::thread::park_timeout(ASK_INTERVAL);
+    }
+}
+
+/// Asks until there is an output that was not there `before`; returns its name.
+///
+/// # Errors
+/// What is the case instead, at the deadline.
+pub(crate) fn await_output(
+    ipc: &mut SwayIpc,
+    before: &[IpcOutput],
+    deadline: Instant,
+) -> Result<String, String> {
+    loop {
+        let outputs = ipc.outputs().map_err(|error| error.to_string())?;
+        let known = |name: &str| before.iter().any(|output| output.name == name);
+        if let Some(output) = outputs.into_iter().find(|output| !known(&output.name)) {
+            return Ok(output.name);
+        }
+        if Instant::now() >= deadline {
+            return Err("no new output appeared".to_owned());
         }
         std::thread::park_timeout(ASK_INTERVAL);
     }

@@ -57,6 +57,13 @@ impl Painter {
         }
     }
 
+    /// Waits until the compositor is gone.
+    pub fn join(mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the painter does not panic");
+        }
+    }
+
     /// How many pictures have been given to the compositor.
     pub fn drawn(&self) -> u32 {
         self.drawn.load(Ordering::Acquire)

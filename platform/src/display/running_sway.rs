@@ -1,0 +1,351 @@
+//! `sway`: an output more on the sway session that this process runs in. The user's own
+//! workspaces stay as they are; the application's windows are moved to the new output as they
+//! appear, without taking the focus.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use net::units::Mode;
+use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::Value;
+
+use super::app::App;
+use super::runtime_dir::RuntimeDir;
+use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
+use super::wlroots::{await_mode, await_output, custom_mode};
+use super::{DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay};
+use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
+use crate::select::Refusal;
+
+const NAME: &str = "sway";
+/// For one exchange with sway: it answers in microseconds unless it is in trouble.
+const IPC_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Adds outputs to a running sway.
+#[derive(Clone, Debug, Default)]
+pub struct RunningSway {
+    /// Its IPC socket (`SWAYSOCK`).
+    pub ipc_socket: Option<PathBuf>,
+    /// Its Wayland socket, absolute.
+    pub wayland_socket: Option<PathBuf>,
+}
+
+impl RunningSway {
+    /// The session that `SWAYSOCK` and `WAYLAND_DISPLAY` point to, if any.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let path = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        // As libwayland does: a relative name lies in the runtime directory.
+        let wayland_socket = path("WAYLAND_DISPLAY").and_then(|name| {
+            if name.is_absolute() {
+                Some(name)
+            } else {
+                Some(path("XDG_RUNTIME_DIR")?.join(name))
+            }
+        });
+        Self {
+            ipc_socket: path("SWAYSOCK"),
+            wayland_socket,
+        }
+    }
+
+    fn sockets(&self) -> Result<(&PathBuf, &PathBuf), Refusal> {
+        let inside = "start punktfunk inside the sway session to use it";
+        let ipc = self.ipc_socket.as_ref();
+        let ipc =
+            ipc.ok_or_else(|| Refusal::new("no sway runs here (SWAYSOCK is not set)", inside));
+        let wayland = self.wayland_socket.as_ref();
+        let wayland = wayland.ok_or_else(|| Refusal::new("WAYLAND_DISPLAY is not set", inside));
+        Ok((ipc?, wayland?))
+    }
+}
+
+impl DisplayBackend for RunningSway {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self) -> Result<String, Refusal> {
+        let (ipc_socket, wayland_socket) = self.sockets()?;
+        let version = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)
+            .and_then(|mut ipc| ipc.version())
+            .map_err(|error| Refusal::new(error.to_string(), "unset SWAYSOCK if it is stale"))?;
+        UnixStream::connect(wayland_socket).map_err(|error| {
+            Refusal::new(
+                format!("{} cannot be reached: {error}", wayland_socket.display()),
+                "unset WAYLAND_DISPLAY if it is stale",
+            )
+        })?;
+        Ok(format!(
+            "sway version {version} at {}",
+            wayland_socket.display()
+        ))
+    }
+
+    fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
+        let (ipc_socket, wayland_socket) = self
+            .sockets()
+            .map_err(|refusal| start_error(refusal.to_string()))?;
+        let mut ipc = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)
+            .map_err(|error| start_error(error.to_string()))?;
+        let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
+        let output = add_output(&mut ipc)?;
+        let farewell = farewell(ipc_socket, &output);
+        let guard = Guard::spawn(directory.token(), directory.path(), &farewell)
+            .inspect_err(|_| remove_output(&mut ipc, &output))
+            .map_err(|error| start_error(format!("no guard process: {error}")))?;
+        let address = OutputAddress {
+            wayland_socket: wayland_socket.clone(),
+            output: output.clone(),
+        };
+        let mode = request.mode;
+        // From here on dropping `display` removes the output.
+        let mut display = ExtraOutput {
+            app: None,
+            placer: None,
+            ipc,
+            address,
+            mode,
+            directory,
+            _guard: guard,
+        };
+        display.set_mode(request.mode)?;
+        if !request.app.is_empty() {
+            let placer = Placer::start(ipc_socket, display.directory.token(), &output);
+            display.placer = Some(placer.map_err(|error| start_error(error.to_string()))?);
+            let environment = [
+                ("WAYLAND_DISPLAY", Some(wayland_socket.clone())),
+                ("SWAYSOCK", Some(ipc_socket.clone())),
+                (TOKEN_VARIABLE, Some(display.directory.token().into())),
+            ];
+            display.app = App::start(&request.app, &environment)?;
+        }
+        Ok(Box::new(display))
+    }
+}
+
+/// An output of ours on a sway that is not.
+struct ExtraOutput {
+    app: Option<App>,
+    placer: Option<Placer>,
+    ipc: SwayIpc,
+    address: OutputAddress,
+    mode: Mode,
+    directory: RuntimeDir,
+    _guard: Guard,
+}
+
+impl ExtraOutput {
+    fn set_mode(&mut self, wanted: Mode) -> Result<(), DisplayError> {
+        let output = &self.address.output;
+        let command = format!(
+            "output {output} enable mode --custom {} scale 1",
+            custom_mode(wanted)
+        );
+        let refused = |reason: String| DisplayError::Refused {
+            compositor: NAME,
+            request: format!("the mode {wanted}"),
+            reason,
+        };
+        self.ipc
+            .run(&command)
+            .map_err(|error| refused(error.to_string()))?;
+        let deadline = Instant::now() + IPC_TIMEOUT;
+        self.mode = await_mode(&mut self.ipc, output, wanted, deadline).map_err(refused)?;
+        log::info!("{NAME}: {} on output {output}", self.mode);
+        Ok(())
+    }
+
+    fn gone(reason: impl Into<String>) -> DisplayError {
+        DisplayError::Gone {
+            compositor: NAME,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl VirtualDisplay for ExtraOutput {
+    fn address(&self) -> Option<&OutputAddress> {
+        Some(&self.address)
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn check(&mut self) -> Result<(), DisplayError> {
+        process::reap_orphans();
+        if let Some(app) = &mut self.app {
+            app.check();
+        }
+        let outputs = self
+            .ipc
+            .outputs()
+            .map_err(|error| Self::gone(error.to_string()))?;
+        match outputs
+            .iter()
+            .any(|output| output.name == self.address.output && output.active)
+        {
+            true => Ok(()),
+            false => Err(Self::gone(format!(
+                "output {} was removed",
+                self.address.output
+            ))),
+        }
+    }
+}
+
+impl Drop for ExtraOutput {
+    fn drop(&mut self) {
+        if let Some(mut app) = self.app.take() {
+            app.terminate();
+            app.wait(GRACE);
+            app.kill();
+        }
+        drop(self.placer.take());
+        process::kill_marked(self.directory.token());
+        remove_output(&mut self.ipc, &self.address.output);
+        self.directory.remove();
+        process::reap_orphans();
+    }
+}
+
+/// Moves the windows of marked processes to an output, for as long as it lives.
+struct Placer {
+    stop: UnixStream,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Placer {
+    fn start(ipc_socket: &PathBuf, token: &str, output: &str) -> Result<Self, IpcError> {
+        let events = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?.subscribe_to_windows()?;
+        let commands = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?;
+        let stop = events.stream().try_clone()?;
+        let mark = format!("{TOKEN_VARIABLE}={token}");
+        let output = output.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("sway windows".to_owned())
+            .spawn(move || place_windows(events, commands, &mark, &output))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Placer {
+    fn drop(&mut self) {
+        // Fails only if sway has closed it, which ends the thread as well.
+        let _ = self.stop.shutdown(Shutdown::Both);
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            log::error!("the window placer panicked");
+        }
+    }
+}
+
+fn place_windows(mut events: WindowEvents, mut commands: SwayIpc, mark: &str, output: &str) {
+    loop {
+        let mut fds = [PollFd::new(events.stream(), PollFlags::IN)];
+        if let Err(error) = poll(&mut fds, None)
+            && error != rustix::io::Errno::INTR
+        {
+            log::error!("{NAME}: poll failed: {error}");
+            return;
+        }
+        let event = match events.read() {
+            Ok(event) => event,
+            // The display was dropped, or sway has ended; `check` tells which.
+            Err(IpcError::Io(_)) => return,
+            Err(error) => {
+                log::warn!("{NAME}: {error}");
+                continue;
+            }
+        };
+        let Some(container) = new_window_of(&event, mark) else {
+            continue;
+        };
+        let command =
+            format!("[con_id={container}] move container to output {output}, fullscreen enable");
+        match commands.run(&command) {
+            Ok(()) => log::debug!("{NAME}: window {container} moved to {output}"),
+            Err(error) => log::warn!("{NAME}: a window stays where it is: {error}"),
+        }
+    }
+}
+
+/// The container of a new window, if its process carries `mark`.
+fn new_window_of(event: &Value, mark: &str) -> Option<u64> {
+    if event.get("change")?.as_str()? != "new" {
+        return None;
+    }
+    let container = event.get("container")?;
+    let pid = container.get("pid")?.as_u64()?;
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let ours = environ
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == mark.as_bytes());
+    if ours {
+        container.get("id")?.as_u64()
+    } else {
+        None
+    }
+}
+
+fn start_error(reason: String) -> DisplayError {
+    DisplayError::Start {
+        compositor: NAME,
+        reason,
+    }
+}
+
+/// Adds an output and returns the name that sway gave it.
+fn add_output(ipc: &mut SwayIpc) -> Result<String, DisplayError> {
+    let refused = |reason: String| DisplayError::Refused {
+        compositor: NAME,
+        request: "another output".to_owned(),
+        reason,
+    };
+    let before = ipc.outputs().map_err(|error| refused(error.to_string()))?;
+    ipc.run("create_output")
+        .map_err(|error| refused(error.to_string()))?;
+    await_output(ipc, &before, Instant::now() + IPC_TIMEOUT).map_err(refused)
+}
+
+/// Sway from 1.8 on unplugs; before, an output can only be disabled, and its name stays taken.
+fn remove_output(ipc: &mut SwayIpc, output: &str) {
+    let Err(unplug) = ipc.run(&format!("output {output} unplug")) else {
+        return;
+    };
+    match ipc.run(&format!("output {output} disable")) {
+        Ok(()) => log::warn!(
+            "{NAME}: output {output} is disabled but stays, because this sway cannot unplug it \
+             ({unplug})"
+        ),
+        Err(error) => log::warn!("{NAME}: output {output} could not be removed: {error}"),
+    }
+}
+
+/// What the guard does should this process die: the same as [`remove_output`].
+fn farewell(ipc_socket: &PathBuf, output: &str) -> Vec<OsString> {
+    let script = r#"swaymsg -s "$0" "output $1 unplug" || swaymsg -s "$0" "output $1 disable""#;
+    vec![
+        "sh".into(),
+        "-c".into(),
+        script.into(),
+        ipc_socket.into(),
+        output.into(),
+    ]
+}

@@ -1,0 +1,158 @@
+//! An extra output on a sway that runs already: here one of our own stands in for the user's.
+
+mod common;
+
+use common::painter::Painter;
+use common::*;
+use platform::display::running_sway::RunningSway;
+use platform::display::sway_ipc::SwayIpc;
+use platform::display::{DisplayBackend, DisplayRequest, VirtualDisplay};
+
+/// The "user's" sway, and a backend that points to it.
+fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
+    let desktop = private_display("800x600@60", &[]);
+    let ipc_socket = directory(&*desktop).join("ipc.sock");
+    let wayland_socket = address(&*desktop).wayland_socket;
+    let ipc = SwayIpc::connect(&ipc_socket, PATIENCE).expect("connects");
+    let backend = RunningSway {
+        ipc_socket: Some(ipc_socket),
+        wayland_socket: Some(wayland_socket),
+    };
+    (desktop, backend, ipc)
+}
+
+fn request(mode: &str, app: &[&str]) -> DisplayRequest {
+    let app = app.iter().map(|word| (*word).to_owned()).collect();
+    DisplayRequest {
+        mode: mode.parse().expect("a valid mode"),
+        app,
+    }
+}
+
+fn active_outputs(ipc: &mut SwayIpc) -> Vec<String> {
+    let outputs = ipc.outputs().expect("answers").into_iter();
+    outputs
+        .filter(|output| output.active)
+        .map(|output| output.name)
+        .collect()
+}
+
+#[test]
+fn an_output_of_the_exact_mode_comes_and_goes() {
+    let (_desktop, backend, mut ipc) = desktop();
+    assert!(backend.probe().expect("ready").contains("sway version"));
+    let mut display = backend
+        .create(&request("1366x768@75", &[]))
+        .expect("created");
+    assert_eq!(display.mode().to_string(), "1366x768@75");
+    let name = address(&*display).output;
+    assert_eq!(
+        active_outputs(&mut ipc),
+        ["HEADLESS-1".to_owned(), name.clone()]
+    );
+    display.check().expect("lives");
+    drop(display);
+    assert_eq!(active_outputs(&mut ipc), ["HEADLESS-1"]);
+}
+
+#[test]
+fn it_can_be_captured_and_its_removal_ends_the_capture() {
+    let (_desktop, backend, mut ipc) = desktop();
+    let mut display = backend
+        .create(&request("640x480@60", &[]))
+        .expect("created");
+    let address = address(&*display);
+    let mut open: Vec<_> = captures(&address)
+        .iter()
+        .map(|it| it.open(&address).expect("opens"))
+        .collect();
+    for capture in &mut open {
+        assert_eq!(next_frame(&mut **capture).surface.size().width, 640);
+    }
+    ipc.run(&format!("output {} disable", address.output))
+        .expect("removes it");
+    for capture in &mut open {
+        while capture.next(PATIENCE).is_ok() {}
+    }
+    let gone = display.check().expect_err("it was removed").to_string();
+    assert!(gone.contains("was removed"), "{gone}");
+}
+
+#[test]
+fn the_applications_window_goes_to_the_new_output_and_others_stay() {
+    let (desktop, backend, mut ipc) = desktop();
+    let _users_own = Painter::start(&address(&*desktop).wayland_socket, u32::MAX);
+    let app = window_client();
+    let display = backend
+        .create(&request("640x480@60", &app))
+        .expect("created");
+    let output = address(&*display).output;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let on = |tree: &serde_json::Value, output: &str| windows_on(tree, output);
+    loop {
+        let tree = ipc.tree().expect("answers");
+        if on(&tree, &output).len() == 1 && on(&tree, "HEADLESS-1") == ["painter"] {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{tree:#}");
+        std::thread::yield_now();
+    }
+    let placed = directory(&*desktop);
+    drop(display);
+    let tree = ipc.tree().expect("answers");
+    assert_eq!(on(&tree, "HEADLESS-1"), ["painter"], "{}", placed.display());
+}
+
+#[test]
+fn without_a_session_it_says_what_is_missing() {
+    let refusal = RunningSway::default()
+        .probe()
+        .expect_err("no session")
+        .to_string();
+    assert!(refusal.contains("SWAYSOCK is not set"), "{refusal}");
+}
+
+/// Some client with a window: this very test, run again as a painter.
+fn window_client() -> Vec<&'static str> {
+    let exe = std::env::current_exe().expect("known").into_os_string();
+    let exe: &'static str = exe.into_string().expect("text").leak();
+    vec![
+        "env",
+        "PAINT=1",
+        exe,
+        "--exact",
+        "paints_when_told_to",
+        "--nocapture",
+    ]
+}
+
+#[test]
+fn paints_when_told_to() {
+    if std::env::var_os("PAINT").is_some() {
+        let socket = std::env::var_os("WAYLAND_DISPLAY").expect("set for an application");
+        let painter = Painter::start(socket.as_ref(), u32::MAX);
+        painter.join();
+    }
+}
+
+/// The names of the windows on `output`.
+fn windows_on(tree: &serde_json::Value, output: &str) -> Vec<String> {
+    let outputs = tree["nodes"].as_array().expect("outputs");
+    let node = outputs.iter().find(|node| node["name"] == output);
+    let mut names = Vec::new();
+    if let Some(node) = node {
+        collect_windows(node, &mut names);
+    }
+    names
+}
+
+fn collect_windows(node: &serde_json::Value, names: &mut Vec<String>) {
+    if node["pid"].is_u64() {
+        names.push(node["name"].as_str().unwrap_or_default().to_owned());
+    }
+    for key in ["nodes", "floating_nodes"] {
+        for child in node[key].as_array().into_iter().flatten() {
+            collect_windows(child, names);
+        }
+    }
+}
