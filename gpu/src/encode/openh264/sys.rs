@@ -58,12 +58,14 @@ impl Library {
             usize::from(picture.size.width),
             usize::from(picture.size.height),
         );
-        let planes = (
-            &picture.luma[..],
-            &picture.chroma[0][..],
-            &picture.chroma[1][..],
-        );
+        // The planes have rows of padding below the picture, which the library refuses.
         let half = picture.stride / 2;
+        let chroma_bytes = size.1 / 2 * half;
+        let planes = (
+            &picture.luma[..size.1 * picture.stride],
+            &picture.chroma[0][..chroma_bytes],
+            &picture.chroma[1][..chroma_bytes],
+        );
         let source = YUVSlices::new(planes, size, (picture.stride, half, half));
         self.0
             .encode(&source)
