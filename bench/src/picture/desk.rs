@@ -160,7 +160,7 @@ impl Scene for Desk {
         let (line, letters) = self.typing(number);
         canvas.text(x, y + 2, (1, 2), self.accent, ">");
         canvas.text(x + 2 * GLYPH_PX, y + 2, (1, 2), self.ink, &line[..letters]);
-        if number / BLINK % 2 == 0 {
+        if (number / BLINK).is_multiple_of(2) {
             let caret = x + (letters as i32 + 2) * GLYPH_PX;
             canvas.fill(caret, y + 1, GLYPH_PX, LINE_PX - 2, self.ink);
         }

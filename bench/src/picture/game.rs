@@ -111,7 +111,7 @@ impl Game {
         for row in 0..near {
             // From 1.5 to about 20 pixels a picture, in 256ths.
             let speed_q8 = 384 + 4864 * row as u64 / near as u64;
-            let x = (camera * speed_q8 >> 8) as usize;
+            let x = ((camera * speed_q8) >> 8) as usize;
             // Rows crowd towards the horizon, as perspective has it.
             let depth = TILE * near / (near / 4 + row + 1) / 2 + number as usize / 2;
             canvas.tile_row((0, (horizon + row) as i32, width), &self.ground, (x, depth));

@@ -30,24 +30,26 @@ const BAR_KEYS: [Key; 7] = [
 /// Stacked bars: where each of the last frames spent its time.
 pub fn stage_bars(rows: &[FrameRow]) -> String {
     let rows = &rows[rows.len().saturating_sub(BARS_MAX)..];
-    let stacks: Vec<(&FrameRow, Vec<(usize, i32, i32)>)> =
-        rows.iter().map(|row| (row, stack(row))).collect();
+    let stacks: Vec<Vec<Segment>> = rows.iter().map(stack).collect();
     let tops = stacks
         .iter()
-        .filter_map(|(_, stack)| stack.last().map(|(_, _, top)| *top));
+        .filter_map(|stack| stack.last().map(|segment| segment.to_us));
     let Some(highest_us) = tops.max().filter(|top| *top > 0) else {
         return nothing("no frame has stamps to show");
     };
     let axes = Axes::new(300.0, rows.len() as f64, f64::from(highest_us) / 1000.0);
     let mut svg = axes.open("Stages of the last frames, stacked, in milliseconds");
     svg += &axes.rules_y(|ms| format!("{ms} ms"));
-    for (index, (row, stack)) in stacks.iter().enumerate() {
+    for (index, (row, stack)) in rows.iter().zip(&stacks).enumerate() {
         let (left, right) = (axes.x(index as f64), axes.x(index as f64 + 1.0));
         let width = ((right - left) * 0.86).min(24.0);
         svg += &format!("<g><title>frame {}{}</title>", row.frame, describe(stack));
-        for (key, from, to) in stack.iter().filter(|(_, from, to)| to > from) {
-            let (top, bottom) = (axes.y_us(*to), axes.y_us(*from));
-            svg += &rect(BAR_KEYS[*key].0, (left, top), (width, bottom - top));
+        for segment in stack
+            .iter()
+            .filter(|segment| segment.to_us > segment.from_us)
+        {
+            let (top, bottom) = (axes.y_us(segment.to_us), axes.y_us(segment.from_us));
+            svg += &rect(BAR_KEYS[segment.key].0, (left, top), (width, bottom - top));
         }
         svg += "</g>";
     }
@@ -55,8 +57,17 @@ pub fn stage_bars(rows: &[FrameRow]) -> String {
     close(svg) + &legend(&BAR_KEYS)
 }
 
-/// Segments of a frame's bar, from its drawing (or capture) on: key, from and to, µs.
-fn stack(row: &FrameRow) -> Vec<(usize, i32, i32)> {
+/// A piece of a stacked bar.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Segment {
+    /// Its place in [`BAR_KEYS`].
+    key: usize,
+    from_us: i32,
+    to_us: i32,
+}
+
+/// Segments of a frame's bar, from its drawing (or capture) on.
+fn stack(row: &FrameRow) -> Vec<Segment> {
     let stamps = [
         Some(0),
         row.encode_begin_us,
@@ -72,22 +83,23 @@ fn stack(row: &FrameRow) -> Vec<(usize, i32, i32)> {
     for (key, stamp) in stamps.into_iter().enumerate() {
         // A client may have the last datagram before the host notes that it is sent: no segment
         // is ever negative.
-        let Some(end) = stamp.map(|us| us.saturating_sub(start).max(at)) else {
+        let Some(to_us) = stamp.map(|us| us.saturating_sub(start).max(at)) else {
             continue;
         };
-        segments.push((key, at, end));
-        at = end;
+        segments.push(Segment {
+            key,
+            from_us: at,
+            to_us,
+        });
+        at = to_us;
     }
     segments
 }
 
-fn describe(stack: &[(usize, i32, i32)]) -> String {
-    let part = |(key, from, to): &(usize, i32, i32)| {
-        format!(
-            "\n{}: {:.2} ms",
-            BAR_KEYS[*key].1,
-            f64::from(to - from) / 1000.0
-        )
+fn describe(stack: &[Segment]) -> String {
+    let part = |segment: &Segment| {
+        let ms = f64::from(segment.to_us - segment.from_us) / 1000.0;
+        format!("\n{}: {ms:.2} ms", BAR_KEYS[segment.key].1)
     };
     stack.iter().map(part).collect()
 }
@@ -375,7 +387,14 @@ mod tests {
             ..FrameRow::default()
         };
         let stack = stack(&row);
-        assert!(stack.iter().all(|(_, from, to)| to >= from));
-        assert_eq!(stack.last(), Some(&(6, 4900, 4900)));
+        assert!(stack.iter().all(|segment| segment.to_us >= segment.from_us));
+        assert_eq!(
+            stack.last(),
+            Some(&Segment {
+                key: 6,
+                from_us: 4900,
+                to_us: 4900
+            })
+        );
     }
 }
