@@ -1,7 +1,12 @@
 //! Measurement: what is drawn ([`picture`], [`marker`], [`testcard`]), how decoded pixels are held
 //! against it ([`verify`]), and how the figures are reported and judged ([`report`], [`gate`]).
 
+pub mod alloc;
+pub mod gate;
 pub mod marker;
+pub mod micro;
 pub mod picture;
+pub mod report;
+pub mod run;
 pub mod testcard;
 pub mod verify;

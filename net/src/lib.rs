@@ -13,6 +13,7 @@ pub mod bytes;
 pub mod media;
 pub mod times;
 pub mod crypto;
+pub mod identity;
 pub mod fec;
 pub mod packetize;
 pub mod reassemble;

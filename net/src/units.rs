@@ -88,6 +88,8 @@ pub struct SliceCount(u8);
 impl SliceCount {
     /// One slice: the whole picture.
     pub const ONE: Self = Self(1);
+    /// As many as a frame can have.
+    pub const MAX: Self = Self(limits::SLICES_PER_FRAME_MAX);
 
     /// Checked: 1 to [`limits::SLICES_PER_FRAME_MAX`], else `None`.
     #[must_use]

@@ -1,1 +1,343 @@
-//! client
+//! The client connector that embedders use: connect, take access units, ask for keyframes, end.
+//!
+//! One thread (`pf-receive`) does everything that has to do with the socket: QUIC, media,
+//! reassembly, feedback. [`Client::connect`] starts it and waits for the host's answer; access
+//! units and notices then come through bounded channels.
+
+mod receive;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mio::Waker;
+
+use crate::identity::{Fingerprint, Identity};
+use crate::native::{Hello, RefuseCode, Welcome};
+use crate::quic::QuicError;
+use crate::reassemble::AccessUnit;
+use crate::times::FrameTimes;
+use crate::units::FrameId;
+
+use receive::Receiving;
+
+/// Access units on their way to the decoder. Full: what comes is dropped as if lost, and an IDR
+/// asked for, because a decoder that is so far behind will not catch up frame by frame.
+const UNITS: usize = 4;
+/// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
+const NOTICES: usize = 64;
+/// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
+const COMMANDS: usize = 8;
+
+/// How the host's certificate is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Only this one.
+    Pinned(Fingerprint),
+    /// Whatever it shows; the caller pins [`Client::fingerprint`] for the next time.
+    FirstUse,
+    /// Nobody has decided yet: [`ConnectError::Unknown`] tells the fingerprint to show and ask
+    /// about.
+    Ask,
+}
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub struct ConnectOptions {
+    /// The host's address.
+    pub host: SocketAddr,
+    /// Who we are.
+    pub identity: Identity,
+    /// Who the host must be.
+    pub trust: Trust,
+    /// What we want.
+    pub hello: Hello,
+}
+
+/// No session came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The system refused a socket or a thread.
+    #[error("the connection cannot be set up: {0}")]
+    System(#[from] std::io::Error),
+    /// QUIC could not be set up.
+    #[error("the connection cannot be set up: {0}")]
+    Quic(#[from] QuicError),
+    /// Nobody answers, or somebody who does not speak the protocol.
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which host.
+        host: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// It is not the host that was pinned.
+    #[error(
+        "{host} is not the host that was pinned: its fingerprint is {found}, expected was \
+         {expected}; if the host was installed anew, pin it with --pin-host {found}, else \
+         somebody is in between"
+    )]
+    Impostor {
+        /// Which host.
+        host: SocketAddr,
+        /// What it showed.
+        found: Fingerprint,
+        /// What was pinned.
+        expected: Fingerprint,
+    },
+    /// Nobody vouches for it.
+    #[error(
+        "{host} is not known yet: its fingerprint is {found}; compare it with what the host \
+         prints, then add --pin-host {found}"
+    )]
+    Unknown {
+        /// Which host.
+        host: SocketAddr,
+        /// What it showed.
+        found: Fingerprint,
+    },
+    /// It refused.
+    #[error("the host refused: {text}")]
+    Refused {
+        /// For programs.
+        code: RefuseCode,
+        /// For people.
+        text: String,
+    },
+}
+
+/// What the caller must know of a running session.
+#[derive(Debug)]
+pub enum ClientNotice {
+    /// Stamps of the host's stages, of a host that shares this machine's clock or not: see
+    /// [`Welcome::clock`].
+    FrameTimes(Vec<FrameTimes>),
+    /// The session is over, and not because the caller ended it.
+    Ended {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What the receiver has counted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiveSnapshot {
+    /// Media datagrams that came.
+    pub datagrams: u64,
+    /// Bytes of them, UDP payload.
+    pub bytes: u64,
+    /// Media datagrams that could not be opened: damaged, forged or repeated.
+    pub not_opened: u64,
+    /// Whole frames reassembled.
+    pub frames: u64,
+    /// Frames lost.
+    pub frames_lost: u64,
+    /// Whole frames withheld because they refer to lost ones.
+    pub frames_hidden: u64,
+    /// Whole frames dropped because the decoder was too far behind.
+    pub frames_overrun: u64,
+    /// Data shards that parity restored.
+    pub shards_repaired: u64,
+    /// IDR pictures asked for.
+    pub keyframe_requests: u64,
+    /// Frames whose host stamps nobody took in time.
+    pub frame_times_dropped: u64,
+}
+
+/// The receive thread's counters; one writer, relaxed.
+#[derive(Default)]
+struct Counters {
+    datagrams: AtomicU64,
+    bytes: AtomicU64,
+    not_opened: AtomicU64,
+    frames: AtomicU64,
+    frames_lost: AtomicU64,
+    frames_hidden: AtomicU64,
+    frames_overrun: AtomicU64,
+    shards_repaired: AtomicU64,
+    keyframe_requests: AtomicU64,
+    frame_times_dropped: AtomicU64,
+    /// Written by the decoder's side.
+    decoded: AtomicU64,
+}
+
+impl Counters {
+    fn snapshot(&self) -> ReceiveSnapshot {
+        ReceiveSnapshot {
+            datagrams: self.datagrams.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            not_opened: self.not_opened.load(Relaxed),
+            frames: self.frames.load(Relaxed),
+            frames_lost: self.frames_lost.load(Relaxed),
+            frames_hidden: self.frames_hidden.load(Relaxed),
+            frames_overrun: self.frames_overrun.load(Relaxed),
+            shards_repaired: self.shards_repaired.load(Relaxed),
+            keyframe_requests: self.keyframe_requests.load(Relaxed),
+            frame_times_dropped: self.frame_times_dropped.load(Relaxed),
+        }
+    }
+}
+
+/// To the receive thread.
+enum Command {
+    /// The decoder can do nothing with this frame.
+    RequestKeyframe(FrameId),
+    /// End the session and the thread.
+    End,
+}
+
+/// A running session. Dropping it ends the session and waits for the thread.
+pub struct Client {
+    welcome: Welcome,
+    fingerprint: Fingerprint,
+    units: Option<Receiver<AccessUnit>>,
+    notices: Receiver<ClientNotice>,
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    counters: Arc<Counters>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The far ends of a client's channels, held by its thread.
+struct Ends {
+    answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
+    units: Sender<AccessUnit>,
+    notices: Sender<ClientNotice>,
+    commands: Receiver<Command>,
+    counters: Arc<Counters>,
+}
+
+impl Client {
+    /// Connects and waits for the host's Welcome: at most the handshake's time limits (15 s).
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; no thread is left then.
+    pub fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        let (answer_in, answer) = bounded(1);
+        let (units_in, units) = bounded(UNITS);
+        let (notices_in, notices) = bounded(NOTICES);
+        let (commands_in, commands) = bounded(COMMANDS);
+        let counters = Arc::new(Counters::default());
+        let ends = Ends {
+            answer: answer_in,
+            units: units_in,
+            notices: notices_in,
+            commands,
+            counters: Arc::clone(&counters),
+        };
+        let receiving = Receiving::new(options, ends)?;
+        let waker = receiving.waker();
+        let thread = std::thread::Builder::new()
+            .name("pf-receive".to_owned())
+            .spawn(move || receiving.run())?;
+        let answered = answer.recv().unwrap_or_else(|_| {
+            Err(ConnectError::System(std::io::Error::other("the receive thread ended early")))
+        });
+        match answered {
+            Ok((welcome, fingerprint)) => Ok(Self {
+                welcome,
+                fingerprint,
+                units: Some(units),
+                notices,
+                commands: commands_in,
+                waker,
+                counters,
+                thread: Some(thread),
+            }),
+            Err(error) => {
+                // It ends by itself after a bad answer; a panic there is reported by its hook.
+                let _ = thread.join();
+                Err(error)
+            }
+        }
+    }
+
+    /// What the host agreed to.
+    #[must_use]
+    pub const fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Who the host is; already held against [`Trust`].
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Access units that can be decoded, in order. Closed when the session is over. Whoever
+    /// reads from a clone of it ends when the client is dropped.
+    ///
+    /// # Panics
+    /// Never: the channel is there until the client is dropped.
+    #[must_use]
+    pub fn units(&self) -> &Receiver<AccessUnit> {
+        self.units.as_ref().expect("there until drop")
+    }
+
+    /// What else happens.
+    #[must_use]
+    pub const fn notices(&self) -> &Receiver<ClientNotice> {
+        &self.notices
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub fn received(&self) -> ReceiveSnapshot {
+        self.counters.snapshot()
+    }
+
+    /// A handle for the decoder's thread.
+    #[must_use]
+    pub fn feedback(&self) -> Feedback {
+        Feedback {
+            commands: self.commands.clone(),
+            waker: Arc::clone(&self.waker),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+
+    /// Ends the session in an orderly way and waits for the thread; what is left in the channels
+    /// can still be taken. Harmless if it is over.
+    pub fn end(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        // Only the thread reads commands, and it empties the queue whenever it is woken.
+        if self.commands.send(Command::End).is_ok() && self.waker.wake().is_err() {
+            log::error!("the receive thread cannot be woken");
+        }
+        if thread.join().is_err() {
+            log::error!("the receive thread panicked; this is a bug in punktfunk");
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.units = None;
+        self.end();
+    }
+}
+
+/// What a decoder reports, from its own thread.
+#[derive(Clone)]
+pub struct Feedback {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    counters: Arc<Counters>,
+}
+
+impl Feedback {
+    /// The decoder can do nothing with `frame`: nothing more is delivered until an IDR comes.
+    pub fn request_keyframe(&self, frame: FrameId) {
+        // Full: a request waits already. Gone: so is the session.
+        if self.commands.try_send(Command::RequestKeyframe(frame)).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// A picture was decoded.
+    pub fn count_decoded(&self) {
+        self.counters.decoded.fetch_add(1, Relaxed);
+    }
+}

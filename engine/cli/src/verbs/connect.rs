@@ -1,0 +1,231 @@
+//! `punktfunk connect`
+
+use std::io::Write;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use bench::report::Report;
+use bench::run::from_outcome;
+use engine::client::{ClientError, Outcome, Outputs, Viewer};
+use engine::config::{DEFAULT_PORT, Settings, machine_name};
+use engine::trust::{Pinned, Side, Store};
+use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
+use net::identity::Fingerprint;
+use net::limits::DATAGRAM_BYTES_MAX;
+use net::native::{AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, RequestedMode};
+use net::units::{BitsPerSecond, Mode, SliceCount};
+
+use crate::exit::{Failure, Kind};
+use crate::signals::Interrupt;
+
+/// Show another machine's desktop.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "connect")]
+pub struct Connect {
+    /// the host: a name or address, with :PORT if it is not 9777
+    #[argh(positional)]
+    host: String,
+    /// open no window: decode, record and measure only (the only way there is so far)
+    #[argh(switch)]
+    headless: bool,
+    /// display wanted, WIDTHxHEIGHT@HZ (default: 1280x720@60)
+    #[argh(option)]
+    mode: Option<String>,
+    /// bitrate wanted, such as 20M or 8000k (default: the host's choice)
+    #[argh(option)]
+    bitrate: Option<String>,
+    /// slices a picture wanted, 1 to 32 (default: the host's choice)
+    #[argh(option)]
+    slices: Option<String>,
+    /// parity wanted, in percent of the data (default: the host's choice)
+    #[argh(option)]
+    fec: Option<String>,
+    /// end after so many seconds (default: at Ctrl-C)
+    #[argh(option)]
+    seconds: Option<f64>,
+    /// write the H.264 stream to this file
+    #[argh(option)]
+    out: Option<PathBuf>,
+    /// write the last picture to this file
+    #[argh(option)]
+    png: Option<PathBuf>,
+    /// write statistics of every stage to this file
+    #[argh(option)]
+    stats: Option<PathBuf>,
+    /// connect only to the host with this fingerprint, and remember it
+    #[argh(option)]
+    pin_host: Option<String>,
+    /// directory of this client's identity and known hosts (default: ~/.local/state/punktfunk)
+    #[argh(option)]
+    state_dir: Option<String>,
+    /// configuration file (default: ~/.config/punktfunk/config.toml, if it is there)
+    #[argh(option)]
+    config: Option<PathBuf>,
+}
+
+impl Connect {
+    pub fn run(self) -> Result<(), Failure> {
+        if !self.headless {
+            return Err(Failure::usage(
+                "this version has no window yet: add --headless, with --png, --out or --stats",
+            ));
+        }
+        let settings = Settings::gather(
+            [
+                ("bitrate", self.bitrate.clone()),
+                ("fec", self.fec.clone()),
+                ("mode", self.mode.clone()),
+                ("slices", self.slices.clone()),
+                ("state-dir", self.state_dir.clone()),
+            ],
+            self.config.as_deref(),
+        )?;
+        let seconds = self.seconds.map(duration).transpose()?;
+        let host = resolve(&self.host)?;
+        let store = Store::open(&settings.state_dir()?)?;
+        let trust = self.trust(host, &store)?;
+        let options = ConnectOptions {
+            host,
+            identity: store.identity(Side::Client)?,
+            trust,
+            hello: hello(&settings)?,
+        };
+        let interrupt = Interrupt::install()?;
+        let outputs = Outputs { h264: self.out.clone(), png: self.png.clone() };
+        let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
+        store.pin(&host.to_string(), viewer.fingerprint())?;
+        let outcome = watch(viewer, &interrupt, seconds)?;
+        self.conclude(outcome)
+    }
+
+    /// A fingerprint on the command line, else what is pinned, else first use on loopback only.
+    fn trust(&self, host: SocketAddr, store: &Store) -> Result<Trust, Failure> {
+        if let Some(text) = &self.pin_host {
+            let fingerprint: Fingerprint = text
+                .parse()
+                .map_err(|error| Failure::usage(format!("--pin-host: {error}")))?;
+            return Ok(Trust::Pinned(fingerprint));
+        }
+        Ok(match store.pinned(&host.to_string())? {
+            Pinned::Known(fingerprint) => Trust::Pinned(fingerprint),
+            Pinned::Unknown if host.ip().is_loopback() => Trust::FirstUse,
+            Pinned::Unknown => Trust::Ask,
+        })
+    }
+
+    fn conclude(&self, outcome: Outcome) -> Result<(), Failure> {
+        let report: Report = from_outcome(&outcome);
+        println!("{}", bench::report::table(&report));
+        if let Some(path) = &self.stats {
+            std::fs::write(path, report.json()).map_err(|error| {
+                Failure::new(Kind::Output, format!("{} cannot be written: {error}", path.display()))
+            })?;
+        }
+        match outcome.ended {
+            Some(reason) => Err(Failure::new(Kind::Refused, format!("the session ended: {reason}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints a line a second until time is up, the user has enough or the host ends it.
+fn watch(
+    mut viewer: Viewer,
+    interrupt: &Interrupt,
+    seconds: Option<Duration>,
+) -> Result<Outcome, Failure> {
+    let welcome = viewer.welcome();
+    println!(
+        "connected to {}: {} at {}, {} slices by {}, {} % parity",
+        welcome.host_name,
+        welcome.mode,
+        welcome.bitrate,
+        welcome.slices.get(),
+        welcome.encoder_name,
+        welcome.fec_percent,
+    );
+    let until = seconds.map(|seconds| Instant::now() + seconds);
+    let mut before = viewer.received();
+    loop {
+        let left = until.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let turn = left.min(Duration::from_secs(1));
+        if turn.is_zero() || !viewer.run_for(turn, || interrupt.is_asked()) {
+            break;
+        }
+        let now = viewer.received();
+        // A closed terminal is no reason to stop watching.
+        let _ = writeln!(std::io::stdout().lock(), "{}", live_line(&before, &now, turn));
+        before = now;
+    }
+    viewer.finish().map_err(failure)
+}
+
+fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) -> String {
+    let seconds = over.as_secs_f64().max(1e-3);
+    format!(
+        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} shards repaired, {} IDR asked for",
+        (now.frames - before.frames) as f64 / seconds,
+        (now.bytes - before.bytes) as f64 * 8e-6 / seconds,
+        now.frames_lost - before.frames_lost,
+        now.frames_hidden - before.frames_hidden,
+        now.shards_repaired - before.shards_repaired,
+        now.keyframe_requests - before.keyframe_requests,
+    )
+}
+
+fn hello(settings: &Settings) -> Result<Hello, Failure> {
+    let default = Mode::new(1280, 720, 60_000).expect("720p60 is within the limits");
+    Ok(Hello {
+        version: PROTOCOL_VERSION,
+        mode: RequestedMode::from(settings.value("mode")?.unwrap_or(default)),
+        codecs: CodecSet::H264,
+        fec_codes: FecCodes::ALL,
+        aeads: AeadSet::ALL,
+        required: Features::NONE,
+        optional: Features::FRAME_TIMES,
+        slices: settings.slices()?.map_or(0, SliceCount::get),
+        bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
+        fec_percent: settings.fec_percent()?,
+        datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
+        name: machine_name(),
+    })
+}
+
+fn duration(seconds: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Failure::usage(format!("--seconds {seconds}: give a positive number")))
+}
+
+/// The first address of a name, with the default port if it has none.
+fn resolve(host: &str) -> Result<SocketAddr, Failure> {
+    let with_port = match host.parse::<std::net::IpAddr>() {
+        Ok(address) => return Ok(SocketAddr::new(address, DEFAULT_PORT)),
+        Err(_) if host.contains(':') => host.to_owned(),
+        Err(_) => format!("{host}:{DEFAULT_PORT}"),
+    };
+    let unknown = |reason: String| {
+        Failure::new(Kind::Unreachable, format!("{host} is not a host that can be found: {reason}"))
+    };
+    with_port
+        .to_socket_addrs()
+        .map_err(|error| unknown(error.to_string()))?
+        .next()
+        .ok_or_else(|| unknown("its name has no address".to_owned()))
+}
+
+fn failure(error: ClientError) -> Failure {
+    let kind = match &error {
+        ClientError::Connect(ConnectError::Impostor { .. } | ConnectError::Unknown { .. }) => {
+            Kind::Trust
+        }
+        ClientError::Connect(ConnectError::Refused { .. }) => Kind::Refused,
+        ClientError::Connect(ConnectError::Unreachable { .. }) => Kind::Unreachable,
+        ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
+        | ClientError::Thread(_) => Kind::System,
+        ClientError::Decoder(_) => Kind::Codec,
+        ClientError::Output { .. } => Kind::Output,
+    };
+    Failure::new(kind, error)
+}

@@ -1,0 +1,126 @@
+//! `punktfunk host`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use argh::FromArgs;
+use engine::config::{HostConfig, Settings};
+use engine::host::Host as RunningHost;
+
+use crate::exit::Failure;
+use crate::signals::Interrupt;
+
+/// Serve this machine's desktop: every client gets a display of its own, at its own size and
+/// refresh rate.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "host")]
+pub struct Host {
+    /// configuration file (default: ~/.config/punktfunk/config.toml, if it is there)
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// address to listen on (default: 127.0.0.1; others need --open)
+    #[argh(option)]
+    bind: Option<String>,
+    /// UDP port (default: 9777)
+    #[argh(option)]
+    port: Option<String>,
+    /// serve anybody who reaches the address: there is no pairing yet
+    #[argh(switch)]
+    open: bool,
+    /// sessions at once (default: 4)
+    #[argh(option)]
+    max_sessions: Option<String>,
+    /// directory of the host's identity (default: ~/.local/state/punktfunk)
+    #[argh(option)]
+    state_dir: Option<String>,
+    /// this mode, WIDTHxHEIGHT@HZ, instead of what clients ask for
+    #[argh(option)]
+    mode: Option<String>,
+    /// slices a picture, 1 to 32, instead of what clients ask for
+    #[argh(option)]
+    slices: Option<String>,
+    /// bitrate (20M, 8000k) instead of what clients ask for
+    #[argh(option)]
+    bitrate: Option<String>,
+    /// parity in percent of the data instead of what clients ask for
+    #[argh(option)]
+    fec: Option<String>,
+    /// the only encoder to try: x264 or openh264
+    #[argh(option)]
+    encoder: Option<String>,
+    /// threads inside the encoder (default: 1)
+    #[argh(option)]
+    encoder_threads: Option<String>,
+    /// the only kind of display to try: sway, private-sway or synthetic
+    #[argh(option)]
+    desktop: Option<String>,
+    /// what runs on a session's display: a command line, testcard or none (default: testcard)
+    #[argh(option)]
+    app: Option<String>,
+    /// leave out every Nth video datagram, to see error correction work
+    #[argh(option)]
+    video_drop: Option<String>,
+    /// the name that clients see (default: this machine's)
+    #[argh(option)]
+    name: Option<String>,
+}
+
+impl Host {
+    pub fn run(self) -> Result<(), Failure> {
+        let config_file = self.config.clone();
+        let settings = Settings::gather(self.settings(), config_file.as_deref())?;
+        let config = HostConfig::from_settings(&settings)?;
+        let interrupt = Interrupt::install()?;
+        let open = config.open && !config.listen.ip().is_loopback();
+        let host = RunningHost::start(config)?;
+        introduce(&host, open);
+        let mut figures = host.live_figures();
+        while !interrupt.wait(Duration::from_secs(1)) {
+            let line = figures.line();
+            // A closed terminal is no reason to stop serving.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+        host.stop();
+        Ok(())
+    }
+
+    fn settings(self) -> [(&'static str, Option<String>); 15] {
+        [
+            ("app", self.app),
+            ("bind", self.bind),
+            ("bitrate", self.bitrate),
+            ("desktop", self.desktop),
+            ("encoder", self.encoder),
+            ("encoder-threads", self.encoder_threads),
+            ("fec", self.fec),
+            ("max-sessions", self.max_sessions),
+            ("mode", self.mode),
+            ("name", self.name),
+            ("open", self.open.then(|| "true".to_owned())),
+            ("port", self.port),
+            ("slices", self.slices),
+            ("state-dir", self.state_dir),
+            ("video-drop", self.video_drop),
+        ]
+    }
+}
+
+fn introduce(host: &RunningHost, open: bool) {
+    let address = host.local_addr();
+    println!("punktfunk host {} ({})", env!("CARGO_PKG_VERSION"), host.name());
+    println!("listening    {address} (udp)");
+    println!("fingerprint  {}", host.fingerprint());
+    println!("display      {}", host.display());
+    println!("encoder      {}", host.encoder());
+    println!(
+        "connect      punktfunk connect {address} --headless --pin-host {}",
+        host.fingerprint()
+    );
+    if open {
+        eprintln!(
+            "punktfunk: --open: anybody who reaches {address} can watch this desktop; there is no \
+             pairing yet"
+        );
+    }
+}

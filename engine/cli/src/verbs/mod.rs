@@ -1,0 +1,40 @@
+//! The verbs of the command line.
+
+mod bench;
+mod connect;
+mod doctor;
+mod host;
+mod testcard;
+
+use argh::FromArgs;
+
+use crate::exit::Failure;
+
+/// What to do.
+#[derive(FromArgs)]
+#[argh(subcommand)]
+pub enum Verb {
+    /// Serve this machine's desktop.
+    Host(host::Host),
+    /// Show another machine's desktop.
+    Connect(connect::Connect),
+    /// Measure latency.
+    Bench(bench::Bench),
+    /// Say what this machine can do.
+    Doctor(doctor::Doctor),
+    /// Draw the test card.
+    Testcard(testcard::Testcard),
+}
+
+impl Verb {
+    /// Does it.
+    pub fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Host(verb) => verb.run(),
+            Self::Connect(verb) => verb.run(),
+            Self::Bench(verb) => verb.run(),
+            Self::Doctor(verb) => verb.run(),
+            Self::Testcard(verb) => verb.run(),
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The native client's own pipeline: what [`net::client`] reassembles is decoded on a thread of
+//! its own, recorded and measured.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
+use gpu::convert::to_rgb;
+use gpu::decode::openh264::OpenH264Decoder;
+use gpu::decode::{Decoder, Picture};
+use net::client::{
+    Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+};
+use net::clock;
+use net::identity::Fingerprint;
+use net::native::Welcome;
+use net::reassemble::AccessUnit;
+use net::times::FrameTimes;
+use net::units::{FrameId, Timestamp};
+use platform::thread::{Role, RoleThread};
+
+/// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
+const FRAMES_RECORDED_MAX: usize = 36_000;
+/// How long the decode thread waits before it looks whether it is wanted.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Decoding the last frame takes no longer.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where results go.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    /// The H.264 stream as it came (Annex B), from the first IDR on.
+    pub h264: Option<PathBuf>,
+    /// The last decoded picture.
+    pub png: Option<PathBuf>,
+}
+
+/// What the client saw of one frame.
+#[derive(Clone, Debug)]
+pub struct ClientFrame {
+    /// Which frame.
+    pub frame: FrameId,
+    /// It is an IDR.
+    pub keyframe: bool,
+    /// Size, bytes.
+    pub bytes: usize,
+    /// Its first datagram was taken from the kernel.
+    pub received_first: Timestamp,
+    /// When each slice was complete, top to bottom.
+    pub slices_complete: Vec<Timestamp>,
+    /// The access unit was complete.
+    pub complete: Timestamp,
+    /// Taken by the decode thread.
+    pub decode_begin: Timestamp,
+    /// The picture was there; zero if the decoder gave none.
+    pub decoded: Timestamp,
+    /// Data shards that FEC restored.
+    pub repaired_shards: u32,
+}
+
+/// Watches every decoded picture, on the decode thread.
+pub trait PictureObserver: Send {
+    /// A picture was decoded; `frame` says what is known of it.
+    fn picture(&mut self, frame: &ClientFrame, picture: &Picture<'_>);
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the host agreed to.
+    pub welcome: Welcome,
+    /// Every frame that came, in order, up to a bound.
+    pub frames: Vec<ClientFrame>,
+    /// What the host measured of each, if it shares this machine's clock.
+    pub host_times: Vec<FrameTimes>,
+    /// Counts of the receiver.
+    pub received: ReceiveSnapshot,
+    /// Access units that the decoder could not decode.
+    pub decode_failures: u64,
+    /// From the call of connect to the first decoded picture.
+    pub first_picture: Option<Duration>,
+    /// Why it ended, if the host ended it.
+    pub ended: Option<String>,
+}
+
+/// A run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No session came about.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// No decoder.
+    #[error(transparent)]
+    Decoder(#[from] gpu::decode::DecodeError),
+    /// A result could not be written. The session was ended in an orderly way.
+    #[error("{path} cannot be written: {source}")]
+    Output {
+        /// Which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("the decode thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A connected client that decodes.
+pub struct Viewer {
+    client: Client,
+    decode: Option<RoleThread<()>>,
+    results: Receiver<Result<Decoded, ClientError>>,
+    host_times: Vec<FrameTimes>,
+    started: Timestamp,
+    ended: Option<String>,
+}
+
+impl Viewer {
+    /// Opens outputs and decoder, then connects; blocks until the host has answered.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. Outputs are opened first, so that a bad path costs no session.
+    pub fn connect(
+        options: ConnectOptions,
+        outputs: Outputs,
+        observer: Option<Box<dyn PictureObserver>>,
+    ) -> Result<Self, ClientError> {
+        let record = outputs.h264.as_deref().map(Recording::create).transpose()?;
+        let decoder = Box::new(OpenH264Decoder::open()?);
+        let started = clock::now();
+        let client = Client::connect(options)?;
+        let units = client.units().clone();
+        let feedback = client.feedback();
+        let (results_in, results) = bounded(1);
+        let decoding = Decoding {
+            decoder,
+            record,
+            png: outputs.png,
+            observer,
+            feedback,
+            decoded: Decoded::default(),
+        };
+        let decode = platform::thread::spawn(Role::Control, "pf-decode", move || {
+            // The receiver lives as long as the viewer, which waits for this.
+            let _ = results_in.send(decoding.run(&units));
+        })
+        .map_err(ClientError::Thread)?;
+        let decode = Some(decode);
+        Ok(Self { client, decode, results, host_times: Vec::new(), started, ended: None })
+    }
+
+    /// What the host agreed to.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        self.client.welcome()
+    }
+
+    /// Counts of the receiver so far.
+    #[must_use]
+    pub fn received(&self) -> ReceiveSnapshot {
+        self.client.received()
+    }
+
+    /// Who the host is.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.client.fingerprint()
+    }
+
+    /// Lets the session run for `time`. False if it has ended or `interrupted` says so: call
+    /// [`Viewer::finish`].
+    pub fn run_for(&mut self, time: Duration, interrupted: impl Fn() -> bool) -> bool {
+        let until = clock::now() + time;
+        while !interrupted() && self.ended.is_none() && !self.decode.as_ref().is_none_or(RoleThread::is_finished) {
+            let left = until.since(clock::now());
+            if left.is_zero() {
+                return true;
+            }
+            match self.client.notices().recv_timeout(left.min(PATIENCE)) {
+                Ok(notice) => self.note(notice),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.ended.get_or_insert_with(|| "the receiver ended".to_owned());
+                }
+            }
+        }
+        false
+    }
+
+    /// Why the session has ended, if it has and the host or the network did it.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
+    /// Ends the session and gathers what it came to.
+    ///
+    /// # Errors
+    /// What went wrong on the decode thread: [`ClientError::Output`], mostly.
+    pub fn finish(mut self) -> Result<Outcome, ClientError> {
+        let received = self.client.received();
+        let welcome = self.client.welcome().clone();
+        self.client.end();
+        while let Ok(notice) = self.client.notices().try_recv() {
+            self.note(notice);
+        }
+        // Closes the channel of access units, which ends the decode thread.
+        drop(self.client);
+        let decoded = self.results.recv_timeout(JOIN_TIMEOUT);
+        if let Some(decode) = self.decode.take() {
+            if let Err(error) = decode.join_within(JOIN_TIMEOUT) {
+                log::error!("{error}");
+            }
+        }
+        let decoded = decoded.unwrap_or_else(|_| Ok(Decoded::default()))?;
+        Ok(Outcome {
+            welcome,
+            first_picture: decoded.first_picture.map(|at| at.since(self.started)),
+            frames: decoded.frames,
+            decode_failures: decoded.failures,
+            host_times: self.host_times,
+            received,
+            ended: self.ended,
+        })
+    }
+
+    fn note(&mut self, notice: ClientNotice) {
+        match notice {
+            ClientNotice::FrameTimes(times) => {
+                let room = FRAMES_RECORDED_MAX.saturating_sub(self.host_times.len());
+                self.host_times.extend(times.into_iter().take(room));
+            }
+            ClientNotice::Ended { reason } => self.ended = Some(reason),
+        }
+    }
+}
+
+/// Results of the decode thread.
+#[derive(Default)]
+struct Decoded {
+    frames: Vec<ClientFrame>,
+    failures: u64,
+    first_picture: Option<Timestamp>,
+}
+
+/// The decode thread.
+struct Decoding {
+    decoder: Box<dyn Decoder>,
+    record: Option<Recording>,
+    png: Option<PathBuf>,
+    observer: Option<Box<dyn PictureObserver>>,
+    feedback: Feedback,
+    decoded: Decoded,
+}
+
+impl Decoding {
+    fn run(mut self, units: &Receiver<AccessUnit>) -> Result<Decoded, ClientError> {
+        let mut last = LastPicture::default();
+        while let Ok(unit) = units.recv() {
+            self.decode(&unit, &mut last);
+            if let Some(record) = &mut self.record {
+                record.write(unit.bytes())?;
+            }
+        }
+        if let Some(record) = self.record {
+            record.finish()?;
+        }
+        if let Some(path) = &self.png {
+            last.write_png(path)?;
+        }
+        Ok(self.decoded)
+    }
+
+    fn decode(&mut self, unit: &AccessUnit, last: &mut LastPicture) {
+        let mut frame = ClientFrame {
+            frame: unit.frame,
+            keyframe: unit.keyframe,
+            bytes: unit.bytes().len(),
+            received_first: unit.received_first,
+            slices_complete: unit.slice_times().to_vec(),
+            complete: unit.complete,
+            decode_begin: clock::now(),
+            decoded: Timestamp::ZERO,
+            repaired_shards: unit.repaired_shards,
+        };
+        match self.decoder.decode(unit.frame, unit.bytes()) {
+            Ok(Some(picture)) => {
+                frame.decoded = clock::now();
+                self.feedback.count_decoded();
+                self.decoded.first_picture.get_or_insert(frame.decoded);
+                if self.png.is_some() {
+                    last.keep(&picture);
+                }
+                if let Some(observer) = &mut self.observer {
+                    observer.picture(&frame, &picture);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::warn!("{error}; asking for an IDR");
+                self.decoded.failures += 1;
+                self.feedback.request_keyframe(unit.frame);
+            }
+        }
+        if self.decoded.frames.len() < FRAMES_RECORDED_MAX {
+            self.decoded.frames.push(frame);
+        }
+    }
+}
+
+/// A stream on its way to a file.
+struct Recording {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Recording {
+    fn create(path: &Path) -> Result<Self, ClientError> {
+        let file = File::create(path).map_err(|source| output(path, source))?;
+        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.file.write_all(bytes).map_err(|source| output(&self.path, source))
+    }
+
+    fn finish(mut self) -> Result<(), ClientError> {
+        self.file.flush().map_err(|source| output(&self.path, source))
+    }
+}
+
+fn output(path: &Path, source: std::io::Error) -> ClientError {
+    ClientError::Output { path: path.to_owned(), source }
+}
+
+/// A copy of the picture decoded last.
+#[derive(Default)]
+struct LastPicture {
+    width: usize,
+    height: usize,
+    planes: [Vec<u8>; 3],
+    strides: [usize; 3],
+}
+
+impl LastPicture {
+    fn keep(&mut self, picture: &Picture<'_>) {
+        self.width = picture.width;
+        self.height = picture.height;
+        self.strides = picture.strides;
+        for (kept, plane) in self.planes.iter_mut().zip(picture.planes) {
+            kept.clear();
+            kept.extend_from_slice(plane);
+        }
+    }
+
+    fn write_png(&self, path: &Path) -> Result<(), ClientError> {
+        if self.width == 0 {
+            let none = std::io::Error::other("no picture was decoded");
+            return Err(output(path, none));
+        }
+        let picture = Picture {
+            width: self.width,
+            height: self.height,
+            planes: [&self.planes[0], &self.planes[1], &self.planes[2]],
+            strides: self.strides,
+        };
+        let mut rgb = vec![0; self.width * self.height * 3];
+        to_rgb(&picture, &mut rgb)
+            .map_err(|error| output(path, std::io::Error::other(error)))?;
+        let file = File::create(path).map_err(|source| output(path, source))?;
+        let (width, height) = (self.width as u32, self.height as u32);
+        let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let written = encoder
+            .write_header()
+            .and_then(|mut writer| writer.write_image_data(&rgb))
+            .map_err(|error| std::io::Error::other(error.to_string()));
+        written.map_err(|source| output(path, source))
+    }
+}

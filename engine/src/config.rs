@@ -1,0 +1,479 @@
+//! Configuration: flags, environment and file say the same things under the same names, and
+//! become one immutable typed value.
+//!
+//! A setting `state-dir` is the flag `--state-dir`, the variable `PUNKTFUNK_STATE_DIR` and the
+//! key `state-dir` of the file. The flag wins over the variable, the variable over the file. The
+//! file is `--config FILE`, else `$XDG_CONFIG_HOME/punktfunk/config.toml`
+//! (`~/.config/punktfunk/config.toml`) if it exists.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use net::limits::{BITRATE_MAX, BITRATE_MIN, SESSIONS_MAX};
+use net::units::{BitsPerSecond, Mode, SliceCount};
+
+/// The native protocol's default port.
+pub const DEFAULT_PORT: u16 = 9777;
+/// What a host sends when neither side says otherwise.
+pub const DEFAULT_BITRATE: BitsPerSecond = BitsPerSecond(20_000_000);
+/// Slices of a picture when neither side says otherwise.
+pub const DEFAULT_SLICES: u8 = 8;
+/// Parity shards for each hundred data shards when neither side says otherwise.
+pub const DEFAULT_FEC_PERCENT: u8 = 20;
+
+/// Where a value came from; the start of every message about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Flag,
+    Variable,
+    File,
+}
+
+/// The name of a setting as its source writes it.
+struct Named<'a> {
+    source: Source,
+    key: &'a str,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source {
+            Source::Flag => write!(f, "--{}", self.key),
+            Source::Variable => f.write_str(&variable(self.key)),
+            Source::File => write!(f, "{} in the configuration file", self.key),
+        }
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A value cannot be read.
+    #[error("{setting}: {value:?} is not valid: {reason}")]
+    Value {
+        /// The setting, as its source writes it.
+        setting: String,
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {reason}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The system's or the parser's answer, with line and column.
+        reason: String,
+    },
+    /// The file names something that does not exist.
+    #[error("the configuration file {path} sets {key:?}, which is not a setting; settings are: {known}")]
+    Unknown {
+        /// Which file.
+        path: PathBuf,
+        /// The unknown key.
+        key: String,
+        /// All that exist.
+        known: String,
+    },
+    /// Anybody could watch and control this desktop.
+    #[error(
+        "--bind {bind} would let anybody who reaches this machine watch the desktop, since there \
+         is no pairing yet; add --open if that is wanted, or bind 127.0.0.1"
+    )]
+    Exposed {
+        /// The address asked for.
+        bind: IpAddr,
+    },
+    /// No home directory to keep identities in.
+    #[error("there is no place for the host's identity: set --state-dir or HOME")]
+    NoStateDir,
+}
+
+/// Every setting that flags, environment and file know.
+pub const SETTINGS: &[&str] = &[
+    "app", "bind", "bitrate", "desktop", "encoder", "encoder-threads", "fec", "max-sessions",
+    "mode", "name", "open", "port", "slices", "state-dir", "video-drop",
+];
+
+/// Texts of settings, by source. Typed access names the source in its errors.
+pub struct Settings {
+    flags: BTreeMap<&'static str, String>,
+    variables: BTreeMap<&'static str, String>,
+    file: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    /// Gathers all sources. `flags` holds those that were given; `file` is `--config`, if given.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] and [`ConfigError::Unknown`].
+    pub fn gather(
+        flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
+        file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let variables = SETTINGS
+            .iter()
+            .filter_map(|&key| Some((key, std::env::var(variable(key)).ok()?)))
+            .collect();
+        let file = match file {
+            Some(path) => read_file(path)?,
+            None => match default_file() {
+                Some(path) if path.exists() => read_file(&path)?,
+                _ => BTreeMap::new(),
+            },
+        };
+        Ok(Self { flags, variables, file })
+    }
+
+    /// Only these flags: for tests and for embedders.
+    #[must_use]
+    pub fn of(flags: &[(&'static str, &str)]) -> Self {
+        let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        Self { flags, variables: BTreeMap::new(), file: BTreeMap::new() }
+    }
+
+    fn text(&self, key: &'static str) -> Option<(Source, &str)> {
+        let layers =
+            [(Source::Flag, &self.flags), (Source::Variable, &self.variables), (Source::File, &self.file)];
+        layers.into_iter().find_map(|(source, layer)| Some((source, layer.get(key)?.as_str())))
+    }
+
+    fn parse<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some((source, value)) = self.text(key) else { return Ok(None) };
+        parse(value).map(Some).map_err(|reason| ConfigError::Value {
+            setting: Named { source, key }.to_string(),
+            value: value.to_owned(),
+            reason,
+        })
+    }
+
+    /// A value of a type that reads itself.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn value<T: FromStr<Err: fmt::Display>>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, ConfigError> {
+        self.parse(key, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+    }
+
+    /// A bitrate: bits a second with `k`, `M` or `G`, or a bare figure in kbit/s.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn bitrate(&self) -> Result<Option<BitsPerSecond>, ConfigError> {
+        self.parse("bitrate", parse_bitrate)
+    }
+
+    /// A number of slices.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn slices(&self) -> Result<Option<SliceCount>, ConfigError> {
+        self.parse("slices", |text| {
+            text.parse().ok().and_then(SliceCount::new).ok_or("use a number from 1 to 32".to_owned())
+        })
+    }
+
+    /// The FEC share in percent.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn fec_percent(&self) -> Result<Option<u8>, ConfigError> {
+        self.parse("fec", |text| {
+            let percent = text.trim_end_matches('%').parse().ok().filter(|&p: &u8| p <= 200);
+            percent.ok_or("use a percentage from 0 to 200".to_owned())
+        })
+    }
+
+    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
+        let value = self.parse(key, |text| match text {
+            "true" | "1" | "yes" => Ok(true),
+            "false" | "0" | "no" => Ok(false),
+            _ => Err("use true or false".to_owned()),
+        })?;
+        Ok(value.unwrap_or(false))
+    }
+
+    /// `--state-dir`, else `$XDG_STATE_HOME/punktfunk`, else `~/.local/state/punktfunk`.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoStateDir`].
+    pub fn state_dir(&self) -> Result<PathBuf, ConfigError> {
+        if let Some(path) = self.value::<PathBuf>("state-dir")? {
+            return Ok(path);
+        }
+        if let Some(path) = directory_variable("XDG_STATE_HOME") {
+            return Ok(path.join("punktfunk"));
+        }
+        let home = directory_variable("HOME").ok_or(ConfigError::NoStateDir)?;
+        Ok(home.join(".local/state/punktfunk"))
+    }
+}
+
+/// A host's configuration.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The operator wants strangers to be served.
+    pub open: bool,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// Where identities are kept.
+    pub state_dir: PathBuf,
+    /// This mode instead of what clients ask for.
+    pub mode: Option<Mode>,
+    /// This many slices instead of what clients ask for.
+    pub slices: Option<SliceCount>,
+    /// This bitrate instead of what clients ask for.
+    pub bitrate: Option<BitsPerSecond>,
+    /// This FEC share instead of what clients ask for.
+    pub fec_percent: Option<u8>,
+    /// The only encoder to try.
+    pub encoder: Option<String>,
+    /// Threads inside an encoder.
+    pub encoder_threads: u8,
+    /// The only kind of display to try.
+    pub desktop: Option<String>,
+    /// What runs on a session's display.
+    pub app: App,
+    /// Leave out every Nth video datagram, to see FEC work.
+    pub video_drop: Option<NonZeroU32>,
+    /// What clients see as this host's name.
+    pub name: String,
+}
+
+/// What runs on a session's display.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum App {
+    /// The host's own test card.
+    TestCard,
+    /// Nothing.
+    None,
+    /// This command with these arguments.
+    Command(Vec<String>),
+}
+
+impl HostConfig {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let bind = settings.value("bind")?.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let open = settings.switch("open")?;
+        if !bind.is_loopback() && !open {
+            return Err(ConfigError::Exposed { bind });
+        }
+        let port = settings.value("port")?.unwrap_or(DEFAULT_PORT);
+        let sessions_max = settings.parse("max-sessions", |text| {
+            let count = text.parse().ok().filter(|n| (1..=SESSIONS_MAX).contains(n));
+            count.ok_or(format!("use a number from 1 to {SESSIONS_MAX}"))
+        })?;
+        let encoder_threads = settings.parse("encoder-threads", |text| {
+            let count = text.parse().ok().filter(|n| (1..=16).contains(n));
+            count.ok_or("use a number from 1 to 16".to_owned())
+        })?;
+        let app = settings.parse("app", parse_app)?;
+        Ok(Self {
+            listen: SocketAddr::new(bind, port),
+            open,
+            sessions_max: sessions_max.unwrap_or(4),
+            state_dir: settings.state_dir()?,
+            mode: settings.value("mode")?,
+            slices: settings.slices()?,
+            bitrate: settings.bitrate()?,
+            fec_percent: settings.fec_percent()?,
+            encoder: settings.value("encoder")?,
+            encoder_threads: encoder_threads.unwrap_or(1),
+            desktop: settings.value("desktop")?,
+            app: app.unwrap_or(App::TestCard),
+            video_drop: settings.value("video-drop")?,
+            name: settings.value("name")?.unwrap_or_else(machine_name),
+        })
+    }
+}
+
+/// This machine's name, for peers to show.
+#[must_use]
+pub fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "punktfunk".to_owned() } else { name }
+}
+
+fn variable(key: &str) -> String {
+    format!("PUNKTFUNK_{}", key.to_uppercase().replace('-', "_"))
+}
+
+fn directory_variable(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(name)?);
+    path.is_absolute().then_some(path)
+}
+
+fn default_file() -> Option<PathBuf> {
+    let base = directory_variable("XDG_CONFIG_HOME")
+        .or_else(|| Some(directory_variable("HOME")?.join(".config")))?;
+    Some(base.join("punktfunk/config.toml"))
+}
+
+fn read_file(path: &Path) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+    let error = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| error(e.to_string()))?;
+    let mut settings = BTreeMap::new();
+    for (key, value) in table {
+        let known = SETTINGS.iter().find(|&&known| known == key.replace('_', "-"));
+        let Some(&known) = known else {
+            let known = SETTINGS.join(", ");
+            return Err(ConfigError::Unknown { path: path.to_owned(), key, known });
+        };
+        let value = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                value.to_string()
+            }
+            _ => return Err(error(format!("{key} must be a text, a number or true/false"))),
+        };
+        settings.insert(known, value);
+    }
+    Ok(settings)
+}
+
+fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
+    let (digits, unit) = match text.trim().char_indices().find(|(_, c)| c.is_alphabetic()) {
+        Some((at, _)) => text.trim().split_at(at),
+        None => (text.trim(), "k"),
+    };
+    let unit = match unit {
+        "k" | "kbps" => 1e3,
+        "M" | "Mbps" | "m" => 1e6,
+        "G" | "Gbps" => 1e9,
+        _ => return Err("units are k, M and G".to_owned()),
+    };
+    let figure: f64 = digits.trim().parse().map_err(|_| "use a figure such as 20M".to_owned())?;
+    let bits = figure * unit;
+    if (BITRATE_MIN as f64..=BITRATE_MAX as f64).contains(&bits) {
+        Ok(BitsPerSecond(bits as u64))
+    } else {
+        Err(format!("use {} to {} kbit/s", BITRATE_MIN / 1000, BITRATE_MAX / 1000))
+    }
+}
+
+/// `testcard`, `none`, or a command line; quotes hold words together as in a shell, and nothing
+/// else of a shell is done.
+fn parse_app(text: &str) -> Result<App, String> {
+    match text {
+        "testcard" => return Ok(App::TestCard),
+        "none" => return Ok(App::None),
+        _ => {}
+    }
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    if quote.is_some() {
+        Err("a quote is not closed".to_owned())
+    } else if words.is_empty() {
+        Err("give a command, testcard or none".to_owned())
+    } else {
+        Ok(App::Command(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(flags: &[(&'static str, &str)]) -> Result<HostConfig, ConfigError> {
+        let mut all = vec![("state-dir", "/nowhere")];
+        all.extend_from_slice(flags);
+        HostConfig::from_settings(&Settings::of(&all))
+    }
+
+    #[test]
+    fn defaults_listen_on_loopback_only() {
+        let config = host(&[]).expect("defaults are valid");
+        assert_eq!(config.listen, "127.0.0.1:9777".parse().expect("address"));
+        assert_eq!(config.app, App::TestCard);
+    }
+
+    #[test]
+    fn beyond_loopback_the_operator_must_say_so() {
+        assert!(matches!(host(&[("bind", "0.0.0.0")]), Err(ConfigError::Exposed { .. })));
+        assert!(host(&[("bind", "0.0.0.0"), ("open", "true")]).is_ok());
+        assert!(host(&[("bind", "::1")]).is_ok());
+    }
+
+    #[test]
+    fn a_bad_value_names_its_flag() {
+        let error = host(&[("mode", "0x0@60")]).expect_err("no such mode").to_string();
+        assert!(error.starts_with("--mode: \"0x0@60\" is not valid: "), "{error}");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, "port = 1234\nslices = 4\nstate_dir = \"/s\"\n").expect("write");
+        let flags = [("port", Some("5678".to_owned())), ("slices", None)];
+        let settings = Settings::gather(flags, Some(&path)).expect("valid");
+        let config = HostConfig::from_settings(&settings).expect("valid");
+        assert_eq!(config.listen.port(), 5678);
+        assert_eq!(config.slices.map(SliceCount::get), Some(4));
+        assert_eq!(config.state_dir, Path::new("/s"));
+    }
+
+    #[test]
+    fn an_unknown_key_in_the_file_lists_the_known_ones() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, "prot = 1234\n").expect("write");
+        let Err(error) = Settings::gather([], Some(&path)) else { panic!("accepted") };
+        let error = error.to_string();
+        assert!(error.contains("\"prot\"") && error.contains("port"), "{error}");
+    }
+
+    #[test]
+    fn bitrates_have_units() {
+        assert_eq!(parse_bitrate("20M"), Ok(BitsPerSecond(20_000_000)));
+        assert_eq!(parse_bitrate("2.5 M"), Ok(BitsPerSecond(2_500_000)));
+        assert_eq!(parse_bitrate("8000"), Ok(BitsPerSecond(8_000_000)));
+        assert!(parse_bitrate("1").is_err());
+        assert!(parse_bitrate("20X").is_err());
+    }
+
+    #[test]
+    fn applications_are_split_into_words() {
+        let words = |text| match parse_app(text) {
+            Ok(App::Command(words)) => words,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(words("foot -e 'top -d 1'"), ["foot", "-e", "top -d 1"]);
+        assert_eq!(words("a \"\" b"), ["a", "", "b"]);
+        assert!(parse_app("a 'b").is_err());
+        assert!(parse_app("  ").is_err());
+    }
+}

@@ -1,0 +1,529 @@
+//! The native protocol's host: QUIC connections, their control machines and their sessions.
+//!
+//! Each turn of [`NativeHost::run`]:
+//!  1. wait for the socket, a session's event, the owner or the nearest time limit;
+//!  2. take datagrams (QUIC's to QUIC; media from clients comes with feedback, see
+//!     [`NativeHost::take_datagrams`]);
+//!  3. take what sessions have to say;
+//!  4. let every peer's machine read, decide and write ([`NativeHost::serve`]);
+//!  5. send what QUIC has to send, forget who is gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+use net::clock;
+use net::crypto::{Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Sealer, exporter_context};
+use net::identity::Identity;
+use net::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, SESSIONS_MAX};
+use net::media;
+use net::native::{
+    AeadSet, Agreed, ClockDomain, CodecSet, End, EndReason, Features, Hello, HostEvent, HostSession,
+    HostState, Offer, Refuse, RefuseCode, RequestedMode, StepLimits, negotiate,
+};
+use net::packetize::{Packetizer, PacketizerConfig};
+use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
+use net::times::FrameTimes;
+use net::udp::{Datagram, SendError, Socket, Wait};
+use net::units::{BitsPerSecond, SliceCount, Timestamp};
+use std::os::fd::{AsFd, AsRawFd};
+
+use super::{HostCommand, SOCKET, WAKE};
+use crate::config::{
+    App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, DEFAULT_SLICES, HostConfig,
+};
+use crate::host::{HostError, Registry, SessionEntry};
+use crate::session::{
+    Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
+};
+use crate::stage::encode::EncodeCommand;
+
+/// Events of sessions under way: each sends three in its life.
+const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
+/// Receive calls in a turn before timers and peers get theirs: a flood must not starve them.
+const RECEIVES_PER_TURN: usize = 16;
+/// How often finished frames' times are passed on to a client that wants them.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A client that was told the end has this long to close the connection itself.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the native host is made of.
+pub(super) struct Parts {
+    pub(super) config: HostConfig,
+    pub(super) identity: Identity,
+    pub(super) socket: Socket,
+    pub(super) backends: Backends,
+    pub(super) registry: Arc<Registry>,
+    pub(super) waker: Arc<Waker>,
+    pub(super) commands: Receiver<HostCommand>,
+}
+
+/// The control thread.
+pub(super) struct NativeHost {
+    config: HostConfig,
+    backends: Backends,
+    registry: Arc<Registry>,
+    waker: Arc<Waker>,
+    commands: Receiver<HostCommand>,
+    socket: Socket,
+    receiver: net::udp::Receiver,
+    endpoint: Endpoint,
+    peers: BTreeMap<LinkId, Peer>,
+    /// Sessions that were asked to end and have not yet.
+    ending: Vec<Session>,
+    events: Receiver<(LinkId, SessionEvent)>,
+    events_in: Sender<(LinkId, SessionEvent)>,
+    sessions_so_far: u64,
+    boot_id: String,
+    scratch: Box<[u8]>,
+}
+
+/// One connection whose handshake is done.
+struct Peer {
+    machine: HostSession,
+    /// From Hello on.
+    wanted: Option<Wanted>,
+    /// From the decision on.
+    session: Option<Session>,
+    /// From Start on.
+    reports: Option<Receiver<FrameTimes>>,
+    /// Since when the machine has been at its end.
+    ended: Option<Timestamp>,
+}
+
+struct Wanted {
+    agreed: Agreed,
+    client: String,
+    number: u64,
+    id: [u8; 16],
+}
+
+impl NativeHost {
+    pub(super) fn new(parts: Parts) -> Result<Self, HostError> {
+        let local = parts.socket.local_addr().map_err(HostError::Thread)?;
+        let endpoint = Endpoint::new(&parts.identity, local)?;
+        let (events_in, events) = bounded(SESSION_EVENTS);
+        Ok(Self {
+            config: parts.config,
+            backends: parts.backends,
+            registry: parts.registry,
+            waker: parts.waker,
+            commands: parts.commands,
+            socket: parts.socket,
+            receiver: net::udp::Receiver::new(),
+            endpoint,
+            peers: BTreeMap::new(),
+            ending: Vec::new(),
+            events,
+            events_in,
+            sessions_so_far: 0,
+            boot_id: platform::boot_id(),
+            scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
+        })
+    }
+
+    /// Runs until the owner says stop.
+    pub(super) fn run(mut self, mut poll: Poll) {
+        let fd = self.socket.as_fd().as_raw_fd();
+        if let Err(error) = poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE) {
+            log::error!("the socket cannot be watched: {error}");
+            return;
+        }
+        let mut events = Events::with_capacity(8);
+        let mut more = false;
+        loop {
+            let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
+            if let Err(error) = poll.poll(&mut events, timeout)
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                log::error!("the reactor failed: {error}");
+                break;
+            }
+            debug_assert!(events.iter().all(|event| [SOCKET, WAKE].contains(&event.token())));
+            if self.commands.try_recv().is_ok() {
+                break;
+            }
+            more = self.take_datagrams();
+            self.endpoint.handle_timeout();
+            self.take_session_events();
+            self.serve();
+            self.transmit();
+            self.forget_the_gone();
+        }
+        self.say_goodbye();
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let now = clock::now();
+        let machines = self.peers.values().filter_map(|peer| peer.machine.poll_timeout()).min();
+        let reports = self.peers.values().any(|peer| peer.reports.is_some());
+        [
+            self.endpoint.timeout(),
+            machines.map(|at| at.since(now)),
+            reports.then_some(REPORT_INTERVAL),
+            (!self.ending.is_empty()).then_some(REPORT_INTERVAL),
+            self.peers.values().any(|peer| peer.ended.is_some()).then_some(LINGER),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// True if more is waiting in the socket.
+    fn take_datagrams(&mut self) -> bool {
+        for _ in 0..RECEIVES_PER_TURN {
+            match self.receiver.recv(&self.socket, Wait::No) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => {
+                    log::warn!("receiving: {error}");
+                    return false;
+                }
+            }
+            for (datagram, from) in self.receiver.datagrams() {
+                // No media comes from clients of this version: a datagram that claims to be some
+                // is dropped before anything looks at it.
+                if datagram.first().is_some_and(|&first| !media::is_media(first)) {
+                    self.endpoint.receive(datagram, from);
+                }
+            }
+        }
+        true
+    }
+
+    fn take_session_events(&mut self) {
+        while let Ok((id, event)) = self.events.try_recv() {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(wanted) = &mut peer.wanted else { continue };
+            match event {
+                SessionEvent::Ready { mode, encoder, slices } => {
+                    wanted.agreed.mode = mode;
+                    wanted.agreed.slices = slices;
+                    let welcome = wanted.agreed.welcome(
+                        wanted.id,
+                        ClockDomain::derive(&self.boot_id, &wanted.id),
+                        self.config.name.clone(),
+                        encoder.to_owned(),
+                    );
+                    // False if the client gave up meanwhile; its end follows by itself.
+                    let _ = peer.machine.accept(clock::now(), &welcome);
+                }
+                SessionEvent::Started { reports } => {
+                    peer.reports = Some(reports);
+                    if let Some(session) = &peer.session {
+                        self.registry.add(SessionEntry {
+                            number: wanted.number,
+                            client: wanted.client.clone(),
+                            mode: wanted.agreed.mode,
+                            metrics: Arc::clone(session.metrics()),
+                        });
+                    }
+                }
+                SessionEvent::Failed(error) => {
+                    log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
+                    let text = error.to_string();
+                    peer.machine.refuse(Refuse { code: RefuseCode::NoBackend, text: text.clone() });
+                    peer.machine.end(End { reason: EndReason::Backend, text });
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self) {
+        let now = clock::now();
+        let ids: Vec<LinkId> = self.endpoint.link_ids().collect();
+        for id in ids {
+            let Some(link) = self.endpoint.link(id) else { continue };
+            if link.is_established() && !self.peers.contains_key(&id) {
+                self.peers.insert(id, Peer::new(now));
+            }
+            let Some(mut peer) = self.peers.remove(&id) else { continue };
+            self.serve_peer(now, id, &mut peer);
+            self.peers.insert(id, peer);
+        }
+    }
+
+    fn serve_peer(&mut self, now: Timestamp, id: LinkId, peer: &mut Peer) {
+        let Some(link) = self.endpoint.link(id) else { return };
+        peer.read(now, link, &mut self.scratch);
+        peer.machine.handle_timeout(now);
+        while let Some(event) = peer.machine.poll_event() {
+            match event {
+                HostEvent::Hello(hello) => self.decide(id, peer, &hello),
+                HostEvent::Start => self.start(id, peer),
+                HostEvent::KeyframeRequest(request) => {
+                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
+                        first_lost: request.first_lost,
+                    }));
+                }
+                HostEvent::Statistics(statistics) => log::debug!("{statistics:?}"),
+                HostEvent::Ended(end) => log::info!("a session ended: {}", end.text),
+            }
+        }
+        let Some(link) = self.endpoint.link(id) else { return };
+        peer.follow(link);
+        peer.pass_reports();
+        peer.write(link);
+        if peer.machine.state() == HostState::Ended {
+            peer.end_session(&mut self.ending, &self.registry);
+            // The client closes once it has read the reason; closing at once would take the
+            // stream's last bytes with it.
+            let ended = *peer.ended.get_or_insert(now);
+            if now.since(ended) >= LINGER {
+                link.close("the session is over");
+            }
+        }
+    }
+
+    /// A client wants a session.
+    fn decide(&mut self, id: LinkId, peer: &mut Peer, hello: &Hello) {
+        let config = &self.config;
+        let busy = self.registry_full();
+        if busy {
+            peer.machine.refuse(Refuse {
+                code: RefuseCode::Busy,
+                text: format!(
+                    "all {} sessions of this host are taken; end one or raise --max-sessions",
+                    config.sessions_max
+                ),
+            });
+            return;
+        }
+        let agreed = match negotiate(&overrule(hello, config), &offer(config)) {
+            Ok(agreed) => agreed,
+            Err(refuse) => return peer.machine.refuse(refuse),
+        };
+        let spawned = new_session_id().and_then(|session_id| {
+            self.sessions_so_far += 1;
+            peer.wanted = Some(Wanted {
+                agreed,
+                client: hello.name.clone(),
+                number: self.sessions_so_far,
+                id: session_id,
+            });
+            self.spawn(id, &agreed)
+        });
+        match spawned {
+            Ok(session) => peer.session = Some(session),
+            Err(error) => {
+                log::error!("a session cannot be started: {error}");
+                peer.machine.refuse(Refuse {
+                    code: RefuseCode::Internal,
+                    text: "the host could not start a session; its log says why".to_owned(),
+                });
+            }
+        }
+    }
+
+    fn registry_full(&self) -> bool {
+        let serving = self.peers.values().filter(|peer| peer.session.is_some()).count();
+        serving + self.ending.len() >= self.config.sessions_max
+    }
+
+    fn spawn(&self, id: LinkId, agreed: &Agreed) -> std::io::Result<Session> {
+        let request = SessionRequest {
+            mode: agreed.mode,
+            slices: agreed.slices,
+            bitrate: agreed.bitrate,
+            app: app_command(&self.config.app)?,
+            encoder_threads: self.config.encoder_threads,
+        };
+        let events = self.events_in.clone();
+        let waker = Arc::clone(&self.waker);
+        let on_event = Arc::new(move |event| {
+            // Full cannot be: a session sends three. Gone means that the host has stopped.
+            let _ = events.try_send((id, event));
+            if let Err(error) = waker.wake() {
+                log::error!("control cannot be woken: {error}");
+            }
+        });
+        Session::spawn(request, self.backends.clone(), on_event)
+    }
+
+    /// The client is ready: keys, packetizer, stream.
+    fn start(&mut self, id: LinkId, peer: &mut Peer) {
+        let Some(link) = self.endpoint.link(id) else { return };
+        let Some(wanted) = &peer.wanted else { return };
+        let started = host_keys(link, wanted).map_err(|error| error.to_string()).and_then(|keys| {
+            let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
+            let config = PacketizerConfig {
+                fec_percent: wanted.agreed.fec_percent,
+                datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
+                ..PacketizerConfig::default()
+            };
+            let mut packetizer = Packetizer::new(Sealer::new(keys), config);
+            packetizer.set_drop_every(self.config.video_drop);
+            Ok(StartMedia { packetizer, socket, peer: link.peer() })
+        });
+        match started {
+            Ok(start) => peer.command(SessionCommand::Start(Box::new(start))),
+            Err(text) => {
+                log::error!("session {}: {text}", wanted.number);
+                peer.machine.end(End { reason: EndReason::Backend, text });
+            }
+        }
+    }
+
+    fn transmit(&mut self) {
+        let mut packet = [0; PACKET_BYTES_MAX];
+        while let Some((bytes, to)) = self.endpoint.poll_transmit(&mut packet) {
+            let datagram = Datagram { to, bytes: &packet[..bytes] };
+            match self.socket.send_many(&[datagram]) {
+                Ok(_) => {}
+                // QUIC repeats what matters.
+                Err(SendError::Io(error)) => log::warn!("sending to {to}: {error}"),
+                Err(error) => log::debug!("sending to {to}: {error}"),
+            }
+        }
+    }
+
+    fn forget_the_gone(&mut self) {
+        for (id, reason) in self.endpoint.reap() {
+            log::debug!("a connection is gone: {reason}");
+            if let Some(mut peer) = self.peers.remove(&id) {
+                peer.end_session(&mut self.ending, &self.registry);
+            }
+        }
+        self.ending.retain(|session| !session.has_ended());
+    }
+
+    /// Tells every client, then ends the sessions: all at once, waiting for each in turn.
+    fn say_goodbye(&mut self) {
+        let end = End { reason: EndReason::Shutdown, text: "the host was stopped".to_owned() };
+        let mut peers = std::mem::take(&mut self.peers);
+        for (&id, peer) in &mut peers {
+            peer.machine.end(end.clone());
+            if let Some(link) = self.endpoint.link(id) {
+                peer.write(link);
+            }
+        }
+        self.transmit();
+        for (&id, peer) in &mut peers {
+            if let Some(link) = self.endpoint.link(id) {
+                link.close("the host was stopped");
+            }
+            peer.end_session(&mut self.ending, &self.registry);
+        }
+        self.transmit();
+        self.ending.clear();
+    }
+}
+
+impl Peer {
+    fn new(now: Timestamp) -> Self {
+        let machine = HostSession::new(now, StepLimits::default());
+        Self { machine, wanted: None, session: None, reports: None, ended: None }
+    }
+
+    fn read(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {
+        loop {
+            match link.read(scratch) {
+                Ok(0) => return,
+                Ok(bytes) => {
+                    if let Err(error) = self.machine.handle_stream(now, &scratch[..bytes]) {
+                        log::info!("{} broke the protocol: {error}", link.peer());
+                        return;
+                    }
+                }
+                Err(_) => return self.machine.handle_closed(),
+            }
+        }
+    }
+
+    fn write(&mut self, link: &mut Link) {
+        while let Some(bytes) = self.machine.poll_transmit() {
+            match link.write(bytes) {
+                Ok(0) => return,
+                Ok(taken) => self.machine.consumed(taken),
+                Err(_) => return self.machine.handle_closed(),
+            }
+        }
+    }
+
+    fn command(&self, command: SessionCommand) {
+        if let Some(session) = &self.session {
+            session.command(command);
+        }
+    }
+
+    /// Media follows the path that QUIC has validated.
+    fn follow(&mut self, link: &mut Link) {
+        if let Some(peer) = link.take_migration() {
+            self.command(SessionCommand::Redirect(peer));
+        }
+    }
+
+    fn pass_reports(&mut self) {
+        let Some(reports) = &self.reports else { return };
+        let times: Vec<FrameTimes> = reports.try_iter().collect();
+        if !times.is_empty() {
+            self.machine.send_frame_times(&times);
+        }
+    }
+
+    fn end_session(&mut self, ending: &mut Vec<Session>, registry: &Registry) {
+        self.reports = None;
+        if let Some(mut session) = self.session.take() {
+            session.end();
+            ending.push(session);
+        }
+        if let Some(wanted) = self.wanted.take() {
+            registry.remove(wanted.number);
+        }
+    }
+
+}
+
+/// What the operator has set takes the place of what the client asks for.
+fn overrule(hello: &Hello, config: &HostConfig) -> Hello {
+    let mut hello = hello.clone();
+    if let Some(mode) = config.mode {
+        hello.mode = RequestedMode::from(mode);
+    }
+    hello.slices = config.slices.map_or(hello.slices, SliceCount::get);
+    hello.bitrate = config.bitrate.unwrap_or(hello.bitrate);
+    hello.fec_percent = config.fec_percent.or(hello.fec_percent);
+    hello
+}
+
+fn offer(config: &HostConfig) -> Offer {
+    Offer {
+        codecs: CodecSet::H264,
+        aeads: AeadSet::ALL,
+        features: Features::KNOWN,
+        slices: config.slices.or(SliceCount::new(DEFAULT_SLICES)).unwrap_or(SliceCount::ONE),
+        slices_max: SliceCount::MAX,
+        bitrate: config.bitrate.unwrap_or(DEFAULT_BITRATE),
+        bitrate_max: BitsPerSecond(net::limits::BITRATE_MAX),
+        fec_percent: config.fec_percent.unwrap_or(DEFAULT_FEC_PERCENT),
+        datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
+    }
+}
+
+fn app_command(app: &App) -> std::io::Result<Vec<String>> {
+    Ok(match app {
+        App::None => Vec::new(),
+        App::Command(words) => words.clone(),
+        App::TestCard => {
+            let program = std::env::current_exe()?;
+            vec![program.to_string_lossy().into_owned(), "testcard".to_owned()]
+        }
+    })
+}
+
+fn new_session_id() -> std::io::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    boring::rand::rand_bytes(&mut id).map_err(std::io::Error::other)?;
+    Ok(id)
+}
+
+fn host_keys(link: &mut Link, wanted: &Wanted) -> Result<MediaKeys, net::quic::QuicError> {
+    let mut exported = [0; EXPORTER_BYTES];
+    let context = exporter_context(&wanted.id, Direction::HostToClient);
+    link.export(EXPORTER_LABEL, &context, &mut exported)?;
+    Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
+}

@@ -1,0 +1,107 @@
+//! What this machine can do, backend by backend, and where it cannot, why and what helps.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use net::udp::{Socket, SocketConfig};
+use platform::select::{self, Answer, Refusal};
+use serde::Serialize;
+
+/// One line of the examination.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    /// `display`, `encoder`, `network`, `threads`, …
+    pub kind: String,
+    /// The candidate or the ability.
+    pub name: String,
+    /// It works here.
+    pub ready: bool,
+    /// A detail if it does, else why not.
+    pub detail: String,
+    /// What helps; empty if it works or nothing does.
+    pub fix: String,
+}
+
+/// The whole examination.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// This program's version.
+    pub version: &'static str,
+    /// A host could serve a desktop here.
+    pub can_host: bool,
+    /// In the order in which things are tried.
+    pub findings: Vec<Finding>,
+}
+
+/// Examines this machine. Starts nothing that stays.
+#[must_use]
+pub fn examine() -> Report {
+    let display = select::choose_display(platform::display::candidates(), None);
+    let encoder = crate::host::choose_encoder(None);
+    let can_host = display.chosen.is_some() && encoder.chosen.is_some();
+    let answers = display.answers.into_iter().chain(encoder.answers);
+    let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
+    findings.extend(network());
+    findings.extend(platform::thread::facts().into_iter().map(Finding::from));
+    Report { version: env!("CARGO_PKG_VERSION"), can_host, findings }
+}
+
+fn network() -> Vec<Finding> {
+    let answer = |name, result| Finding::from(Answer { kind: "network", name, result });
+    let bound = Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), SocketConfig::default());
+    let socket = match bound {
+        Ok(socket) => socket,
+        Err(error) => {
+            let refusal = Refusal::new(error.to_string(), "");
+            return vec![answer("udp", Err(refusal))];
+        }
+    };
+    let able = socket.capabilities();
+    let ability = |has: bool, kernel: &str, without: &str| {
+        if has {
+            Ok(String::new())
+        } else {
+            Err(Refusal::new(without.to_owned(), format!("use Linux {kernel} or newer")))
+        }
+    };
+    let buffers = format!(
+        "{} KiB to send, {} KiB to receive",
+        able.send_buffer_bytes / 1024,
+        able.receive_buffer_bytes / 1024
+    );
+    vec![
+        answer("gso", ability(able.gso, "4.18", "datagrams are sent with sendmmsg, at several times the cost")),
+        answer("gro", ability(able.gro, "5.0", "datagrams are received one by one")),
+        answer("buffers", Ok(buffers)),
+    ]
+}
+
+impl From<Answer> for Finding {
+    fn from(answer: Answer) -> Self {
+        let (ready, detail, fix) = match answer.result {
+            Ok(detail) => (true, detail, String::new()),
+            Err(refusal) => (false, refusal.reason, refusal.fix),
+        };
+        let (kind, name) = (answer.kind.to_owned(), answer.name.to_owned());
+        Self { kind, name, ready, detail, fix }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+        let mut kind = "";
+        for finding in &self.findings {
+            let heading = if finding.kind == kind { "" } else { &finding.kind };
+            kind = &finding.kind;
+            let mark = if finding.ready { "yes" } else { "no " };
+            write!(f, "{heading:<9} {:<width$}  {mark}  {}", finding.name, finding.detail)?;
+            f.write_str("\n")?;
+            if !finding.fix.is_empty() {
+                writeln!(f, "{:<9} {:<width$}       to mend it: {}", "", "", finding.fix)?;
+            }
+        }
+        let verdict = if self.can_host { "can" } else { "cannot" };
+        writeln!(f, "\nthis machine {verdict} host")
+    }
+}

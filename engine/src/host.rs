@@ -1,0 +1,284 @@
+//! A host, built from its configuration. [`Host::start`] shows the whole of it, top to bottom.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use gpu::encode::EncoderKind;
+use net::identity::Fingerprint;
+use net::quic::QuicError;
+use net::udp::{Socket, SocketConfig};
+use net::units::Mode;
+use platform::select::{self, Answer, Refusal, Selection};
+
+use crate::config::HostConfig;
+use crate::control::Control;
+use crate::metrics::{CounterSnapshot, HistogramSnapshot, SessionMetrics};
+use crate::session::Backends;
+use crate::trust::{Side, Store, TrustError};
+
+/// A host could not be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The identity cannot be read or made.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The address cannot be bound.
+    #[error("{address} (udp) cannot be listened on: {source}{}", bind_hint(.source))]
+    Bind {
+        /// Which address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No kind of display works here.
+    #[error("no display can be made here: {reasons}")]
+    NoDisplay {
+        /// What each candidate said.
+        reasons: String,
+    },
+    /// No encoder works here.
+    #[error("no encoder works here: {reasons}")]
+    NoEncoder {
+        /// What each candidate said.
+        reasons: String,
+    },
+    /// QUIC could not be set up.
+    #[error("the control protocol cannot be set up: {0}")]
+    Control(#[from] QuicError),
+    /// The control thread could not be started.
+    #[error("the control thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+fn bind_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "; another host may be running: stop it, or choose a port with --port"
+        }
+        std::io::ErrorKind::AddrNotAvailable => "; it is not an address of this machine",
+        std::io::ErrorKind::PermissionDenied => "; choose a port above 1023 with --port",
+        _ => "",
+    }
+}
+
+/// A running host. Dropping it ends all sessions and everything that they started.
+pub struct Host {
+    control: Control,
+    local: SocketAddr,
+    fingerprint: Fingerprint,
+    name: String,
+    backends: Backends,
+    registry: Arc<Registry>,
+}
+
+impl Host {
+    /// Builds and starts a host: identity, socket, backends, control. Sessions come with clients.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn start(config: HostConfig) -> Result<Self, HostError> {
+        // Orphans of applications become our children, to be ended with their session.
+        if let Err(error) = platform::process::become_subreaper() {
+            log::warn!("applications may outlive their session: {error}");
+        }
+        let store = Store::open(&config.state_dir)?;
+        let identity = store.identity(Side::Host)?;
+        let fingerprint = identity.fingerprint();
+
+        // The socket first of what others can hold against us: a second host on this port ends
+        // here, before it has probed or touched anything.
+        let address = config.listen;
+        let bind = |source| HostError::Bind { address, source };
+        let socket = Socket::bind(address, SocketConfig::default()).map_err(bind)?;
+        let local = socket.local_addr().map_err(bind)?;
+
+        let backends = choose_backends(&config)?;
+        let name = config.name.clone();
+        let registry = Arc::new(Registry::default());
+        let control = Control::start(
+            config,
+            identity,
+            socket,
+            backends.clone(),
+            Arc::clone(&registry),
+        )?;
+        Ok(Self { control, local, fingerprint, name, backends, registry })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What clients pin.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// What clients see as its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The chosen kind of display.
+    #[must_use]
+    pub fn display(&self) -> &'static str {
+        self.backends.display.name()
+    }
+
+    /// The chosen encoder.
+    #[must_use]
+    pub const fn encoder(&self) -> &'static str {
+        self.backends.encoder.name
+    }
+
+    /// The sessions that stream now.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionEntry> {
+        self.registry.list()
+    }
+
+    /// A view of the live figures that remembers what it said last.
+    #[must_use]
+    pub fn live_figures(&self) -> LiveFigures {
+        LiveFigures { registry: Arc::clone(&self.registry), last: Vec::new(), at: Instant::now() }
+    }
+
+    /// Tells all clients and ends everything, within two seconds.
+    pub fn stop(self) {
+        self.control.stop();
+    }
+}
+
+/// The display and the encoder that sessions will be made with.
+fn choose_backends(config: &HostConfig) -> Result<Backends, HostError> {
+    let wanted = config.desktop.as_deref();
+    let display = select::choose_display(platform::display::candidates(), wanted);
+    let Some(chosen) = display.chosen else {
+        return Err(HostError::NoDisplay { reasons: unchosen(wanted, &display.answers) });
+    };
+    let wanted = config.encoder.as_deref();
+    let encoder = choose_encoder(wanted);
+    let Some(kind) = encoder.chosen else {
+        return Err(HostError::NoEncoder { reasons: unchosen(wanted, &encoder.answers) });
+    };
+    Ok(Backends { display: Arc::from(chosen), encoder: *kind })
+}
+
+/// Asks every encoder of this build, and takes the first that is ready.
+pub(crate) fn choose_encoder(wanted: Option<&str>) -> Selection<&'static EncoderKind> {
+    let candidates = gpu::encode::candidates().iter().map(Box::new).collect();
+    select::choose("encoder", candidates, wanted, |kind| {
+        (kind.name, (kind.probe)().map_err(|reason| Refusal::new(reason, "")))
+    })
+}
+
+/// Why none was chosen: what each said, or that there is none of the name asked for.
+fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
+    if let Some(wanted) = wanted
+        && answers.iter().all(|answer| answer.name != wanted)
+    {
+        let names: Vec<_> = answers.iter().map(|answer| answer.name).collect();
+        return format!("there is none named {wanted}; choose one of {}", names.join(", "));
+    }
+    let relevant = answers.iter().filter(|answer| wanted.is_none_or(|name| name == answer.name));
+    let reasons = relevant.filter_map(|answer| {
+        answer.result.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.name))
+    });
+    reasons.collect::<Vec<_>>().join(" / ")
+}
+
+/// A streaming session, for figures.
+#[derive(Clone)]
+pub struct SessionEntry {
+    /// Number of the session within this host's life, from 1.
+    pub number: u64,
+    /// The client's name.
+    pub client: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// What its pipeline measures.
+    pub metrics: Arc<SessionMetrics>,
+}
+
+/// The streaming sessions. Written when one begins or ends, never on the frame path.
+#[derive(Default)]
+pub struct Registry {
+    entries: Mutex<Vec<SessionEntry>>,
+}
+
+impl Registry {
+    pub(crate) fn add(&self, entry: SessionEntry) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+    }
+
+    pub(crate) fn remove(&self, number: u64) {
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|entry| entry.number != number);
+    }
+
+    fn list(&self) -> Vec<SessionEntry> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// One line of figures over the time since the last one.
+pub struct LiveFigures {
+    registry: Arc<Registry>,
+    last: Vec<(u64, CounterSnapshot, [HistogramSnapshot; 2])>,
+    at: Instant,
+}
+
+impl LiveFigures {
+    /// The line; sessions are separated by ` | `.
+    pub fn line(&mut self) -> String {
+        let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
+        self.at = Instant::now();
+        let mut line = String::new();
+        let mut seen = Vec::new();
+        for entry in self.registry.list() {
+            let metrics = &entry.metrics;
+            let now = metrics.counters.snapshot();
+            let histograms =
+                [metrics.capture_to_first_byte.snapshot(), metrics.capture_to_last_byte.snapshot()];
+            let before = self.last.iter().find(|(number, ..)| *number == entry.number);
+            let (old, [first, last]) = match before {
+                Some((_, old, [first, last])) => {
+                    (*old, [histograms[0].since(first), histograms[1].since(last)])
+                }
+                None => (CounterSnapshot::default(), histograms.clone()),
+            };
+            let separator = if line.is_empty() { "" } else { " | " };
+            let ms = |h: &HistogramSnapshot, q: f64| {
+                h.quantile(q).map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
+            };
+            let _ = write!(
+                line,
+                "{separator}{} {}: {:.0} fps, {:.1} Mbit/s, captured to first byte p50 {} ms, to \
+                 last p50 {} p99 {} ms, {} IDR, {} skipped, {} not sent",
+                entry.client,
+                entry.mode,
+                (now.encoded - old.encoded) as f64 / seconds,
+                (now.sent_bytes - old.sent_bytes) as f64 * 8e-6 / seconds,
+                ms(&first, 0.5),
+                ms(&last, 0.5),
+                ms(&last, 0.99),
+                now.keyframes - old.keyframes,
+                now.superseded - old.superseded,
+                (now.send_failures - old.send_failures)
+                    + (now.encode_failures - old.encode_failures)
+                    + (now.protect_failures - old.protect_failures),
+            );
+            seen.push((entry.number, now, histograms));
+        }
+        self.last = seen;
+        if line.is_empty() { "waiting for a client".to_owned() } else { line }
+    }
+}

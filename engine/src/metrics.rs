@@ -1,0 +1,243 @@
+//! What a session's threads count, and the figures an operator reads.
+//!
+//! Every counter has one writing thread and any number of readers; all accesses are relaxed,
+//! since a figure that is a frame old is as good as any. Nothing here allocates or locks.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Buckets to the octave: a figure read back is at most 1/16 too large.
+const STEPS: usize = 16;
+/// Octaves of nanoseconds: up to 2^36 ns, over a minute.
+const OCTAVES: usize = 36;
+
+/// A log-linear histogram of durations.
+pub struct Histogram {
+    buckets: [AtomicU64; STEPS * OCTAVES],
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { buckets: [const { AtomicU64::new(0) }; STEPS * OCTAVES] }
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.buckets[bucket(ns)].fetch_add(1, Relaxed);
+    }
+
+    /// The counts now.
+    #[must_use]
+    pub fn snapshot(&self) -> HistogramSnapshot {
+        HistogramSnapshot { counts: self.buckets.iter().map(|b| b.load(Relaxed)).collect() }
+    }
+}
+
+/// Bucket of a duration: below [`STEPS`] ns each has its own, above each octave has [`STEPS`].
+fn bucket(ns: u64) -> usize {
+    let Some(octave) = ns.max(1).ilog2().checked_sub(STEPS.ilog2()) else {
+        return ns as usize;
+    };
+    let step = (ns >> octave) as usize - STEPS;
+    ((octave as usize + 1) * STEPS + step).min(STEPS * OCTAVES - 1)
+}
+
+/// Largest duration that falls into a bucket, ns.
+fn bucket_end_ns(index: usize) -> u64 {
+    if index < STEPS {
+        return index as u64;
+    }
+    let octave = index / STEPS - 1;
+    (((STEPS + index % STEPS + 1) as u64) << octave) - 1
+}
+
+/// A histogram at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistogramSnapshot {
+    counts: Vec<u64>,
+}
+
+impl HistogramSnapshot {
+    /// What was counted since `earlier`, a snapshot of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let counts = self.counts.iter().zip(&earlier.counts).map(|(a, b)| a.saturating_sub(*b));
+        Self { counts: counts.collect() }
+    }
+
+    /// How many durations.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The duration that a share `quantile` (0 to 1) of all do not exceed; `None` if none was
+    /// counted. At most 1/16 too large, never too small.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> Option<Duration> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let rank = ((count as f64 * quantile).ceil() as u64).clamp(1, count);
+        let mut seen = 0;
+        let index = self.counts.iter().position(|&n| {
+            seen += n;
+            seen >= rank
+        })?;
+        Some(Duration::from_nanos(bucket_end_ns(index)))
+    }
+}
+
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident, $snapshot:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Default)]
+        pub struct $name {
+            $($(#[$doc])* pub $field: AtomicU64,)*
+        }
+
+        #[doc = concat!("The counts of [`", stringify!($name), "`] at one moment.")]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct $snapshot {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl $name {
+            /// The counts now.
+            #[must_use]
+            pub fn snapshot(&self) -> $snapshot {
+                $snapshot { $($field: self.$field.load(Relaxed),)* }
+            }
+        }
+
+        impl $snapshot {
+            /// What was counted since `earlier`.
+            #[must_use]
+            pub const fn since(&self, earlier: &Self) -> Self {
+                Self { $($field: self.$field.saturating_sub(earlier.$field),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// What one session's pipeline counts.
+    Counters, CounterSnapshot {
+        /// Pictures that capture delivered.
+        captured,
+        /// Pictures displaced by a newer one before encode took them.
+        superseded,
+        /// Pictures encoded, refinements and repeats for a new client included.
+        encoded,
+        /// Of these, IDR pictures.
+        keyframes,
+        /// Encoder failures that cost a picture.
+        encode_failures,
+        /// Bytes out of the encoder.
+        encoded_bytes,
+        /// Slices sealed.
+        slices,
+        /// Slices refused by the packetizer.
+        protect_failures,
+        /// Datagrams handed to the kernel.
+        datagrams,
+        /// Bytes of these, UDP payload.
+        sent_bytes,
+        /// Datagrams left out on purpose (`--video-drop`).
+        dropped_on_purpose,
+        /// Batches that the kernel would not take in time.
+        send_failures,
+        /// Frame reports that found the queue to the control thread full.
+        reports_dropped,
+        /// Heap allocations on the capture thread.
+        capture_allocations,
+        /// Heap allocations on the encode thread.
+        encode_allocations,
+        /// Heap allocations on the protect thread.
+        protect_allocations,
+        /// Heap allocations on the send thread.
+        send_allocations,
+    }
+}
+
+/// Everything that one session's pipeline measures.
+#[derive(Default)]
+pub struct SessionMetrics {
+    /// Events.
+    pub counters: Counters,
+    /// Pixels complete in the capture buffer → first byte of the frame to the kernel.
+    pub capture_to_first_byte: Histogram,
+    /// Pixels complete in the capture buffer → last byte of the frame taken by the kernel.
+    pub capture_to_last_byte: Histogram,
+    /// Taken by the encode thread → last slice out.
+    pub encode: Histogram,
+}
+
+/// Adds to a counter that only this thread writes.
+pub fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Relaxed);
+}
+
+/// Reads how many heap allocations the calling thread has made.
+pub type AllocationProbe = fn() -> u64;
+
+static ALLOCATION_PROBE: OnceLock<AllocationProbe> = OnceLock::new();
+
+/// Tells the pipeline how to count allocations; an executable with a counting allocator calls
+/// this once at start. Without it the counters stay zero, and nobody may report them.
+pub fn set_allocation_probe(probe: AllocationProbe) {
+    // A second call in one process (several tests) names the same allocator.
+    let _ = ALLOCATION_PROBE.set(probe);
+}
+
+/// True if allocations are counted in this process.
+#[must_use]
+pub fn counts_allocations() -> bool {
+    ALLOCATION_PROBE.get().is_some()
+}
+
+/// Stores this thread's allocations so far into its counter.
+pub fn store_allocations(counter: &AtomicU64) {
+    if let Some(probe) = ALLOCATION_PROBE.get() {
+        counter.store(probe(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_in_order_and_hold_what_falls_into_them() {
+        let mut last = 0;
+        for exponent in 0..40 {
+            for extra in [0_u64, 1, 3] {
+                let ns = (1_u64 << exponent) + extra * (1 << exponent) / 4;
+                let index = bucket(ns);
+                assert!(index >= last, "{ns} ns went down to bucket {index}");
+                last = index;
+                if index < STEPS * OCTAVES - 1 {
+                    let end = bucket_end_ns(index);
+                    assert!(end >= ns && end - ns <= ns / 16, "{ns} ns read back as {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quantiles_of_known_durations() {
+        let histogram = Histogram::default();
+        (1..=1000).for_each(|us| histogram.record(Duration::from_micros(us)));
+        let snapshot = histogram.snapshot();
+        assert_eq!(snapshot.count(), 1000);
+        let p50 = snapshot.quantile(0.5).expect("not empty").as_secs_f64();
+        assert!((500e-6..540e-6).contains(&p50), "{p50}");
+        let nothing = snapshot.since(&snapshot);
+        assert_eq!(nothing.quantile(0.5), None);
+    }
+}

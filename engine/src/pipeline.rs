@@ -1,0 +1,263 @@
+//! The way of a frame through the host, from top to bottom.
+//!
+//! ```text
+//!            Frame            Slice             Batch
+//!  capture ─────────▶ encode ───────▶ protect ───────▶ send ─────▶ wire
+//!                       ▲   pool of     ▲  │   pool of   │
+//!                       └── slices ─────│──┘             │
+//!                                       └── batches ─────┘
+//! ```
+//!
+//! | stage | thread | core | priority | its input holds | when that is full |
+//! |---|---|---|---|---|---|
+//! | capture | `pf-capture` | shared | 4th | the compositor's pictures | the compositor waits |
+//! | encode | `pf-encode` | own, from 4 cores up | 3rd | 1 frame | newest wins, the loser is counted |
+//! | protect | `pf-protect` | own, from 4 cores up | 2nd | [`FRAMES_OF_SLICES`] frames of slices | encode blocks |
+//! | send | `pf-send` | own, from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
+//!
+//! A late stage may interrupt an earlier one, or slicing would gain nothing. Commands to encode
+//! are coalesced ([`COMMANDS`]); reports of finished frames ([`REPORTS`]) and faults are dropped
+//! and counted when nobody reads them. All memory is allocated in [`spawn`].
+//!
+//! Every thread ends when a neighbour is gone, so that whichever ends first, all do: capture
+//! because a stage that ends asks it to ([`Stop`]), the others because their channel closes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use gpu::encode::Encoder;
+use net::packetize::{Batch, PADDING_BYTES_MAX, Packetizer};
+use net::times::FrameTimes;
+use net::udp::Socket;
+use net::units::{Mode, SliceCount};
+use platform::capture::{Capture, Waker};
+use platform::thread::{Role, RoleThread};
+
+use crate::metrics::SessionMetrics;
+use crate::stage::capture::CaptureStage;
+use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
+use crate::stage::protect::ProtectStage;
+use crate::stage::send::SendStage;
+use crate::stage::{StageFault, ToProtect, ToSend};
+
+/// Frames of slices between encode and protect: one being sealed, one being encoded.
+pub const FRAMES_OF_SLICES: usize = 2;
+/// Batches between protect and send: a large IDR's worth at 64 KB each would be more, but then
+/// the wire is the bottleneck and sealing ahead of it gains nothing.
+pub const BATCHES: usize = 8;
+/// Commands waiting for encode; a repeated request for a keyframe adds nothing.
+pub const COMMANDS: usize = 8;
+/// Finished frames' times on their way to the control thread: a second at 240 Hz.
+pub const REPORTS: usize = 256;
+/// A thread that has not ended after this long is stuck; it is left behind and reported.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Everything that a session's pipeline is made of.
+pub struct Parts {
+    /// Source of pictures.
+    pub capture: Box<dyn Capture>,
+    /// Encoder for the pictures' mode.
+    pub encoder: Box<dyn Encoder>,
+    /// How to open another like it.
+    pub reopen: Reopen,
+    /// FEC and AEAD with the session's keys.
+    pub packetizer: Packetizer,
+    /// The host's socket, shared with QUIC.
+    pub socket: Socket,
+    /// Where media goes: a path that QUIC has validated.
+    pub peer: SocketAddr,
+    /// The pictures' mode.
+    pub mode: Mode,
+    /// Slices of each picture.
+    pub slices: SliceCount,
+    /// Where the stages count.
+    pub metrics: Arc<SessionMetrics>,
+    /// Called by a stage that ends on its own account, from its thread.
+    pub on_fault: Arc<dyn Fn(StageFault) + Send + Sync>,
+}
+
+/// A running pipeline. Dropping it stops and joins all threads.
+pub struct Pipeline {
+    stop: Stop,
+    commands: Sender<EncodeCommand>,
+    peers: Sender<SocketAddr>,
+    stale_peers: Receiver<SocketAddr>,
+    reports: Receiver<FrameTimes>,
+    /// In frame order.
+    threads: Vec<RoleThread<()>>,
+}
+
+/// Starts the four threads, in the order of the frame's way.
+///
+/// # Errors
+/// The system's, if a thread cannot be started; those already running are stopped again.
+pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
+    let slices_in_flight = usize::from(parts.slices.get()) * FRAMES_OF_SLICES;
+    let (frames_in, frames) = bounded(1);
+    let (slices_in, slices) = bounded::<ToProtect>(slices_in_flight + FRAMES_OF_SLICES);
+    let (batches_in, batches) = bounded::<ToSend>(BATCHES);
+    let (commands_in, commands) = bounded(COMMANDS);
+    let (peers_in, peers) = bounded(1);
+    let (reports_in, reports) = bounded(REPORTS);
+
+    // One buffer more than the channel holds for each side that works on one.
+    let slice_bytes_max = slice_bytes_max(parts.mode, parts.slices);
+    let slice_buffers = slices_in_flight + 2;
+    let (slice_pool_in, slice_pool) = bounded(slice_buffers);
+    for _ in 0..slice_buffers {
+        let buffer = vec![0; slice_bytes_max + PADDING_BYTES_MAX].into_boxed_slice();
+        slice_pool_in.try_send(buffer).expect("the pool has room for all of its buffers");
+    }
+    // As with slices, and one that protect keeps at hand.
+    let batch_buffers = BATCHES + 3;
+    let (batch_pool_in, batch_pool) = bounded(batch_buffers);
+    for _ in 0..batch_buffers {
+        batch_pool_in.try_send(Batch::new()).expect("the pool has room for all of its buffers");
+    }
+
+    let metrics = parts.metrics;
+    let capture = CaptureStage {
+        displaced: frames.clone(),
+        frames: frames_in,
+        metrics: Arc::clone(&metrics),
+        capture: parts.capture,
+    };
+    let encode = EncodeStage {
+        encoder: parts.encoder,
+        reopen: parts.reopen,
+        slices: parts.slices,
+        interval: parts.mode.refresh().interval(),
+        frames,
+        commands,
+        outlet: SliceOutlet::new(slice_pool, slices_in, slice_bytes_max),
+        metrics: Arc::clone(&metrics),
+    };
+    let protect = ProtectStage {
+        packetizer: parts.packetizer,
+        slices,
+        slice_pool: slice_pool_in,
+        batch_pool,
+        spare: None,
+        batches: batches_in,
+        metrics: Arc::clone(&metrics),
+    };
+    let stale_peers = peers.clone();
+    let send = SendStage::new(parts.socket, parts.peer, peers, batches, batch_pool_in, reports_in, metrics);
+
+    let stop = Stop::new(capture.capture.waker());
+    let runner = Runner { stop: &stop, on_fault: &parts.on_fault };
+    let mut pipeline = Pipeline {
+        stop: stop.clone(),
+        commands: commands_in,
+        stale_peers,
+        peers: peers_in,
+        reports,
+        threads: Vec::new(),
+    };
+    pipeline.threads.push(runner.start(Role::Capture, "pf-capture", |stop| capture.run(stop))?);
+    pipeline.threads.push(runner.start(Role::Encode, "pf-encode", |stop| encode.run(stop))?);
+    pipeline.threads.push(runner.start(Role::Protect, "pf-protect", |stop| protect.run(stop))?);
+    pipeline.threads.push(runner.start(Role::Send, "pf-send", |stop| send.run(stop))?);
+    Ok(pipeline)
+}
+
+impl Pipeline {
+    /// Tells encode. A full queue holds a request of the same effect already.
+    pub fn command(&self, command: EncodeCommand) {
+        if let Err(TrySendError::Full(command)) = self.commands.try_send(command) {
+            log::debug!("encode has not yet obeyed {COMMANDS} commands; {command:?} is left out");
+        }
+    }
+
+    /// Media goes to this address from the next batch on.
+    pub fn redirect(&self, peer: SocketAddr) {
+        // Newest wins: an address that send has not taken up yet is out of date.
+        while let Err(TrySendError::Full(_)) = self.peers.try_send(peer) {
+            let _ = self.stale_peers.try_recv();
+        }
+    }
+
+    /// Finished frames' times, oldest first, for the control thread.
+    #[must_use]
+    pub const fn reports(&self) -> &Receiver<FrameTimes> {
+        &self.reports
+    }
+}
+
+impl Drop for Pipeline {
+    /// Asks capture to end, then joins in reverse order. The channels between the stages close
+    /// one after the other, so each thread finishes what it holds.
+    fn drop(&mut self) {
+        self.stop.ask();
+        for thread in self.threads.drain(..).rev() {
+            if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
+                log::error!("{error}");
+            }
+        }
+    }
+}
+
+/// Asks a pipeline to end; any of its threads and its owner hold one.
+#[derive(Clone)]
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    capture: Arc<dyn Waker>,
+}
+
+impl Stop {
+    fn new(capture: Arc<dyn Waker>) -> Self {
+        Self { asked: Arc::new(AtomicBool::new(false)), capture }
+    }
+
+    /// True once somebody asked.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+
+    fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.capture.wake();
+    }
+}
+
+/// Runs a stage on its thread: whatever way it ends, the pipeline ends with it, and an end that
+/// nobody asked for is reported.
+struct Runner<'a> {
+    stop: &'a Stop,
+    on_fault: &'a Arc<dyn Fn(StageFault) + Send + Sync>,
+}
+
+impl Runner<'_> {
+    fn start<F>(
+        &self,
+        role: Role,
+        name: &'static str,
+        run: F,
+    ) -> std::io::Result<RoleThread<()>>
+    where
+        F: FnOnce(&Stop) -> Result<(), StageFault> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        let on_fault = Arc::clone(self.on_fault);
+        platform::thread::spawn(role, name, move || {
+            let run = std::panic::AssertUnwindSafe(|| run(&stop));
+            let ended =
+                std::panic::catch_unwind(run).unwrap_or(Err(StageFault::Panic(name)));
+            if let Err(fault) = ended {
+                on_fault(fault);
+            }
+            stop.ask();
+        })
+    }
+}
+
+/// No slice is larger than twice its share of the raw 4:2:0 picture: CAVLC at the lowest
+/// quantisers expands noise, and shares are uneven by a macroblock row.
+fn slice_bytes_max(mode: Mode, slices: SliceCount) -> usize {
+    let raw = mode.pixels() * 3 / 2;
+    2 * raw / usize::from(slices.get()) + 64 * 1024
+}

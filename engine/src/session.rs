@@ -1,0 +1,316 @@
+//! A session: one client's display, capture, encoder and pipeline.
+//!
+//! Each lives on a thread of its own (`pf-session`), because starting a compositor takes a tenth
+//! of a second and control serves others meanwhile. It climbs one ladder and comes down the same
+//! way, whatever ends it:
+//!
+//! ```text
+//!  display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
+use net::packetize::Packetizer;
+use net::times::FrameTimes;
+use net::udp::Socket;
+use net::units::{BitsPerSecond, Mode, SliceCount};
+use platform::capture::synthetic::{self, Pattern};
+use platform::capture::{Capture, CaptureError};
+use platform::display::{DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
+use platform::select;
+use platform::thread::{Role, RoleThread};
+
+use crate::metrics::SessionMetrics;
+use crate::pipeline::{self, Parts, Pipeline};
+use crate::stage::StageFault;
+use crate::stage::encode::EncodeCommand;
+
+/// How often a living display is asked whether it is.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Commands under way to a session; the sender coalesces, so this is never full for long.
+const COMMANDS: usize = 16;
+/// A session that does not end within this is left behind and reported: the display's own limit
+/// for its children and the pipeline's for its threads, together.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What a session is to be.
+#[derive(Clone, Debug)]
+pub struct SessionRequest {
+    /// The agreed mode.
+    pub mode: Mode,
+    /// The agreed slices.
+    pub slices: SliceCount,
+    /// The agreed bitrate.
+    pub bitrate: BitsPerSecond,
+    /// What runs on the display; empty for nothing.
+    pub app: Vec<String>,
+    /// Threads inside the encoder.
+    pub encoder_threads: u8,
+}
+
+/// The backends that this host's sessions are made with, chosen at start.
+#[derive(Clone)]
+pub struct Backends {
+    /// Where displays come from.
+    pub display: Arc<dyn DisplayBackend>,
+    /// What encodes.
+    pub encoder: &'static EncoderKind,
+}
+
+/// What control tells a session.
+pub enum SessionCommand {
+    /// The client is ready, the keys are there: stream.
+    Start(Box<StartMedia>),
+    /// For the encode thread.
+    Encode(EncodeCommand),
+    /// The client's address has changed, and QUIC has validated the new one.
+    Redirect(SocketAddr),
+}
+
+/// What streaming takes beside the session itself.
+pub struct StartMedia {
+    /// FEC and AEAD with the session's keys.
+    pub packetizer: Packetizer,
+    /// The host's socket.
+    pub socket: Socket,
+    /// The client's validated address.
+    pub peer: SocketAddr,
+}
+
+/// What a session tells control.
+pub enum SessionEvent {
+    /// Display, capture and encoder stand.
+    Ready {
+        /// The display's real mode.
+        mode: Mode,
+        /// What encodes.
+        encoder: &'static str,
+        /// Slices that it will really emit.
+        slices: SliceCount,
+    },
+    /// The pipeline runs; finished frames' times come from here.
+    Started {
+        /// Oldest first.
+        reports: Receiver<FrameTimes>,
+    },
+    /// It ended by itself, and why.
+    Failed(SessionError),
+}
+
+/// Why a session could not be or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The display.
+    #[error(transparent)]
+    Display(#[from] DisplayError),
+    /// The capture.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// No kind of capture works for the display.
+    #[error("the display cannot be captured: {reasons}")]
+    NoCapture {
+        /// What each candidate said.
+        reasons: String,
+    },
+    /// The encoder.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A stage of the pipeline.
+    #[error(transparent)]
+    Stage(#[from] StageFault),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A session as control holds it. Dropping it ends the session and waits for the end.
+pub struct Session {
+    commands: Option<Sender<SessionCommand>>,
+    metrics: Arc<SessionMetrics>,
+    thread: Option<RoleThread<()>>,
+}
+
+impl Session {
+    /// Starts a session's thread; `on_event` is called from it.
+    ///
+    /// # Errors
+    /// The system's, if the thread cannot be started.
+    pub fn spawn(
+        request: SessionRequest,
+        backends: Backends,
+        on_event: Arc<dyn Fn(SessionEvent) + Send + Sync>,
+    ) -> std::io::Result<Self> {
+        let (commands_in, commands) = bounded(COMMANDS);
+        let metrics = Arc::new(SessionMetrics::default());
+        let counted = Arc::clone(&metrics);
+        let thread = platform::thread::spawn(Role::Control, "pf-session", move || {
+            let ended = Stage { request, backends, commands, metrics: counted, on_event: &on_event }
+                .run();
+            if let Err(error) = ended {
+                on_event(SessionEvent::Failed(error));
+            }
+        })?;
+        Ok(Self { commands: Some(commands_in), metrics, thread: Some(thread) })
+    }
+
+    /// Tells the session. A command that finds the queue full is dropped: those that matter are
+    /// repeated by whoever needs them.
+    pub fn command(&self, command: SessionCommand) {
+        let Some(commands) = &self.commands else { return };
+        if commands.try_send(command).is_err() {
+            log::debug!("a session's queue is full; a command is left out");
+        }
+    }
+
+    /// What its pipeline measures.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<SessionMetrics> {
+        &self.metrics
+    }
+
+    /// Asks it to end without waiting; dropping it waits.
+    pub fn end(&mut self) {
+        self.commands = None;
+    }
+
+    /// True once its thread has ended, so that dropping it will not wait.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(RoleThread::is_finished)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end();
+        if let Some(thread) = self.thread.take() {
+            if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
+                log::error!("{error}");
+            }
+        }
+    }
+}
+
+/// Captures a display: by the best backend for its output, or, where it has none because it is
+/// synthetic, by drawing.
+fn open_capture(display: &dyn VirtualDisplay) -> Result<Box<dyn Capture>, SessionError> {
+    let Some(address) = display.address() else {
+        return Ok(synthetic::open(display.mode(), Pattern::Moving)?);
+    };
+    let candidates = platform::capture::candidates();
+    let selection = select::choose_capture(candidates, address, None);
+    match &selection.chosen {
+        Some(backend) => Ok(backend.open(address)?),
+        None => Err(SessionError::NoCapture { reasons: selection.refusals() }),
+    }
+}
+
+/// The session thread's own half.
+struct Stage<'a> {
+    request: SessionRequest,
+    backends: Backends,
+    commands: Receiver<SessionCommand>,
+    metrics: Arc<SessionMetrics>,
+    on_event: &'a Arc<dyn Fn(SessionEvent) + Send + Sync>,
+}
+
+impl Stage<'_> {
+    /// Up the ladder; returning drops what stands, in reverse.
+    fn run(self) -> Result<(), SessionError> {
+        let request = DisplayRequest { mode: self.request.mode, app: self.request.app.clone() };
+        let mut display = self.backends.display.create(&request)?;
+        let capture = open_capture(display.as_ref())?;
+        let config = EncoderConfig {
+            mode: display.mode(),
+            bitrate: self.request.bitrate,
+            slices: self.request.slices,
+            threads: self.request.encoder_threads,
+        };
+        let encoder = (self.backends.encoder.open)(&config)?;
+        let capabilities = encoder.capabilities();
+        let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
+        (self.on_event)(SessionEvent::Ready {
+            mode: config.mode,
+            encoder: capabilities.name,
+            slices: config.slices.min(slices_max),
+        });
+        let Some(start) = self.await_start(display.as_mut())? else { return Ok(()) };
+        let (pipeline, faults) = self.start(start, capture, encoder, config)?;
+        (self.on_event)(SessionEvent::Started { reports: pipeline.reports().clone() });
+        self.serve(&pipeline, &faults, display.as_mut())
+    }
+
+    /// `None` if the client goes away first.
+    fn await_start(
+        &self,
+        display: &mut dyn VirtualDisplay,
+    ) -> Result<Option<StartMedia>, SessionError> {
+        loop {
+            match self.commands.recv_timeout(CHECK_INTERVAL) {
+                Ok(SessionCommand::Start(start)) => return Ok(Some(*start)),
+                Ok(SessionCommand::Encode(_) | SessionCommand::Redirect(_)) => {}
+                Err(RecvTimeoutError::Timeout) => display.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        start: StartMedia,
+        capture: Box<dyn Capture>,
+        encoder: Box<dyn Encoder>,
+        config: EncoderConfig,
+    ) -> Result<(Pipeline, Receiver<StageFault>), SessionError> {
+        let open = self.backends.encoder.open;
+        // One fault a stage at most.
+        let (faults_in, faults) = bounded(4);
+        let pipeline = pipeline::spawn(Parts {
+            capture,
+            encoder,
+            reopen: Box::new(move || open(&config)),
+            packetizer: start.packetizer,
+            socket: start.socket,
+            peer: start.peer,
+            mode: config.mode,
+            slices: config.slices,
+            metrics: Arc::clone(&self.metrics),
+            on_fault: Arc::new(move |fault| {
+                // Full only if more stages failed than exist; gone only if nobody cares.
+                let _ = faults_in.try_send(fault);
+            }),
+        })
+        .map_err(SessionError::Thread)?;
+        Ok((pipeline, faults))
+    }
+
+    fn serve(
+        &self,
+        pipeline: &Pipeline,
+        faults: &Receiver<StageFault>,
+        display: &mut dyn VirtualDisplay,
+    ) -> Result<(), SessionError> {
+        let ticks = crossbeam::channel::tick(CHECK_INTERVAL);
+        loop {
+            crossbeam::select! {
+                recv(self.commands) -> command => match command {
+                    Ok(SessionCommand::Encode(command)) => pipeline.command(command),
+                    Ok(SessionCommand::Redirect(peer)) => pipeline.redirect(peer),
+                    Ok(SessionCommand::Start(_)) => {}
+                    Err(_) => return Ok(()),
+                },
+                recv(faults) -> fault => {
+                    let Ok(fault) = fault else { return Ok(()) };
+                    // A compositor's death says more than the broken pipe that it leaves.
+                    display.check()?;
+                    return Err(fault.into());
+                }
+                recv(ticks) -> _ => display.check()?,
+            }
+        }
+    }
+}

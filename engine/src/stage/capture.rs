@@ -1,0 +1,66 @@
+//! Capture: waits for the compositor's next picture and offers it to encode, newest first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+use gpu::frame::Frame;
+use platform::capture::{Capture, Captured};
+
+use super::StageFault;
+use crate::metrics::{SessionMetrics, add, store_allocations};
+use crate::pipeline::Stop;
+
+/// A still picture needs no attention; this only bounds how long a lost wake-up could matter.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The capture thread's half of the pipeline.
+pub struct CaptureStage {
+    /// Where pictures come from.
+    pub capture: Box<dyn Capture>,
+    /// To encode; capacity 1.
+    pub frames: Sender<Frame>,
+    /// The same channel's other end, to take back the picture that a newer one displaces.
+    pub displaced: Receiver<Frame>,
+    /// Counters.
+    pub metrics: Arc<SessionMetrics>,
+}
+
+impl CaptureStage {
+    /// Runs until `stop` or a fault.
+    pub fn run(mut self, stop: &Stop) -> Result<(), StageFault> {
+        let counters = &self.metrics.counters;
+        while !stop.is_asked() {
+            match self.capture.next(PATIENCE)? {
+                Captured::Frame(frame) => {
+                    add(&counters.captured, 1);
+                    if !self.offer(frame) {
+                        break;
+                    }
+                    store_allocations(&counters.capture_allocations);
+                }
+                Captured::Still | Captured::Woken => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Newest wins: a picture still waiting is taken back, and its damage with it. False if
+    /// encode is gone.
+    fn offer(&self, mut frame: Frame) -> bool {
+        loop {
+            match self.frames.try_send(frame) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(newest)) => {
+                    frame = newest;
+                    // Encode may have taken it in between, then there is room.
+                    if let Ok(older) = self.displaced.try_recv() {
+                        frame.damage = frame.damage.union(older.damage);
+                        add(&self.metrics.counters.superseded, 1);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Encode: turns pictures into slices and hands each on as it is finished.
+//!
+//! A still picture costs nothing, except that it is encoded a few times more at falling
+//! quantisers until the client sees it well ([`Refinement`]), and whenever a client needs an IDR.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, Sender};
+use crossbeam::select;
+use gpu::encode::{EncodeError, Encoder, PictureKind, SliceInfo, SliceSink};
+use gpu::frame::{Frame, Rect};
+use net::clock;
+use net::packetize::SliceMeta;
+use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
+
+use super::{PictureDone, Slice, StageFault, ToProtect};
+use crate::metrics::{SessionMetrics, add, store_allocations};
+use crate::pipeline::Stop;
+
+/// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
+const FAILURES_MAX: u32 = 3;
+
+/// What the session asks of the encode thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeCommand {
+    /// The client cannot show this frame nor what refers to it, and needs an IDR.
+    Keyframe {
+        /// The newest such frame that it knows of; an IDR that is newer answers the request.
+        first_lost: FrameId,
+    },
+    /// The client lost this frame; refer to older ones only, or send an IDR.
+    Invalidate {
+        /// The first frame that the client lacks.
+        first_lost: FrameId,
+    },
+    /// A new bitrate, without an IDR.
+    Bitrate(BitsPerSecond),
+}
+
+/// Opens an encoder like the one before, after it failed.
+pub type Reopen = Box<dyn FnMut() -> Result<Box<dyn Encoder>, EncodeError> + Send>;
+
+/// The encode thread's half of the pipeline.
+pub struct EncodeStage {
+    /// The encoder.
+    pub encoder: Box<dyn Encoder>,
+    /// How to get another one.
+    pub reopen: Reopen,
+    /// Slices asked for.
+    pub slices: SliceCount,
+    /// Time between two frames of the output.
+    pub interval: Duration,
+    /// From capture.
+    pub frames: Receiver<Frame>,
+    /// From the session.
+    pub commands: Receiver<EncodeCommand>,
+    /// Pool and way on.
+    pub outlet: SliceOutlet,
+    /// Counters.
+    pub metrics: Arc<SessionMetrics>,
+}
+
+enum Work {
+    New(Frame),
+    Command(EncodeCommand),
+    Refine,
+    End,
+}
+
+impl EncodeStage {
+    /// Runs until capture or protect is gone, or a fault.
+    pub fn run(mut self, _stop: &Stop) -> Result<(), StageFault> {
+        let mut state = State::default();
+        while !self.outlet.broken {
+            let kind = match self.wait(&state) {
+                Work::New(frame) => {
+                    state.picture = Some(frame);
+                    state.refinement.restart();
+                    state.kind()
+                }
+                Work::Command(command) => {
+                    self.obey(command, &mut state)?;
+                    if !state.idr_due && !state.recovery_due {
+                        continue;
+                    }
+                    state.repeat();
+                    state.kind()
+                }
+                Work::Refine => {
+                    state.repeat();
+                    state.kind()
+                }
+                Work::End => break,
+            };
+            self.encode(kind, &mut state)?;
+            store_allocations(&self.metrics.counters.encode_allocations);
+        }
+        Ok(())
+    }
+
+    fn wait(&self, state: &State) -> Work {
+        let refine_at = state.refinement.due(self.interval).filter(|_| state.picture.is_some());
+        match refine_at {
+            None => select! {
+                recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
+                recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+            },
+            Some(at) => select! {
+                recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
+                recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+                default(at.saturating_duration_since(Instant::now())) => Work::Refine,
+            },
+        }
+    }
+
+    fn obey(&mut self, command: EncodeCommand, state: &mut State) -> Result<(), StageFault> {
+        match command {
+            EncodeCommand::Keyframe { first_lost } => {
+                // An IDR that is at or after the loss is already on its way.
+                state.idr_due |= state.last_idr.is_none_or(|idr| first_lost >= idr);
+            }
+            EncodeCommand::Invalidate { first_lost } => {
+                if state.last_idr.is_none_or(|idr| first_lost >= idr) {
+                    let healed = self.encoder.invalidate_references(first_lost);
+                    state.recovery_due |= healed;
+                    state.idr_due |= !healed;
+                }
+            }
+            EncodeCommand::Bitrate(bitrate) => {
+                self.encoder.reconfigure(bitrate, self.slices)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Encodes `state.picture`; a failure costs a picture and takes a new encoder.
+    fn encode(&mut self, kind: PictureKind, state: &mut State) -> Result<(), StageFault> {
+        let Some(frame) = &state.picture else { return Ok(()) };
+        let id = state.next;
+        let counters = &self.metrics.counters;
+        let encode_begin = clock::now();
+        self.outlet.captured = frame.captured;
+        match self.encoder.encode(frame, id, kind, &mut self.outlet) {
+            Ok(encoded) => {
+                self.metrics.encode.record(clock::now().since(encode_begin));
+                add(&counters.encoded, 1);
+                add(&counters.encoded_bytes, encoded.bytes as u64);
+                state.next = id.next();
+                state.failures = 0;
+                state.recovery_due = false;
+                if encoded.keyframe {
+                    add(&counters.keyframes, 1);
+                    state.last_idr = Some(id);
+                    state.idr_due = false;
+                }
+                state.refinement.encoded(encoded.qp);
+                self.outlet.done(PictureDone {
+                    frame: id,
+                    keyframe: encoded.keyframe,
+                    captured: frame.captured,
+                    encode_begin,
+                    converted: encoded.converted,
+                    qp: encoded.qp,
+                });
+            }
+            Err(error) => {
+                add(&counters.encode_failures, 1);
+                state.failures += 1;
+                if state.failures >= FAILURES_MAX || self.outlet.broken {
+                    return Err(error.into());
+                }
+                log::warn!("{error}; opening the encoder anew");
+                // Slices of the broken picture may be out already: its number is spent.
+                state.next = id.next();
+                state.idr_due = true;
+                self.encoder = (self.reopen)()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// The picture last captured, kept for repeats. Holds one capture buffer.
+    picture: Option<Frame>,
+    next: FrameId,
+    last_idr: Option<FrameId>,
+    /// Set by requests; the first picture of all is an IDR anyway.
+    idr_due: bool,
+    recovery_due: bool,
+    failures: u32,
+    refinement: Refinement,
+}
+
+impl State {
+    fn kind(&self) -> PictureKind {
+        if self.idr_due || self.last_idr.is_none() { PictureKind::Idr } else { PictureKind::Delta }
+    }
+
+    /// The kept picture once more: nothing in it changed, and its latency counts from now.
+    fn repeat(&mut self) {
+        if let Some(frame) = &mut self.picture {
+            frame.damage = Rect { x: 0, y: 0, width: 0, height: 0 };
+            frame.captured = clock::now();
+        }
+    }
+}
+
+/// When to encode a still picture once more.
+struct Refinement {
+    last: Option<Instant>,
+    qp: f32,
+    passes_left: u32,
+}
+
+impl Default for Refinement {
+    fn default() -> Self {
+        Self { last: None, qp: 0.0, passes_left: Self::PASSES_MAX }
+    }
+}
+
+impl Refinement {
+    /// Good enough: differences below this quantiser are invisible on a desktop.
+    const QP_GOOD: f32 = 20.0;
+    /// Never more than this for one picture, whatever the encoder does.
+    const PASSES_MAX: u32 = 12;
+    /// A picture is still if nothing came for so many frame intervals.
+    const STILL_INTERVALS: u32 = 3;
+
+    fn restart(&mut self) {
+        self.passes_left = Self::PASSES_MAX;
+    }
+
+    fn encoded(&mut self, qp: f32) {
+        self.last = Some(Instant::now());
+        self.qp = qp;
+        self.passes_left = self.passes_left.saturating_sub(1);
+    }
+
+    fn due(&self, interval: Duration) -> Option<Instant> {
+        let more = self.passes_left > 0 && self.qp > Self::QP_GOOD;
+        self.last.filter(|_| more).map(|last| last + interval * Self::STILL_INTERVALS)
+    }
+}
+
+/// Where the encoder writes: pooled buffers, sent on to protect.
+pub struct SliceOutlet {
+    /// Buffers that protect has given back.
+    pub pool: Receiver<Box<[u8]>>,
+    /// To protect.
+    pub slices: Sender<ToProtect>,
+    /// Bytes of a pool buffer that a slice may fill; the rest is for padding.
+    pub slice_bytes_max: usize,
+    current: Option<Box<[u8]>>,
+    captured: Timestamp,
+    /// Protect is gone; nothing that is written goes anywhere.
+    broken: bool,
+}
+
+impl SliceOutlet {
+    /// An outlet over a pool.
+    #[must_use]
+    pub fn new(
+        pool: Receiver<Box<[u8]>>,
+        slices: Sender<ToProtect>,
+        slice_bytes_max: usize,
+    ) -> Self {
+        let captured = Timestamp::ZERO;
+        Self { pool, slices, slice_bytes_max, current: None, captured, broken: false }
+    }
+
+    fn done(&mut self, done: PictureDone) {
+        self.broken |= self.slices.send(ToProtect::Done(done)).is_err();
+    }
+}
+
+impl SliceSink for SliceOutlet {
+    fn reserve(&mut self, _filled: usize, bytes: usize) -> Option<&mut [u8]> {
+        if bytes > self.slice_bytes_max {
+            return None;
+        }
+        if self.current.is_none() {
+            match self.pool.recv() {
+                Ok(buffer) => self.current = Some(buffer),
+                Err(_) => self.broken = true,
+            }
+        }
+        self.current.as_deref_mut().map(|buffer| &mut buffer[..self.slice_bytes_max])
+    }
+
+    fn finish(&mut self, bytes: usize, slice: SliceInfo) {
+        let Some(buffer) = self.current.take() else { return };
+        let meta = SliceMeta {
+            frame: slice.frame,
+            index: slice.index,
+            last: slice.last,
+            keyframe: slice.keyframe,
+            recovery: slice.recovery,
+            captured: self.captured,
+        };
+        let slice = Slice { meta, buffer, filled: bytes, encoded: slice.finished };
+        self.broken |= self.slices.send(ToProtect::Slice(slice)).is_err();
+    }
+}

@@ -1,0 +1,85 @@
+//! The stages of the host's pipeline, in the order in which a frame passes them, and what they
+//! hand each other. Threads and channels are made in [`crate::pipeline`] and nowhere else.
+
+pub mod capture;
+pub mod encode;
+pub mod protect;
+pub mod send;
+
+use net::packetize::{Batch, SliceMeta};
+use net::units::{FrameId, Timestamp};
+
+/// A slice on its way from encode to protect, in a buffer of the slice pool.
+pub struct Slice {
+    /// What it is.
+    pub meta: SliceMeta,
+    /// The pool's buffer, with room for the padding up to whole shards.
+    pub buffer: Box<[u8]>,
+    /// Bytes of it in use.
+    pub filled: usize,
+    /// When the encoder had finished it.
+    pub encoded: Timestamp,
+}
+
+/// What is known of a picture once the encoder has returned, after its last slice.
+#[derive(Clone, Copy, Debug)]
+pub struct PictureDone {
+    /// Which one.
+    pub frame: FrameId,
+    /// It is an IDR.
+    pub keyframe: bool,
+    /// Pixels complete in the capture buffer. For a repeat of an earlier picture (refinement, a
+    /// new client): when the repeat was decided on.
+    pub captured: Timestamp,
+    /// Taken by the encode thread.
+    pub encode_begin: Timestamp,
+    /// Colours converted.
+    pub converted: Timestamp,
+    /// Mean quantiser.
+    pub qp: f32,
+}
+
+/// From encode to protect.
+pub enum ToProtect {
+    /// One slice, as soon as it is finished.
+    Slice(Slice),
+    /// The picture is complete: its slices went before.
+    Done(PictureDone),
+}
+
+/// A batch on its way from protect to send, in a buffer of the batch pool.
+pub struct Sealed {
+    /// The datagrams.
+    pub batch: Batch,
+    /// When the encoder had finished the slice that they carry.
+    pub encoded: Timestamp,
+    /// When they were sealed.
+    pub protected: Timestamp,
+    /// Size of that slice, bytes.
+    pub slice_bytes: u32,
+}
+
+/// From protect to send.
+pub enum ToSend {
+    /// Datagrams.
+    Batch(Sealed),
+    /// The picture is complete: its batches went before.
+    Done(PictureDone),
+}
+
+/// Why a stage ended although nobody asked it to. The session ends with it.
+#[derive(Debug, thiserror::Error)]
+pub enum StageFault {
+    /// The source of pictures is gone.
+    #[error(transparent)]
+    Capture(#[from] platform::capture::CaptureError),
+    /// The encoder fails again and again, each time newly opened.
+    #[error(transparent)]
+    Encode(#[from] gpu::encode::EncodeError),
+    /// The socket is unusable.
+    #[error("the socket can no longer be sent on: {0}")]
+    Socket(std::io::Error),
+    /// A defect of ours.
+    #[error("the {0} thread panicked; this is a bug in punktfunk, please report it")]
+    Panic(&'static str),
+}

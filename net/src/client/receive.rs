@@ -1,0 +1,429 @@
+//! The receive thread: one socket, QUIC and media.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crossbeam::channel::TrySendError;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::{ClientNotice, Command, ConnectError, ConnectOptions, Ends, Trust};
+use crate::clock;
+use crate::crypto::{Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, exporter_context};
+use crate::identity::Fingerprint;
+use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::media;
+use crate::native::{
+    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, KeyframeRequest,
+    StepLimits, Welcome,
+};
+use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
+use crate::reassemble::{AccessUnit, Event, Reassembler, ReassemblerConfig};
+use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
+use crate::units::{FrameId, Timestamp};
+
+const SOCKET: Token = Token(0);
+const WAKE: Token = Token(1);
+/// How often the host hears how it goes.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
+/// An IDR that has not come after this long is asked for again: longer than a LAN's round trip,
+/// an encode and a large frame's way together.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Receive calls in a turn before QUIC's timers and the owner get theirs.
+const RECEIVES_PER_TURN: usize = 16;
+
+pub(super) struct Receiving {
+    host: SocketAddr,
+    trust: Trust,
+    poll: Poll,
+    waker: Arc<Waker>,
+    socket: Socket,
+    receiver: udp::Receiver,
+    link: Link,
+    session: ClientSession,
+    media: Option<Media>,
+    /// Until the host has answered.
+    ends: Ends,
+    answered: bool,
+    fingerprint: Option<Fingerprint>,
+    statistics_due: Timestamp,
+    scratch: Box<[u8]>,
+}
+
+/// What is there once keys are.
+struct Media {
+    opener: Opener,
+    reassembler: Reassembler,
+    delivery: Delivery,
+}
+
+impl Receiving {
+    pub(super) fn new(options: ConnectOptions, ends: Ends) -> Result<Self, ConnectError> {
+        let any: IpAddr = match options.host {
+            SocketAddr::V4(host) if host.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(host) if host.ip().is_loopback() => Ipv6Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = Socket::bind(SocketAddr::new(any, 0), SocketConfig::default())?;
+        let local = socket.local_addr()?;
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let fd = socket.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
+        let link = Link::connect(&options.identity, local, options.host)?;
+        let now = clock::now();
+        Ok(Self {
+            host: options.host,
+            trust: options.trust,
+            poll,
+            waker,
+            socket,
+            receiver: udp::Receiver::new(),
+            link,
+            session: ClientSession::new(now, StepLimits::default(), options.hello),
+            media: None,
+            ends,
+            answered: false,
+            fingerprint: None,
+            statistics_due: now + STATISTICS_INTERVAL,
+            scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
+        })
+    }
+
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Runs until the session is over: wait, take datagrams, let time pass, deliver, answer.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(8);
+        let mut more = false;
+        while !self.link.is_closed() {
+            let timeout = if more { Duration::ZERO } else { self.timeout() };
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                log::error!("the receive thread's poll failed: {error}");
+                break;
+            }
+            more = self.take_datagrams();
+            self.link.handle_timeout();
+            self.take_commands();
+            self.deliver();
+            self.control();
+            self.transmit();
+        }
+        self.session.handle_closed();
+        self.take_events();
+    }
+
+    fn timeout(&self) -> Duration {
+        let now = clock::now();
+        let media = self.media.as_ref();
+        let wakes = [
+            self.session.poll_timeout(),
+            media.and_then(|media| media.reassembler.poll_timeout()),
+            media.and_then(|media| media.delivery.request_due()),
+            Some(self.statistics_due),
+        ];
+        let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
+        let own = own.unwrap_or(STATISTICS_INTERVAL);
+        self.link.timeout().map_or(own, |quic| quic.min(own))
+    }
+
+    /// True if more is waiting in the socket.
+    fn take_datagrams(&mut self) -> bool {
+        for _ in 0..RECEIVES_PER_TURN {
+            match self.receiver.recv(&self.socket, Wait::No) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => {
+                    log::debug!("receiving: {error}");
+                    return false;
+                }
+            }
+            let now = clock::now();
+            let counters = &self.ends.counters;
+            for (datagram, from) in self.receiver.datagrams() {
+                let Some(&first) = datagram.first() else { continue };
+                if !media::is_media(first) {
+                    self.link.receive(datagram, from);
+                } else if let Some(Media { opener, reassembler, .. }) = &mut self.media {
+                    add(&counters.datagrams, 1);
+                    add(&counters.bytes, datagram.len() as u64);
+                    match media::open_video(opener, datagram) {
+                        Ok((header, shard)) => reassembler.handle(now, &header, shard),
+                        Err(_) => add(&counters.not_opened, 1),
+                    }
+                }
+            }
+            // Between receive calls, so that a frame in the middle of a burst does not wait for
+            // the burst's end.
+            self.deliver();
+        }
+        true
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.ends.commands.try_recv() {
+            match command {
+                Command::RequestKeyframe(frame) => {
+                    if let Some(media) = &mut self.media {
+                        media.delivery.lost(frame);
+                    }
+                }
+                Command::End => {
+                    let text = "the client has ended the session".to_owned();
+                    self.session.end(End { reason: EndReason::Done, text });
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let Some(Media { reassembler, delivery, .. }) = &mut self.media else { return };
+        let now = clock::now();
+        while let Some(event) = reassembler.poll(now) {
+            match event {
+                Event::Frame(unit) => delivery.deliver(unit, &self.ends),
+                Event::Lost(loss) => {
+                    add(&self.ends.counters.frames_lost, u64::from(loss.count()));
+                    log::debug!("{} lost, {} in all: {:?}", loss.first, loss.count(), loss.reason);
+                    delivery.lost(loss.last);
+                }
+            }
+        }
+        self.ends.counters.shards_repaired.store(reassembler.stats().repaired_shards, Relaxed);
+        if let Some(request) = delivery.poll_request(now) {
+            add(&self.ends.counters.keyframe_requests, 1);
+            self.session.request_keyframe(request);
+        }
+    }
+
+    fn control(&mut self) {
+        let now = clock::now();
+        if self.link.is_established() && self.fingerprint.is_none() {
+            match self.judge() {
+                Ok(fingerprint) => {
+                    self.fingerprint = Some(fingerprint);
+                    self.session.handle_connected(now);
+                }
+                Err(error) => {
+                    self.link.close("not the host that this client trusts");
+                    return self.answer(Err(error));
+                }
+            }
+        }
+        self.read(now);
+        self.session.handle_timeout(now);
+        self.take_events();
+        if self.session.state() == ClientState::Streaming && self.statistics_due <= now {
+            self.statistics_due = now + STATISTICS_INTERVAL;
+            let statistics = self.statistics();
+            self.session.send_statistics(&statistics);
+        } else if self.statistics_due <= now {
+            self.statistics_due = now + STATISTICS_INTERVAL;
+        }
+        self.write();
+        if self.session.state() == ClientState::Ended {
+            self.transmit();
+            self.link.close("the session is over");
+        }
+    }
+
+    /// Holds the host's certificate against what the caller trusts.
+    fn judge(&mut self) -> Result<Fingerprint, ConnectError> {
+        let host = self.host;
+        let Some(found) = self.link.peer_fingerprint() else {
+            let reason = "it has shown no certificate".to_owned();
+            return Err(ConnectError::Unreachable { host, reason });
+        };
+        match self.trust {
+            Trust::Pinned(expected) if expected != found => {
+                Err(ConnectError::Impostor { host, found, expected })
+            }
+            Trust::Ask => Err(ConnectError::Unknown { host, found }),
+            Trust::Pinned(_) | Trust::FirstUse => Ok(found),
+        }
+    }
+
+    fn read(&mut self, now: Timestamp) {
+        loop {
+            match self.link.read(&mut self.scratch) {
+                Ok(0) => return,
+                Ok(bytes) => {
+                    if let Err(error) = self.session.handle_stream(now, &self.scratch[..bytes]) {
+                        return self.ended(error.to_string());
+                    }
+                }
+                Err(_) => return self.session.handle_closed(),
+            }
+        }
+    }
+
+    fn write(&mut self) {
+        while let Some(bytes) = self.session.poll_transmit() {
+            match self.link.write(bytes) {
+                Ok(0) => return,
+                Ok(taken) => self.session.consumed(taken),
+                Err(_) => return self.session.handle_closed(),
+            }
+        }
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                ClientEvent::Welcome(welcome) => self.welcome(welcome),
+                ClientEvent::Refused(refuse) => {
+                    let error = ConnectError::Refused { code: refuse.code, text: refuse.text };
+                    self.answer(Err(error));
+                }
+                ClientEvent::FrameTimes(times) => {
+                    let count = times.len() as u64;
+                    if self.ends.notices.try_send(ClientNotice::FrameTimes(times)).is_err() {
+                        add(&self.ends.counters.frame_times_dropped, count);
+                    }
+                }
+                ClientEvent::Ended(end) => {
+                    let reason = match end.reason {
+                        EndReason::Disconnected => {
+                            format!("{}: {}", end.text, self.link.close_reason())
+                        }
+                        _ => end.text,
+                    };
+                    self.ended(reason);
+                }
+            }
+        }
+    }
+
+    /// Keys first, then Start: the host may send as soon as it has that.
+    fn welcome(&mut self, welcome: Welcome) {
+        match media_keys(&mut self.link, &welcome) {
+            Ok(keys) => {
+                self.media = Some(Media {
+                    opener: Opener::new(keys),
+                    reassembler: Reassembler::new(ReassemblerConfig::default()),
+                    delivery: Delivery::default(),
+                });
+                let fingerprint = self.fingerprint.expect("judged before Hello was sent");
+                if self.session.start() {
+                    self.answer(Ok((welcome, fingerprint)));
+                }
+            }
+            Err(error) => self.answer(Err(error.into())),
+        }
+    }
+
+    fn answer(&mut self, answer: Result<(Welcome, Fingerprint), ConnectError>) {
+        if !self.answered {
+            self.answered = true;
+            // The caller waits for it; it cannot be gone.
+            let _ = self.ends.answer.try_send(answer);
+        }
+    }
+
+    fn ended(&mut self, reason: String) {
+        if self.answered {
+            // Full: the caller takes nothing and will see the channels close.
+            let _ = self.ends.notices.try_send(ClientNotice::Ended { reason });
+        } else {
+            self.answer(Err(ConnectError::Unreachable { host: self.host, reason }));
+        }
+    }
+
+    fn transmit(&mut self) {
+        let mut packet = [0; PACKET_BYTES_MAX];
+        while let Some((bytes, to)) = self.link.poll_transmit(&mut packet) {
+            if let Err(error) = self.socket.send_many(&[Datagram { to, bytes: &packet[..bytes] }]) {
+                // QUIC repeats what matters, and gives up by time.
+                log::debug!("sending to {to}: {error}");
+            }
+        }
+    }
+
+    fn statistics(&self) -> ClientStatistics {
+        let counters = self.ends.counters.snapshot();
+        ClientStatistics {
+            frames_received: counters.frames,
+            frames_lost: counters.frames_lost,
+            shards_repaired: counters.shards_repaired,
+            frames_decoded: self.ends.counters.decoded.load(Relaxed),
+            datagrams: counters.datagrams,
+            bytes: counters.bytes,
+            not_opened: counters.not_opened,
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Relaxed);
+}
+
+fn media_keys(link: &mut Link, welcome: &Welcome) -> Result<MediaKeys, QuicError> {
+    let mut exported = [0; EXPORTER_BYTES];
+    let context = exporter_context(&welcome.session, Direction::HostToClient);
+    link.export(EXPORTER_LABEL, &context, &mut exported)?;
+    Ok(MediaKeys::from_exporter(welcome.aead, &mut exported))
+}
+
+/// Decides what the decoder gets: after a loss nothing until a picture that needs nothing lost.
+#[derive(Default)]
+struct Delivery {
+    last_good: Option<FrameId>,
+    /// The newest frame that cannot be shown, until an IDR after it has come. An IDR that is
+    /// itself lost becomes the newest, so the host knows that it must send another.
+    hole: Option<FrameId>,
+    requested: Option<Timestamp>,
+}
+
+impl Delivery {
+    fn deliver(&mut self, unit: AccessUnit, ends: &Ends) {
+        let counters = &ends.counters;
+        add(&counters.frames, 1);
+        let frame = unit.frame;
+        if !unit.keyframe && (self.hole.is_some() || self.last_good.is_none()) {
+            // Nothing was shown yet and this is no beginning: the first IDR is lost.
+            self.hole.get_or_insert(frame);
+            add(&counters.frames_hidden, 1);
+            return;
+        }
+        match ends.units.try_send(unit) {
+            Ok(()) => {
+                self.last_good = Some(frame);
+                self.hole = None;
+            }
+            Err(TrySendError::Full(_)) => {
+                add(&counters.frames_overrun, 1);
+                self.lost(frame);
+            }
+            // Nobody decodes any more: the session is about to end.
+            Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// `frame` cannot be shown, nor what refers to it.
+    fn lost(&mut self, frame: FrameId) {
+        self.hole = self.hole.max(Some(frame));
+    }
+
+    /// When [`Delivery::poll_request`] is due.
+    fn request_due(&self) -> Option<Timestamp> {
+        self.hole?;
+        Some(self.requested.map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL))
+    }
+
+    fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
+        let first_lost = self.hole?;
+        if self.request_due()? > now {
+            return None;
+        }
+        self.requested = Some(now);
+        Some(KeyframeRequest { last_good: self.last_good, first_lost })
+    }
+}
