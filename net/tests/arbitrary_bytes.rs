@@ -30,6 +30,20 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// The commands of the reassembler's body do reach whole frames: of one shard, and of two blocks
+/// whose second is recovered.
+#[test]
+fn commands_make_frames() {
+    let one = [0, 0, 0, 0, 2, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let first = [0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let parity = [0, 0, 0, 0, 2, 0, 0x08, 1, 1, 0, 0, 1, 1, 0, 0, 0];
+    let stats = reassembler::run(&[one, one, first, parity].concat());
+    assert_eq!(
+        (stats.frames, stats.repaired_shards, stats.lost_frames),
+        (3, 1, 0)
+    );
+}
+
 proptest! {
     #[test]
     fn datagrams(data in prop::collection::vec(any::<u8>(), 0..1500)) {

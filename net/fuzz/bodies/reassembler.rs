@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use net::limits;
 use net::media::VideoHeader;
-use net::reassemble::{Event, Reassembler, ReassemblerConfig};
+use net::reassemble::{Event, Reassembler, ReassemblerConfig, ReassemblerStats};
 use net::units::{FrameId, Timestamp};
 
 const COMMAND_BYTES: usize = 16;
 const UNIT_BYTES_MAX: usize = 1 << 17;
 
-/// One session.
-pub fn run(data: &[u8]) {
+/// One session; what became of it.
+pub fn run(data: &[u8]) -> ReassemblerStats {
     let config = ReassemblerConfig {
         access_unit_bytes_max: UNIT_BYTES_MAX,
         access_units: 3,
@@ -63,6 +63,7 @@ pub fn run(data: &[u8]) {
         gone >= u64::from(reassembler.front().0),
         "every frame is accounted for"
     );
+    stats
 }
 
 /// A header from a command, near the frames that are expected.
