@@ -4,14 +4,31 @@
 //!
 //! | type | message | direction | body |
 //! |---:|---|---|---|
-//! | 0x0001 | Hello | C→H | u16 version; u32 width, u32 height, u32 mHz; u32 codecs; u32 FEC codes; u32 AEADs; u64 features required, u64 optional; u8 slices; u64 bit/s; u8 FEC percent; u16 datagram bytes; text name |
-//! | 0x0002 | Welcome | H→C | 16 session; u32 width, u32 height, u32 mHz; u8 codec; u8 AEAD; u8 FEC percent; u64 features; u8 slices; u64 bit/s; u16 datagram bytes; 16 clock domain; text host; text encoder |
+//! | 0x0001 | Hello | C→H | below |
+//! | 0x0002 | Welcome | H→C | below |
 //! | 0x0003 | Refuse | H→C | u16 code; text |
 //! | 0x0004 | Start | C→H | empty |
 //! | 0x0010 | KeyframeRequest | C→H | u8 1 if a last good frame follows; u32 last good; u32 first lost |
 //! | 0x0011 | Statistics | C→H | 7 × u64 |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
 //! | 0x001F | End | both | u16 reason; text |
+//!
+//! | Hello, offset | size | field | | Welcome, offset | size | field |
+//! |---:|---:|---|---|---:|---:|---|
+//! | 0 | 2 | version | | 0 | 16 | session |
+//! | 2 | 4 | width | | 16 | 4 | width |
+//! | 6 | 4 | height | | 20 | 4 | height |
+//! | 10 | 4 | refresh, mHz | | 24 | 4 | refresh, mHz |
+//! | 14 | 4 | codecs | | 28 | 1 | codec |
+//! | 18 | 4 | FEC codes | | 29 | 1 | AEAD |
+//! | 22 | 4 | AEADs | | 30 | 1 | FEC percent |
+//! | 26 | 8 | features required | | 31 | 8 | features |
+//! | 34 | 8 | features optional | | 39 | 1 | slices |
+//! | 42 | 1 | slices | | 40 | 8 | bit/s |
+//! | 43 | 8 | bit/s | | 48 | 2 | datagram bytes |
+//! | 51 | 1 | FEC percent | | 50 | 16 | clock domain |
+//! | 52 | 2 | datagram bytes | | 66 | text | host |
+//! | 54 | text | name | | | text | encoder |
 
 use std::fmt;
 
