@@ -15,6 +15,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
 
 use crate::identity::{Fingerprint, Identity};
+use crate::limits::FRAMES_IN_FLIGHT_MAX;
 use crate::native::{Hello, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::AccessUnit;
@@ -25,7 +26,8 @@ use receive::Receiving;
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and an IDR
 /// asked for, because a decoder that is so far behind will not catch up frame by frame.
-const UNITS: usize = 4;
+/// One less than the reassembler's buffers: the decoder works on another.
+const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 /// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
 const NOTICES: usize = 64;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.

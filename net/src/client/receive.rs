@@ -102,6 +102,8 @@ impl Receiving {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(8);
         let mut more = false;
+        // The Initial: nothing comes before it is out.
+        self.transmit();
         while !self.link.is_closed() {
             let timeout = if more { Duration::ZERO } else { self.timeout() };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
