@@ -253,7 +253,7 @@ fn signalled_while_waiting(
         return Ok(false);
     };
     let limit = limit.and_then(|limit| rustix::event::Timespec::try_from(limit).ok());
-    let signalled = {
+    let nothing_to_read = {
         let fd = guard.connection_fd();
         let mut fds = [
             PollFd::new(&fd, PollFlags::IN),
@@ -274,8 +274,8 @@ fn signalled_while_waiting(
         }
         fds[0].revents().is_empty()
     };
-    if signalled {
-        // The time limit passed and nothing is there to read.
+    if nothing_to_read {
+        // The time limit passed.
         return Ok(false);
     }
     match guard.read() {
