@@ -506,7 +506,8 @@ mod tests {
     #[test]
     fn a_thread_that_does_not_end_is_named() {
         let (stop, stopped) = mpsc::channel::<()>();
-        let thread = spawn(Role::Control, "stuck", move || stopped.recv().is_err()).expect("starts");
+        let thread =
+            spawn(Role::Control, "stuck", move || stopped.recv().is_err()).expect("starts");
         let error = thread
             .join_within(Duration::from_millis(10))
             .expect_err("still runs");

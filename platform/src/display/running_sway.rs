@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -98,10 +99,10 @@ impl DisplayBackend for RunningSway {
         let mut ipc = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)
             .map_err(|error| start_error(error.to_string()))?;
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let output = add_output(&mut ipc)?;
+        let output = add_output(&mut ipc, ipc_socket)?;
         let farewell = farewell(ipc_socket, &output);
         let guard = Guard::spawn(directory.token(), directory.path(), &farewell)
-            .inspect_err(|_| remove_output(&mut ipc, &output))
+            .inspect_err(|_| remove_output(&mut ipc, ipc_socket, &output))
             .map_err(|error| start_error(format!("no guard process: {error}")))?;
         let address = OutputAddress {
             wayland_socket: wayland_socket.clone(),
@@ -113,6 +114,7 @@ impl DisplayBackend for RunningSway {
             app: None,
             placer: None,
             ipc,
+            ipc_socket: ipc_socket.clone(),
             address,
             mode,
             directory,
@@ -138,6 +140,7 @@ struct ExtraOutput {
     app: Option<App>,
     placer: Option<Placer>,
     ipc: SwayIpc,
+    ipc_socket: PathBuf,
     address: OutputAddress,
     mode: Mode,
     directory: RuntimeDir,
@@ -213,7 +216,7 @@ impl Drop for ExtraOutput {
         }
         drop(self.placer.take());
         process::kill_marked(self.directory.token());
-        remove_output(&mut self.ipc, &self.address.output);
+        remove_output(&mut self.ipc, &self.ipc_socket, &self.address.output);
         self.directory.remove();
         process::reap_orphans();
     }
@@ -226,7 +229,7 @@ struct Placer {
 }
 
 impl Placer {
-    fn start(ipc_socket: &PathBuf, token: &str, output: &str) -> Result<Self, IpcError> {
+    fn start(ipc_socket: &Path, token: &str, output: &str) -> Result<Self, IpcError> {
         let events = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?.subscribe_to_windows()?;
         let commands = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?;
         let stop = events.stream().try_clone()?;
@@ -311,35 +314,57 @@ fn start_error(reason: String) -> DisplayError {
     }
 }
 
-/// Adds an output and returns the name that sway gave it.
-fn add_output(ipc: &mut SwayIpc) -> Result<String, DisplayError> {
+/// Outputs (with their sway's IPC socket) that sway could not remove: sway 1.7 has no `unplug`,
+/// and its headless outputs cannot be disabled. They are used again, so that they never grow
+/// beyond the number of displays at one time.
+static LEFT_BEHIND: Mutex<Vec<(PathBuf, String)>> = Mutex::new(Vec::new());
+
+/// Adds an output, or takes one left behind, and returns its name.
+fn add_output(ipc: &mut SwayIpc, ipc_socket: &Path) -> Result<String, DisplayError> {
     let refused = |reason: String| DisplayError::Refused {
         compositor: NAME,
         request: "another output".to_owned(),
         reason,
     };
     let before = ipc.outputs().map_err(|error| refused(error.to_string()))?;
+    let exists = |name: &str| before.iter().any(|output| output.name == name);
+    {
+        let mut left = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|(socket, name)| socket != ipc_socket || exists(name));
+        if let Some(at) = left.iter().position(|(socket, _)| socket == ipc_socket) {
+            return Ok(left.swap_remove(at).1);
+        }
+    }
     ipc.run("create_output")
         .map_err(|error| refused(error.to_string()))?;
     await_output(ipc, &before, Instant::now() + IPC_TIMEOUT).map_err(refused)
 }
 
-/// Sway from 1.8 on unplugs; before, an output can only be disabled, and its name stays taken.
-fn remove_output(ipc: &mut SwayIpc, output: &str) {
+/// Unplugs an output (sway 1.8), or disables it, or says that it stays.
+fn remove_output(ipc: &mut SwayIpc, ipc_socket: &Path, output: &str) {
     let Err(unplug) = ipc.run(&format!("output {output} unplug")) else {
         return;
     };
-    match ipc.run(&format!("output {output} disable")) {
-        Ok(()) => log::warn!(
-            "{NAME}: output {output} is disabled but stays, because this sway cannot unplug it \
-             ({unplug})"
-        ),
+    if matches!(unplug, IpcError::Io(_)) {
+        log::debug!("{NAME}: output {output} ended with its sway");
+        return;
+    }
+    let disabled = ipc
+        .run(&format!("output {output} disable"))
+        .and_then(|()| ipc.outputs());
+    match disabled {
+        Ok(outputs) if !outputs.iter().any(|it| it.name == output && it.active) => {
+            log::warn!("{NAME}: output {output} is disabled but stays: {unplug}");
+        }
+        Ok(_) => log::warn!("{NAME}: output {output} stays until sway 1.8 or its end: {unplug}"),
         Err(error) => log::warn!("{NAME}: output {output} could not be removed: {error}"),
     }
+    let mut left = LEFT_BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+    left.push((ipc_socket.to_owned(), output.to_owned()));
 }
 
 /// What the guard does should this process die: the same as [`remove_output`].
-fn farewell(ipc_socket: &PathBuf, output: &str) -> Vec<OsString> {
+fn farewell(ipc_socket: &Path, output: &str) -> Vec<OsString> {
     let script = r#"swaymsg -s "$0" "output $1 unplug" || swaymsg -s "$0" "output $1 disable""#;
     vec![
         "sh".into(),
