@@ -83,6 +83,10 @@ impl Host {
         if let Err(error) = platform::process::become_subreaper() {
             log::warn!("applications may outlive their session: {error}");
         }
+        match platform::thread::lock_memory() {
+            Ok(detail) => log::info!("memory: {detail}"),
+            Err(refusal) => log::info!("memory may be swapped out: {refusal}"),
+        }
         let store = Store::open(&config.state_dir)?;
         let identity = store.identity(Side::Host)?;
         let fingerprint = identity.fingerprint();

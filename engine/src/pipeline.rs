@@ -61,7 +61,7 @@ pub struct Parts {
     pub capture: Box<dyn Capture>,
     /// Encoder for the pictures' mode.
     pub encoder: Box<dyn Encoder>,
-    /// How to open another like it.
+    /// How to open another like it, after a failure.
     pub reopen: Reopen,
     /// FEC and AEAD with the session's keys.
     pub packetizer: Packetizer,
@@ -128,7 +128,6 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let encode = EncodeStage {
         encoder: parts.encoder,
         reopen: parts.reopen,
-        slices: parts.slices,
         interval: parts.mode.refresh().interval(),
         frames,
         commands,

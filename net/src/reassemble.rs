@@ -23,7 +23,7 @@ mod unit;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::fec::{Code, Decoder, ShardSet};
+use crate::fec::Decoder;
 use crate::limits::{ACCESS_UNIT_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
 use crate::media::VideoHeader;
 use crate::units::{FrameId, Timestamp};
@@ -199,7 +199,7 @@ impl Reassembler {
                 Assembly::new(config.arena_bytes(), config.unit_bytes())
             }),
             front: config.first_frame,
-            decoder: ready_decoder(),
+            decoder: Decoder::new(),
             pool: UnitPool::new(config.access_units, config.unit_bytes()),
             events: VecDeque::with_capacity(EVENTS_MAX + 2 * config.access_units + 2),
             now: Timestamp::ZERO,
@@ -367,21 +367,6 @@ impl Reassembler {
         }
         self.events.push_back(Event::Lost(loss));
     }
-}
-
-/// A decoder that has decoded once: the GF(2¹⁶) library makes a table with its first recovery,
-/// which would be an allocation, and a millisecond, on the frame path.
-pub(crate) fn ready_decoder() -> Decoder {
-    const SHARD_BYTES: usize = 64;
-    let mut decoder = Decoder::new();
-    let mut present = ShardSet::new();
-    present.insert(1);
-    present.insert(2);
-    let mut shards = [0; 3 * SHARD_BYTES];
-    decoder
-        .recover(Code::Gf16, SHARD_BYTES, 2, 1, &mut shards, &present)
-        .expect("two of two data shards and one parity shard are enough");
-    decoder
 }
 
 /// How far `frame` lies ahead of `front`, modulo 2³²; `None` if it lies behind.

@@ -256,9 +256,8 @@ impl NativeHost {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
                 HostEvent::Start => self.start(id, peer),
                 HostEvent::KeyframeRequest(request) => {
-                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
-                        first_lost: request.first_lost,
-                    }));
+                    let newest_lost = request.newest_lost;
+                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe { newest_lost }));
                 }
                 HostEvent::Statistics(statistics) => log::debug!("{statistics:?}"),
                 HostEvent::Ended(end) => log::info!("a session ended: {}", end.text),

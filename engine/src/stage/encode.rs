@@ -12,7 +12,7 @@ use gpu::encode::{EncodeError, Encoder, PictureKind, SliceInfo, SliceSink};
 use gpu::frame::{Frame, Rect};
 use net::clock;
 use net::packetize::SliceMeta;
-use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
+use net::units::{FrameId, Timestamp};
 
 use super::{PictureDone, Slice, StageFault, ToProtect};
 use crate::metrics::{SessionMetrics, add, store_allocations};
@@ -27,15 +27,8 @@ pub enum EncodeCommand {
     /// The client cannot show this frame nor what refers to it, and needs an IDR.
     Keyframe {
         /// The newest such frame that it knows of; an IDR that is newer answers the request.
-        first_lost: FrameId,
+        newest_lost: FrameId,
     },
-    /// The client lost this frame; refer to older ones only, or send an IDR.
-    Invalidate {
-        /// The first frame that the client lacks.
-        first_lost: FrameId,
-    },
-    /// A new bitrate, without an IDR.
-    Bitrate(BitsPerSecond),
 }
 
 /// Opens an encoder like the one before, after it failed.
@@ -47,8 +40,6 @@ pub struct EncodeStage {
     pub encoder: Box<dyn Encoder>,
     /// How to get another one.
     pub reopen: Reopen,
-    /// Slices asked for.
-    pub slices: SliceCount,
     /// Time between two frames of the output.
     pub interval: Duration,
     /// From capture.
@@ -73,27 +64,22 @@ impl EncodeStage {
     pub fn run(mut self, _stop: &Stop) -> Result<(), StageFault> {
         let mut state = State::default();
         while !self.outlet.broken {
-            let kind = match self.wait(&state) {
+            match self.wait(&state) {
                 Work::New(frame) => {
                     state.picture = Some(frame);
                     state.refinement.restart();
-                    state.kind()
                 }
                 Work::Command(command) => {
-                    self.obey(command, &mut state)?;
-                    if !state.idr_due && !state.recovery_due {
+                    state.obey(command);
+                    if !state.idr_due {
                         continue;
                     }
                     state.repeat();
-                    state.kind()
                 }
-                Work::Refine => {
-                    state.repeat();
-                    state.kind()
-                }
+                Work::Refine => state.repeat(),
                 Work::End => break,
-            };
-            self.encode(kind, &mut state)?;
+            }
+            self.encode(&mut state)?;
             store_allocations(&self.metrics.counters.encode_allocations);
         }
         Ok(())
@@ -114,30 +100,10 @@ impl EncodeStage {
         }
     }
 
-    fn obey(&mut self, command: EncodeCommand, state: &mut State) -> Result<(), StageFault> {
-        match command {
-            EncodeCommand::Keyframe { first_lost } => {
-                // An IDR that is at or after the loss is already on its way.
-                state.idr_due |= state.last_idr.is_none_or(|idr| first_lost >= idr);
-            }
-            EncodeCommand::Invalidate { first_lost } => {
-                if state.last_idr.is_none_or(|idr| first_lost >= idr) {
-                    let healed = self.encoder.invalidate_references(first_lost);
-                    state.recovery_due |= healed;
-                    state.idr_due |= !healed;
-                }
-            }
-            EncodeCommand::Bitrate(bitrate) => {
-                self.encoder.reconfigure(bitrate, self.slices)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Encodes `state.picture`; a failure costs a picture and takes a new encoder.
-    fn encode(&mut self, kind: PictureKind, state: &mut State) -> Result<(), StageFault> {
+    fn encode(&mut self, state: &mut State) -> Result<(), StageFault> {
         let Some(frame) = &state.picture else { return Ok(()) };
-        let id = state.next;
+        let (id, kind) = (state.next, state.kind());
         let counters = &self.metrics.counters;
         let encode_begin = clock::now();
         self.outlet.captured = frame.captured;
@@ -148,7 +114,6 @@ impl EncodeStage {
                 add(&counters.encoded_bytes, encoded.bytes as u64);
                 state.next = id.next();
                 state.failures = 0;
-                state.recovery_due = false;
                 if encoded.keyframe {
                     add(&counters.keyframes, 1);
                     state.last_idr = Some(id);
@@ -189,12 +154,20 @@ struct State {
     last_idr: Option<FrameId>,
     /// Set by requests; the first picture of all is an IDR anyway.
     idr_due: bool,
-    recovery_due: bool,
     failures: u32,
     refinement: Refinement,
 }
 
 impl State {
+    fn obey(&mut self, command: EncodeCommand) {
+        match command {
+            // An IDR that is newer than the loss is on its way already.
+            EncodeCommand::Keyframe { newest_lost } => {
+                self.idr_due |= self.last_idr.is_none_or(|idr| newest_lost >= idr);
+            }
+        }
+    }
+
     fn kind(&self) -> PictureKind {
         if self.idr_due || self.last_idr.is_none() { PictureKind::Idr } else { PictureKind::Delta }
     }

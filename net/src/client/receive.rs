@@ -421,11 +421,11 @@ impl Delivery {
     }
 
     fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
-        let first_lost = self.hole?;
+        let newest_lost = self.hole?;
         if self.request_due()? > now {
             return None;
         }
         self.requested = Some(now);
-        Some(KeyframeRequest { last_good: self.last_good, first_lost })
+        Some(KeyframeRequest { last_good: self.last_good, newest_lost })
     }
 }

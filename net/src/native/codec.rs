@@ -53,11 +53,11 @@ impl Message {
             Self::Start => {}
             Self::KeyframeRequest(KeyframeRequest {
                 last_good,
-                first_lost,
+                newest_lost,
             }) => {
                 writer.u8(u8::from(last_good.is_some()));
                 writer.u32(last_good.map_or(0, |frame| frame.0));
-                writer.u32(first_lost.0);
+                writer.u32(newest_lost.0);
             }
             Self::Statistics(statistics) => write_statistics(statistics, &mut writer),
             Self::FrameTimes(frames) => write_frame_times(frames, &mut writer),
@@ -91,7 +91,7 @@ impl Message {
                 let last_good = FrameId(reader.u32()?);
                 Self::KeyframeRequest(KeyframeRequest {
                     last_good: has_last_good.then_some(last_good),
-                    first_lost: FrameId(reader.u32()?),
+                    newest_lost: FrameId(reader.u32()?),
                 })
             }
             Kind::Statistics => Self::Statistics(read_statistics(reader)?),

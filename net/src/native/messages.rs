@@ -343,7 +343,7 @@ pub struct KeyframeRequest {
     /// The newest frame that it has decoded; `None` if none yet.
     pub last_good: Option<FrameId>,
     /// The newest frame that it knows it cannot show. An IDR that is newer answers the request.
-    pub first_lost: FrameId,
+    pub newest_lost: FrameId,
 }
 
 /// The client's counters since the start of the session.

@@ -137,7 +137,7 @@ fn a_session_from_hello_to_end() {
 
     let request = KeyframeRequest {
         last_good: Some(FrameId(7)),
-        first_lost: FrameId(8),
+        newest_lost: FrameId(8),
     };
     pair.client.request_keyframe(request);
     let statistics = ClientStatistics {
@@ -315,13 +315,13 @@ fn a_stream_that_takes_nothing_costs_bounded_memory() {
     }; 16];
     let first = KeyframeRequest {
         last_good: None,
-        first_lost: FrameId(0),
+        newest_lost: FrameId(0),
     };
     for step in 0..10_000 {
         pair.host.send_frame_times(&times);
         pair.client.send_statistics(&ClientStatistics::default());
         pair.client.request_keyframe(KeyframeRequest {
-            first_lost: FrameId(step),
+            newest_lost: FrameId(step),
             ..first
         });
     }
@@ -342,16 +342,16 @@ fn a_stream_that_takes_nothing_costs_bounded_memory() {
 fn the_newest_keyframe_request_gets_through_once_the_stream_flows() {
     let mut pair = Pair::streaming();
     for step in 0..10_000 {
-        let first_lost = FrameId(step);
+        let newest_lost = FrameId(step);
         pair.client.request_keyframe(KeyframeRequest {
             last_good: None,
-            first_lost,
+            newest_lost,
         });
     }
     pair.exchange(at(9));
     let newest = KeyframeRequest {
         last_good: None,
-        first_lost: FrameId(9999),
+        newest_lost: FrameId(9999),
     };
     assert_eq!(
         pair.host.poll_event(),

@@ -3,7 +3,6 @@
 
 use crate::fec::{Code, Decoder, ShardSet};
 use crate::limits::{GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, SHARD_BYTES_MAX};
-use crate::reassemble::ready_decoder;
 
 use super::Layout;
 
@@ -17,7 +16,7 @@ impl SelfCheck {
     pub(super) fn new() -> Self {
         let shards = (GF16_DATA_SHARDS_MAX + GF16_PARITY_SHARDS_MAX) * SHARD_BYTES_MAX;
         Self {
-            decoder: ready_decoder(),
+            decoder: Decoder::new(),
             shards: vec![0; shards].into_boxed_slice(),
         }
     }

@@ -87,7 +87,7 @@ fn golden_small_messages() {
     check(Message::Start, &[&[4, 0, 0, 0, 0, 0]]);
     let request = KeyframeRequest {
         last_good: Some(FrameId(5)),
-        first_lost: FrameId(0x0a09),
+        newest_lost: FrameId(0x0a09),
     };
     check(
         Message::KeyframeRequest(request),
@@ -95,7 +95,7 @@ fn golden_small_messages() {
     );
     let request = KeyframeRequest {
         last_good: None,
-        first_lost: FrameId(0),
+        newest_lost: FrameId(0),
     };
     check(
         Message::KeyframeRequest(request),
@@ -166,7 +166,7 @@ fn every_cut_of_every_message_is_an_error() {
         }),
         Message::KeyframeRequest(KeyframeRequest {
             last_good: None,
-            first_lost: FrameId(1),
+            newest_lost: FrameId(1),
         }),
         Message::Statistics(ClientStatistics::default()),
         Message::FrameTimes(frames),
@@ -307,10 +307,10 @@ fn any_message() -> impl Strategy<Value = Message> {
             })
         }),
         Just(Message::Start),
-        (prop::option::of(frame()), frame()).prop_map(|(last_good, first_lost)| {
+        (prop::option::of(frame()), frame()).prop_map(|(last_good, newest_lost)| {
             Message::KeyframeRequest(KeyframeRequest {
                 last_good,
-                first_lost,
+                newest_lost,
             })
         }),
         any::<[u64; 7]>().prop_map(|c| Message::Statistics(ClientStatistics {
