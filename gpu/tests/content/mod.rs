@@ -35,7 +35,10 @@ impl Random {
 /// A game-like scene: a textured ground that scrolls, and things that move across it.
 pub struct Scene {
     texture: Vec<[u8; 4]>,
+    /// 1/256 pixel a picture.
     velocity: (i32, i32),
+    /// 1/256 of the size a picture.
+    zoom: i32,
     things: Vec<Thing>,
     grain: u8,
     noise: Random,
@@ -64,10 +67,12 @@ impl Scene {
                 from: (random.below(1024) as usize, random.below(1024) as usize),
             })
             .collect();
-        let velocity = (speed(&mut random, 12), speed(&mut random, 4));
+        let velocity = (speed(&mut random, 12 * 256), speed(&mut random, 4 * 256));
+        let zoom = random.below(3) as i32;
         Self {
             texture,
             velocity,
+            zoom,
             things,
             grain: 1 + random.below(3) as u8,
             noise: random,
@@ -79,13 +84,19 @@ impl Scene {
         let (width, height) = (usize::from(size.width), usize::from(size.height));
         let stride = surface.stride();
         let bytes = surface.bytes_mut();
-        let wrap = |value: i32| value.rem_euclid(TEXTURE as i32) as usize;
-        let (ox, oy) = (wrap(self.velocity.0 * time), wrap(self.velocity.1 * time));
+        // The ground scrolls by parts of a pixel and comes nearer: motion search finds it only
+        // roughly, as with a moving camera. Positions in 1/256 pixel.
+        let zoom = 256 - (time * self.zoom) % 96;
+        let origin = |speed: i32, side: usize| {
+            i64::from(speed * time) + ((TEXTURE / 2) as i64 * 256 - side as i64 / 2 * i64::from(zoom))
+        };
+        let (ox, oy) = (origin(self.velocity.0, width), origin(self.velocity.1, height));
+        let texel = |position: i64| (position >> 8).rem_euclid(TEXTURE as i64) as usize;
         for y in 0..height {
-            let line = &self.texture[(y + oy) % TEXTURE * TEXTURE..][..TEXTURE];
+            let line = &self.texture[texel(oy + y as i64 * i64::from(zoom)) * TEXTURE..][..TEXTURE];
             let row = &mut bytes[y * stride..][..width * 4];
             for (x, pixel) in row.chunks_exact_mut(4).enumerate() {
-                pixel.copy_from_slice(&line[(x + ox) % TEXTURE]);
+                pixel.copy_from_slice(&line[texel(ox + x as i64 * i64::from(zoom))]);
             }
         }
         for thing in &self.things {
@@ -114,7 +125,7 @@ impl Scene {
 /// Value noise of several octaves; how rough it is differs much from seed to seed.
 fn texture(random: &mut Random) -> Vec<[u8; 4]> {
     let mut luma = vec![0f32; TEXTURE * TEXTURE];
-    let roughness = 0.35 + random.below(40) as f32 / 100.0;
+    let roughness = 0.68 + random.below(22) as f32 / 100.0;
     let mut amplitude = 90.0;
     let mut cell = 128;
     while cell >= 2 {

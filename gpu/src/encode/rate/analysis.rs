@@ -20,10 +20,12 @@ const SAMPLES_MAX: usize = 128;
 pub(super) const QP_COUNT: usize = 64;
 /// Largest coefficient of an unnormalised 4×4 Hadamard transform of 9-bit differences.
 const COEFFICIENT_MAX: usize = 16 * 255;
-/// A coefficient survives at `qp` if it is at least this × 2^(qp/6): step 0.625 × 2^(qp/6)
-/// (table 8-15 and on), times 4 for the unnormalised transform, times 0.7 for the dead zone
-/// (x264: 0.67 inter, 0.83 intra).
-const THRESHOLD: f64 = 0.625 * 4.0 * 0.7;
+/// Quantisation steps of quantisers 0 to 5; each six more double them (H.264, clause 8.5: the
+/// level scales 10, 11, 13, 14, 16, 18). Not an even scale: from 26 down to 25 it is 18 %.
+const STEPS: [f32; 6] = [0.625, 0.6875, 0.8125, 0.875, 1.0, 1.125];
+/// A coefficient survives if it is at least this many steps: 4 for the unnormalised transform,
+/// times 0.7 for the dead zone (x264: 0.67 inter, 0.83 intra).
+const THRESHOLD_STEPS: f32 = 4.0 * 0.7;
 /// Mean difference of a pixel, in sixteenths, below which no better vector is searched for.
 const SAD_GOOD_ENOUGH: u32 = 256;
 
@@ -39,6 +41,24 @@ impl Spectrum {
     #[must_use]
     pub fn at(&self, qp: u8) -> f32 {
         self.0[usize::from(qp).min(QP_COUNT - 1)]
+    }
+
+    /// The same for a quantiser that is a mean of several.
+    #[must_use]
+    pub fn between(&self, qp: f32) -> f32 {
+        let below = qp.clamp(0.0, (QP_COUNT - 1) as f32).floor();
+        let (low, high) = (self.at(below as u8), self.at(below as u8 + 1));
+        low + (high - low) * (qp - below).clamp(0.0, 1.0)
+    }
+
+    /// That share of this one and the whole of the other.
+    #[must_use]
+    pub fn blend(&self, other: &Self, share: f32) -> Self {
+        let mut sum = other.0;
+        for (sum, own) in sum.iter_mut().zip(&self.0) {
+            *sum += own * share;
+        }
+        Self(sum)
     }
 
     /// From the number of coefficients that survive at exactly this quantiser and below.
@@ -86,13 +106,8 @@ impl Analyser {
     pub fn new(size: Size) -> Self {
         let mut survives = Box::new([0; COEFFICIENT_MAX + 1]);
         for (magnitude, survives) in survives.iter_mut().enumerate() {
-            let qp = 6.0 * (magnitude as f64 / THRESHOLD).log2();
-            // Below quantiser 0 and for magnitude 0 (−∞): 0, which stands for never.
-            *survives = if qp < 0.0 {
-                0
-            } else {
-                (qp as u8 + 1).min(QP_COUNT as u8)
-            };
+            let lives = |qp: &u8| magnitude as f32 >= THRESHOLD_STEPS * step(*qp);
+            *survives = (0..QP_COUNT as u8).take_while(lives).count() as u8;
         }
         Self {
             size,
@@ -107,17 +122,18 @@ impl Analyser {
         self.size
     }
 
-    /// Compares `picture` with the one before it, inside what changed.
+    /// Compares `picture` with the one before it, inside what changed; where nothing did, there
+    /// is no residual, and the texture is the whole picture's.
     pub fn analyse(&mut self, picture: &Nv12, previous: &Nv12, damage: Rect) -> Content {
         let damage = damage.clipped(self.size);
+        let damaged = damage.area() as f32 / Rect::whole(self.size).area() as f32;
+        let damage = if damage.is_empty() { Rect::whole(self.size) } else { damage };
         // Whole macroblocks only: those that hang over the edge are as the ones beside them.
         let columns = span(damage.x, damage.width, self.size.width);
         let rows = span(damage.y, damage.height, self.size.height);
         let macroblocks = columns.1 * rows.1;
-        let damaged = damage.area() as f32
-            / (usize::from(self.size.width) * usize::from(self.size.height)) as f32;
         let mut sums = Sums::default();
-        if !damage.is_empty() {
+        {
             let (across, down) = lattice(columns.1, rows.1);
             for sample in 0..across * down {
                 let (row, column) = (sample / across, sample % across);
@@ -140,6 +156,11 @@ impl Analyser {
             unpredicted: sums.unpredicted as f32 / sums.samples.max(1) as f32,
         }
     }
+}
+
+/// The quantisation step of a quantiser.
+pub(super) fn step(qp: u8) -> f32 {
+    STEPS[usize::from(qp % 6)] * f32::from(qp / 6).exp2()
 }
 
 #[derive(Clone, Copy)]
