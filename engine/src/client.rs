@@ -10,9 +10,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use gpu::convert::to_rgb;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
-use net::client::{
-    Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
-};
+use net::client::{Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot};
 use net::clock;
 use net::identity::Fingerprint;
 use net::native::Welcome;
@@ -148,7 +146,14 @@ impl Viewer {
         })
         .map_err(ClientError::Thread)?;
         let decode = Some(decode);
-        Ok(Self { client, decode, results, host_times: Vec::new(), started, ended: None })
+        Ok(Self {
+            client,
+            decode,
+            results,
+            host_times: Vec::new(),
+            started,
+            ended: None,
+        })
     }
 
     /// What the host agreed to.
@@ -173,7 +178,10 @@ impl Viewer {
     /// [`Viewer::finish`].
     pub fn run_for(&mut self, time: Duration, interrupted: impl Fn() -> bool) -> bool {
         let until = clock::now() + time;
-        while !interrupted() && self.ended.is_none() && !self.decode.as_ref().is_none_or(RoleThread::is_finished) {
+        while !interrupted()
+            && self.ended.is_none()
+            && !self.decode.as_ref().is_none_or(RoleThread::is_finished)
+        {
             let left = until.since(clock::now());
             if left.is_zero() {
                 return true;
@@ -182,7 +190,8 @@ impl Viewer {
                 Ok(notice) => self.note(notice),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.ended.get_or_insert_with(|| "the receiver ended".to_owned());
+                    self.ended
+                        .get_or_insert_with(|| "the receiver ended".to_owned());
                 }
             }
         }
@@ -319,20 +328,30 @@ struct Recording {
 impl Recording {
     fn create(path: &Path) -> Result<Self, ClientError> {
         let file = File::create(path).map_err(|source| output(path, source))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 20, file) })
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::with_capacity(1 << 20, file),
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
-        self.file.write_all(bytes).map_err(|source| output(&self.path, source))
+        self.file
+            .write_all(bytes)
+            .map_err(|source| output(&self.path, source))
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
-        self.file.flush().map_err(|source| output(&self.path, source))
+        self.file
+            .flush()
+            .map_err(|source| output(&self.path, source))
     }
 }
 
 fn output(path: &Path, source: std::io::Error) -> ClientError {
-    ClientError::Output { path: path.to_owned(), source }
+    ClientError::Output {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A copy of the picture decoded last.
@@ -367,8 +386,7 @@ impl LastPicture {
             strides: self.strides,
         };
         let mut rgb = vec![0; self.width * self.height * 3];
-        to_rgb(&picture, &mut rgb)
-            .map_err(|error| output(path, std::io::Error::other(error)))?;
+        to_rgb(&picture, &mut rgb).map_err(|error| output(path, std::io::Error::other(error)))?;
         let file = File::create(path).map_err(|source| output(path, source))?;
         let (width, height) = (self.width as u32, self.height as u32);
         let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);

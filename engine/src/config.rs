@@ -71,7 +71,9 @@ pub enum ConfigError {
         reason: String,
     },
     /// The file names something that does not exist.
-    #[error("the configuration file {path} sets {key:?}, which is not a setting; settings are: {known}")]
+    #[error(
+        "the configuration file {path} sets {key:?}, which is not a setting; settings are: {known}"
+    )]
     Unknown {
         /// Which file.
         path: PathBuf,
@@ -96,8 +98,21 @@ pub enum ConfigError {
 
 /// Every setting that flags, environment and file know.
 pub const SETTINGS: &[&str] = &[
-    "app", "bind", "bitrate", "desktop", "encoder", "encoder-threads", "fec", "max-sessions",
-    "mode", "name", "open", "port", "slices", "state-dir", "video-drop",
+    "app",
+    "bind",
+    "bitrate",
+    "desktop",
+    "encoder",
+    "encoder-threads",
+    "fec",
+    "max-sessions",
+    "mode",
+    "name",
+    "open",
+    "port",
+    "slices",
+    "state-dir",
+    "video-drop",
 ];
 
 /// Texts of settings, by source. Typed access names the source in its errors.
@@ -116,7 +131,10 @@ impl Settings {
         flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
         file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
-        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+        let flags = flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
         let variables = SETTINGS
             .iter()
             .filter_map(|&key| Some((key, std::env::var(variable(key)).ok()?)))
@@ -128,20 +146,36 @@ impl Settings {
                 _ => BTreeMap::new(),
             },
         };
-        Ok(Self { flags, variables, file })
+        Ok(Self {
+            flags,
+            variables,
+            file,
+        })
     }
 
     /// Only these flags: for tests and for embedders.
     #[must_use]
     pub fn of(flags: &[(&'static str, &str)]) -> Self {
-        let flags = flags.iter().map(|&(key, value)| (key, value.to_owned())).collect();
-        Self { flags, variables: BTreeMap::new(), file: BTreeMap::new() }
+        let flags = flags
+            .iter()
+            .map(|&(key, value)| (key, value.to_owned()))
+            .collect();
+        Self {
+            flags,
+            variables: BTreeMap::new(),
+            file: BTreeMap::new(),
+        }
     }
 
     fn text(&self, key: &'static str) -> Option<(Source, &str)> {
-        let layers =
-            [(Source::Flag, &self.flags), (Source::Variable, &self.variables), (Source::File, &self.file)];
-        layers.into_iter().find_map(|(source, layer)| Some((source, layer.get(key)?.as_str())))
+        let layers = [
+            (Source::Flag, &self.flags),
+            (Source::Variable, &self.variables),
+            (Source::File, &self.file),
+        ];
+        layers
+            .into_iter()
+            .find_map(|(source, layer)| Some((source, layer.get(key)?.as_str())))
     }
 
     fn parse<T>(
@@ -149,7 +183,9 @@ impl Settings {
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
-        let Some((source, value)) = self.text(key) else { return Ok(None) };
+        let Some((source, value)) = self.text(key) else {
+            return Ok(None);
+        };
         parse(value).map(Some).map_err(|reason| ConfigError::Value {
             setting: Named { source, key }.to_string(),
             value: value.to_owned(),
@@ -165,7 +201,9 @@ impl Settings {
         &self,
         key: &'static str,
     ) -> Result<Option<T>, ConfigError> {
-        self.parse(key, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+        self.parse(key, |text| {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        })
     }
 
     /// A bitrate: bits a second with `k`, `M` or `G`, or a bare figure in kbit/s.
@@ -182,7 +220,10 @@ impl Settings {
     /// [`ConfigError::Value`].
     pub fn slices(&self) -> Result<Option<SliceCount>, ConfigError> {
         self.parse("slices", |text| {
-            text.parse().ok().and_then(SliceCount::new).ok_or("use a number from 1 to 32".to_owned())
+            text.parse()
+                .ok()
+                .and_then(SliceCount::new)
+                .ok_or("use a number from 1 to 32".to_owned())
         })
     }
 
@@ -192,7 +233,11 @@ impl Settings {
     /// [`ConfigError::Value`].
     pub fn fec_percent(&self) -> Result<Option<u8>, ConfigError> {
         self.parse("fec", |text| {
-            let percent = text.trim_end_matches('%').parse().ok().filter(|&p: &u8| p <= 200);
+            let percent = text
+                .trim_end_matches('%')
+                .parse()
+                .ok()
+                .filter(|&p: &u8| p <= 200);
             percent.ok_or("use a percentage from 0 to 200".to_owned())
         })
     }
@@ -272,7 +317,9 @@ impl HostConfig {
     /// # Errors
     /// See [`ConfigError`].
     pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
-        let bind = settings.value("bind")?.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let bind = settings
+            .value("bind")?
+            .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let open = settings.switch("open")?;
         if !bind.is_loopback() && !open {
             return Err(ConfigError::Exposed { bind });
@@ -309,8 +356,15 @@ impl HostConfig {
 /// This machine's name, for peers to show.
 #[must_use]
 pub fn machine_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "punktfunk".to_owned() } else { name }
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if name.is_empty() {
+        "punktfunk".to_owned()
+    } else {
+        name
+    }
 }
 
 fn variable(key: &str) -> String {
@@ -329,22 +383,37 @@ fn default_file() -> Option<PathBuf> {
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<&'static str, String>, ConfigError> {
-    let error = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    let error = |reason: String| ConfigError::File {
+        path: path.to_owned(),
+        reason,
+    };
     let text = std::fs::read_to_string(path).map_err(|e| error(e.to_string()))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| error(e.to_string()))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| error(e.to_string()))?;
     let mut settings = BTreeMap::new();
     for (key, value) in table {
-        let known = SETTINGS.iter().find(|&&known| known == key.replace('_', "-"));
+        let known = SETTINGS
+            .iter()
+            .find(|&&known| known == key.replace('_', "-"));
         let Some(&known) = known else {
             let known = SETTINGS.join(", ");
-            return Err(ConfigError::Unknown { path: path.to_owned(), key, known });
+            return Err(ConfigError::Unknown {
+                path: path.to_owned(),
+                key,
+                known,
+            });
         };
         let value = match value {
             toml::Value::String(text) => text,
             toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
                 value.to_string()
             }
-            _ => return Err(error(format!("{key} must be a text, a number or true/false"))),
+            _ => {
+                return Err(error(format!(
+                    "{key} must be a text, a number or true/false"
+                )));
+            }
         };
         settings.insert(known, value);
     }
@@ -362,12 +431,19 @@ fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
         "G" | "Gbps" => 1e9,
         _ => return Err("units are k, M and G".to_owned()),
     };
-    let figure: f64 = digits.trim().parse().map_err(|_| "use a figure such as 20M".to_owned())?;
+    let figure: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| "use a figure such as 20M".to_owned())?;
     let bits = figure * unit;
     if (BITRATE_MIN as f64..=BITRATE_MAX as f64).contains(&bits) {
         Ok(BitsPerSecond(bits as u64))
     } else {
-        Err(format!("use {} to {} kbit/s", BITRATE_MIN / 1000, BITRATE_MAX / 1000))
+        Err(format!(
+            "use {} to {} kbit/s",
+            BITRATE_MIN / 1000,
+            BITRATE_MAX / 1000
+        ))
     }
 }
 
@@ -422,15 +498,23 @@ mod tests {
 
     #[test]
     fn beyond_loopback_the_operator_must_say_so() {
-        assert!(matches!(host(&[("bind", "0.0.0.0")]), Err(ConfigError::Exposed { .. })));
+        assert!(matches!(
+            host(&[("bind", "0.0.0.0")]),
+            Err(ConfigError::Exposed { .. })
+        ));
         assert!(host(&[("bind", "0.0.0.0"), ("open", "true")]).is_ok());
         assert!(host(&[("bind", "::1")]).is_ok());
     }
 
     #[test]
     fn a_bad_value_names_its_flag() {
-        let error = host(&[("mode", "0x0@60")]).expect_err("no such mode").to_string();
-        assert!(error.starts_with("--mode: \"0x0@60\" is not valid: "), "{error}");
+        let error = host(&[("mode", "0x0@60")])
+            .expect_err("no such mode")
+            .to_string();
+        assert!(
+            error.starts_with("--mode: \"0x0@60\" is not valid: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -451,9 +535,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("config.toml");
         std::fs::write(&path, "prot = 1234\n").expect("write");
-        let Err(error) = Settings::gather([], Some(&path)) else { panic!("accepted") };
+        let Err(error) = Settings::gather([], Some(&path)) else {
+            panic!("accepted")
+        };
         let error = error.to_string();
-        assert!(error.contains("\"prot\"") && error.contains("port"), "{error}");
+        assert!(
+            error.contains("\"prot\"") && error.contains("port"),
+            "{error}"
+        );
     }
 
     #[test]

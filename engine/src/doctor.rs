@@ -45,12 +45,26 @@ pub fn examine() -> Report {
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
     // Locks this short-lived process as it would a host.
     let memory = platform::thread::lock_memory();
-    findings.push(Finding::from(Answer { kind: "threads", name: "locked-memory", result: memory }));
-    Report { version: env!("CARGO_PKG_VERSION"), can_host, findings }
+    findings.push(Finding::from(Answer {
+        kind: "threads",
+        name: "locked-memory",
+        result: memory,
+    }));
+    Report {
+        version: env!("CARGO_PKG_VERSION"),
+        can_host,
+        findings,
+    }
 }
 
 fn network() -> Vec<Finding> {
-    let answer = |name, result| Finding::from(Answer { kind: "network", name, result });
+    let answer = |name, result| {
+        Finding::from(Answer {
+            kind: "network",
+            name,
+            result,
+        })
+    };
     let bound = Socket::bind((Ipv4Addr::LOCALHOST, 0).into(), SocketConfig::default());
     let socket = match bound {
         Ok(socket) => socket,
@@ -64,7 +78,10 @@ fn network() -> Vec<Finding> {
         if has {
             Ok(String::new())
         } else {
-            Err(Refusal::new(without.to_owned(), format!("use Linux {kernel} or newer")))
+            Err(Refusal::new(
+                without.to_owned(),
+                format!("use Linux {kernel} or newer"),
+            ))
         }
     };
     let buffers = format!(
@@ -73,8 +90,18 @@ fn network() -> Vec<Finding> {
         able.receive_buffer_bytes / 1024
     );
     vec![
-        answer("gso", ability(able.gso, "4.18", "datagrams are sent with sendmmsg, at several times the cost")),
-        answer("gro", ability(able.gro, "5.0", "datagrams are received one by one")),
+        answer(
+            "gso",
+            ability(
+                able.gso,
+                "4.18",
+                "datagrams are sent with sendmmsg, at several times the cost",
+            ),
+        ),
+        answer(
+            "gro",
+            ability(able.gro, "5.0", "datagrams are received one by one"),
+        ),
         answer("buffers", Ok(buffers)),
     ]
 }
@@ -86,22 +113,45 @@ impl From<Answer> for Finding {
             Err(refusal) => (false, refusal.reason, refusal.fix),
         };
         let (kind, name) = (answer.kind.to_owned(), answer.name.to_owned());
-        Self { kind, name, ready, detail, fix }
+        Self {
+            kind,
+            name,
+            ready,
+            detail,
+            fix,
+        }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
+        let width = self
+            .findings
+            .iter()
+            .map(|finding| finding.name.len())
+            .max()
+            .unwrap_or(0);
         let mut kind = "";
         for finding in &self.findings {
-            let heading = if finding.kind == kind { "" } else { &finding.kind };
+            let heading = if finding.kind == kind {
+                ""
+            } else {
+                &finding.kind
+            };
             kind = &finding.kind;
             let mark = if finding.ready { "yes" } else { "no " };
-            write!(f, "{heading:<9} {:<width$}  {mark}  {}", finding.name, finding.detail)?;
+            write!(
+                f,
+                "{heading:<9} {:<width$}  {mark}  {}",
+                finding.name, finding.detail
+            )?;
             f.write_str("\n")?;
             if !finding.fix.is_empty() {
-                writeln!(f, "{:<9} {:<width$}       to mend it: {}", "", "", finding.fix)?;
+                writeln!(
+                    f,
+                    "{:<9} {:<width$}       to mend it: {}",
+                    "", "", finding.fix
+                )?;
             }
         }
         let verdict = if self.can_host { "can" } else { "cannot" };

@@ -108,7 +108,14 @@ impl Host {
             backends.clone(),
             Arc::clone(&registry),
         )?;
-        Ok(Self { control, local, fingerprint, name, backends, registry })
+        Ok(Self {
+            control,
+            local,
+            fingerprint,
+            name,
+            backends,
+            registry,
+        })
     }
 
     /// Where it listens.
@@ -150,7 +157,11 @@ impl Host {
     /// A view of the live figures that remembers what it said last.
     #[must_use]
     pub fn live_figures(&self) -> LiveFigures {
-        LiveFigures { registry: Arc::clone(&self.registry), last: Vec::new(), at: Instant::now() }
+        LiveFigures {
+            registry: Arc::clone(&self.registry),
+            last: Vec::new(),
+            at: Instant::now(),
+        }
     }
 
     /// Tells all clients and ends everything, within two seconds.
@@ -164,21 +175,31 @@ fn choose_backends(config: &HostConfig) -> Result<Backends, HostError> {
     let wanted = config.desktop.as_deref();
     let display = select::choose_display(platform::display::candidates(), wanted);
     let Some(chosen) = display.chosen else {
-        return Err(HostError::NoDisplay { reasons: unchosen(wanted, &display.answers) });
+        return Err(HostError::NoDisplay {
+            reasons: unchosen(wanted, &display.answers),
+        });
     };
     let wanted = config.encoder.as_deref();
     let encoder = choose_encoder(wanted);
     let Some(kind) = encoder.chosen else {
-        return Err(HostError::NoEncoder { reasons: unchosen(wanted, &encoder.answers) });
+        return Err(HostError::NoEncoder {
+            reasons: unchosen(wanted, &encoder.answers),
+        });
     };
-    Ok(Backends { display: Arc::from(chosen), encoder: *kind })
+    Ok(Backends {
+        display: Arc::from(chosen),
+        encoder: *kind,
+    })
 }
 
 /// Asks every encoder of this build, and takes the first that is ready.
 pub(crate) fn choose_encoder(wanted: Option<&str>) -> Selection<&'static EncoderKind> {
     let candidates = gpu::encode::candidates().iter().map(Box::new).collect();
     select::choose("encoder", candidates, wanted, |kind| {
-        (kind.name, (kind.probe)().map_err(|reason| Refusal::new(reason, "")))
+        (
+            kind.name,
+            (kind.probe)().map_err(|reason| Refusal::new(reason, "")),
+        )
     })
 }
 
@@ -188,11 +209,20 @@ fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
         && answers.iter().all(|answer| answer.name != wanted)
     {
         let names: Vec<_> = answers.iter().map(|answer| answer.name).collect();
-        return format!("there is none named {wanted}; choose one of {}", names.join(", "));
+        return format!(
+            "there is none named {wanted}; choose one of {}",
+            names.join(", ")
+        );
     }
-    let relevant = answers.iter().filter(|answer| wanted.is_none_or(|name| name == answer.name));
+    let relevant = answers
+        .iter()
+        .filter(|answer| wanted.is_none_or(|name| name == answer.name));
     let reasons = relevant.filter_map(|answer| {
-        answer.result.as_ref().err().map(|refusal| format!("{}: {refusal}", answer.name))
+        answer
+            .result
+            .as_ref()
+            .err()
+            .map(|refusal| format!("{}: {refusal}", answer.name))
     });
     reasons.collect::<Vec<_>>().join(" / ")
 }
@@ -218,7 +248,10 @@ pub struct Registry {
 
 impl Registry {
     pub(crate) fn add(&self, entry: SessionEntry) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
     }
 
     pub(crate) fn remove(&self, number: u64) {
@@ -229,7 +262,10 @@ impl Registry {
     }
 
     fn list(&self) -> Vec<SessionEntry> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -250,18 +286,25 @@ impl LiveFigures {
         for entry in self.registry.list() {
             let metrics = &entry.metrics;
             let now = metrics.counters.snapshot();
-            let histograms =
-                [metrics.capture_to_first_byte.snapshot(), metrics.capture_to_last_byte.snapshot()];
-            let before = self.last.iter().find(|(number, ..)| *number == entry.number);
+            let histograms = [
+                metrics.capture_to_first_byte.snapshot(),
+                metrics.capture_to_last_byte.snapshot(),
+            ];
+            let before = self
+                .last
+                .iter()
+                .find(|(number, ..)| *number == entry.number);
             let (old, [first, last]) = match before {
-                Some((_, old, [first, last])) => {
-                    (*old, [histograms[0].since(first), histograms[1].since(last)])
-                }
+                Some((_, old, [first, last])) => (
+                    *old,
+                    [histograms[0].since(first), histograms[1].since(last)],
+                ),
                 None => (CounterSnapshot::default(), histograms.clone()),
             };
             let separator = if line.is_empty() { "" } else { " | " };
             let ms = |h: &HistogramSnapshot, q: f64| {
-                h.quantile(q).map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
+                h.quantile(q)
+                    .map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
             };
             let _ = write!(
                 line,
@@ -283,6 +326,10 @@ impl LiveFigures {
             seen.push((entry.number, now, histograms));
         }
         self.last = seen;
-        if line.is_empty() { "waiting for a client".to_owned() } else { line }
+        if line.is_empty() {
+            "waiting for a client".to_owned()
+        } else {
+            line
+        }
     }
 }

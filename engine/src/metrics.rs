@@ -19,7 +19,9 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; STEPS * OCTAVES] }
+        Self {
+            buckets: [const { AtomicU64::new(0) }; STEPS * OCTAVES],
+        }
     }
 }
 
@@ -33,7 +35,9 @@ impl Histogram {
     /// The counts now.
     #[must_use]
     pub fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot { counts: self.buckets.iter().map(|b| b.load(Relaxed)).collect() }
+        HistogramSnapshot {
+            counts: self.buckets.iter().map(|b| b.load(Relaxed)).collect(),
+        }
     }
 }
 
@@ -65,8 +69,14 @@ impl HistogramSnapshot {
     /// What was counted since `earlier`, a snapshot of the same histogram.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let counts = self.counts.iter().zip(&earlier.counts).map(|(a, b)| a.saturating_sub(*b));
-        Self { counts: counts.collect() }
+        let counts = self
+            .counts
+            .iter()
+            .zip(&earlier.counts)
+            .map(|(a, b)| a.saturating_sub(*b));
+        Self {
+            counts: counts.collect(),
+        }
     }
 
     /// How many durations.
@@ -223,7 +233,10 @@ mod tests {
                 last = index;
                 if index < STEPS * OCTAVES - 1 {
                     let end = bucket_end_ns(index);
-                    assert!(end >= ns && end - ns <= ns / 16, "{ns} ns read back as {end}");
+                    assert!(
+                        end >= ns && end - ns <= ns / 16,
+                        "{ns} ns read back as {end}"
+                    );
                 }
             }
         }

@@ -109,13 +109,17 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let (slice_pool_in, slice_pool) = bounded(slice_buffers);
     for _ in 0..slice_buffers {
         let buffer = vec![0; slice_bytes_max + PADDING_BYTES_MAX].into_boxed_slice();
-        slice_pool_in.try_send(buffer).expect("the pool has room for all of its buffers");
+        slice_pool_in
+            .try_send(buffer)
+            .expect("the pool has room for all of its buffers");
     }
     // As with slices, and one that protect keeps at hand.
     let batch_buffers = BATCHES + 3;
     let (batch_pool_in, batch_pool) = bounded(batch_buffers);
     for _ in 0..batch_buffers {
-        batch_pool_in.try_send(Batch::new()).expect("the pool has room for all of its buffers");
+        batch_pool_in
+            .try_send(Batch::new())
+            .expect("the pool has room for all of its buffers");
     }
 
     let metrics = parts.metrics;
@@ -144,10 +148,21 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         metrics: Arc::clone(&metrics),
     };
     let stale_peers = peers.clone();
-    let send = SendStage::new(parts.socket, parts.peer, peers, batches, batch_pool_in, reports_in, metrics);
+    let send = SendStage::new(
+        parts.socket,
+        parts.peer,
+        peers,
+        batches,
+        batch_pool_in,
+        reports_in,
+        metrics,
+    );
 
     let stop = Stop::new(capture.capture.waker());
-    let runner = Runner { stop: &stop, on_fault: &parts.on_fault };
+    let runner = Runner {
+        stop: &stop,
+        on_fault: &parts.on_fault,
+    };
     let mut pipeline = Pipeline {
         stop: stop.clone(),
         commands: commands_in,
@@ -156,10 +171,18 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         reports,
         threads: Vec::new(),
     };
-    pipeline.threads.push(runner.start(Role::Capture, "pf-capture", |stop| capture.run(stop))?);
-    pipeline.threads.push(runner.start(Role::Encode, "pf-encode", |stop| encode.run(stop))?);
-    pipeline.threads.push(runner.start(Role::Protect, "pf-protect", |stop| protect.run(stop))?);
-    pipeline.threads.push(runner.start(Role::Send, "pf-send", |stop| send.run(stop))?);
+    pipeline
+        .threads
+        .push(runner.start(Role::Capture, "pf-capture", |stop| capture.run(stop))?);
+    pipeline
+        .threads
+        .push(runner.start(Role::Encode, "pf-encode", |stop| encode.run(stop))?);
+    pipeline
+        .threads
+        .push(runner.start(Role::Protect, "pf-protect", |stop| protect.run(stop))?);
+    pipeline
+        .threads
+        .push(runner.start(Role::Send, "pf-send", |stop| send.run(stop))?);
     Ok(pipeline)
 }
 
@@ -208,7 +231,10 @@ pub struct Stop {
 
 impl Stop {
     fn new(capture: Arc<dyn Waker>) -> Self {
-        Self { asked: Arc::new(AtomicBool::new(false)), capture }
+        Self {
+            asked: Arc::new(AtomicBool::new(false)),
+            capture,
+        }
     }
 
     /// True once somebody asked.
@@ -231,12 +257,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn start<F>(
-        &self,
-        role: Role,
-        name: &'static str,
-        run: F,
-    ) -> std::io::Result<RoleThread<()>>
+    fn start<F>(&self, role: Role, name: &'static str, run: F) -> std::io::Result<RoleThread<()>>
     where
         F: FnOnce(&Stop) -> Result<(), StageFault> + Send + 'static,
     {
@@ -244,8 +265,7 @@ impl Runner<'_> {
         let on_fault = Arc::clone(self.on_fault);
         platform::thread::spawn(role, name, move || {
             let run = std::panic::AssertUnwindSafe(|| run(&stop));
-            let ended =
-                std::panic::catch_unwind(run).unwrap_or(Err(StageFault::Panic(name)));
+            let ended = std::panic::catch_unwind(run).unwrap_or(Err(StageFault::Panic(name)));
             if let Err(fault) = ended {
                 on_fault(fault);
             }

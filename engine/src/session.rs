@@ -148,19 +148,31 @@ impl Session {
         let metrics = Arc::new(SessionMetrics::default());
         let counted = Arc::clone(&metrics);
         let thread = platform::thread::spawn(Role::Control, "pf-session", move || {
-            let ended = Stage { request, backends, commands, metrics: counted, on_event: &on_event }
-                .run();
+            let ended = Stage {
+                request,
+                backends,
+                commands,
+                metrics: counted,
+                on_event: &on_event,
+            }
+            .run();
             if let Err(error) = ended {
                 on_event(SessionEvent::Failed(error));
             }
         })?;
-        Ok(Self { commands: Some(commands_in), metrics, thread: Some(thread) })
+        Ok(Self {
+            commands: Some(commands_in),
+            metrics,
+            thread: Some(thread),
+        })
     }
 
     /// Tells the session. A command that finds the queue full is dropped: those that matter are
     /// repeated by whoever needs them.
     pub fn command(&self, command: SessionCommand) {
-        let Some(commands) = &self.commands else { return };
+        let Some(commands) = &self.commands else {
+            return;
+        };
         if commands.try_send(command).is_err() {
             log::debug!("a session's queue is full; a command is left out");
         }
@@ -205,7 +217,9 @@ fn open_capture(display: &dyn VirtualDisplay) -> Result<Box<dyn Capture>, Sessio
     let selection = select::choose_capture(candidates, address, None);
     match &selection.chosen {
         Some(backend) => Ok(backend.open(address)?),
-        None => Err(SessionError::NoCapture { reasons: selection.refusals() }),
+        None => Err(SessionError::NoCapture {
+            reasons: selection.refusals(),
+        }),
     }
 }
 
@@ -221,7 +235,10 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(self) -> Result<(), SessionError> {
-        let request = DisplayRequest { mode: self.request.mode, app: self.request.app.clone() };
+        let request = DisplayRequest {
+            mode: self.request.mode,
+            app: self.request.app.clone(),
+        };
         let mut display = self.backends.display.create(&request)?;
         let capture = open_capture(display.as_ref())?;
         let config = EncoderConfig {
@@ -238,9 +255,13 @@ impl Stage<'_> {
             encoder: capabilities.name,
             slices: config.slices.min(slices_max),
         });
-        let Some(start) = self.await_start(display.as_mut())? else { return Ok(()) };
+        let Some(start) = self.await_start(display.as_mut())? else {
+            return Ok(());
+        };
         let (pipeline, faults) = self.start(start, capture, encoder, config)?;
-        (self.on_event)(SessionEvent::Started { reports: pipeline.reports().clone() });
+        (self.on_event)(SessionEvent::Started {
+            reports: pipeline.reports().clone(),
+        });
         self.serve(&pipeline, &faults, display.as_mut())
     }
 

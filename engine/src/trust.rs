@@ -82,8 +82,13 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(directory)
-            .map_err(|source| TrustError::Io { path: directory.to_owned(), source })?;
-        Ok(Self { directory: directory.to_owned() })
+            .map_err(|source| TrustError::Io {
+                path: directory.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
     }
 
     /// The identity of one side, made at first use. Two processes that start at once agree on
@@ -100,7 +105,10 @@ impl Store {
             self.write(&path, &pem, Replace::No)?;
             zeroize(&mut pem);
         }
-        let io = |source| TrustError::Io { path: path.clone(), source };
+        let io = |source| TrustError::Io {
+            path: path.clone(),
+            source,
+        };
         let mode = fs::metadata(&path).map_err(io)?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(TrustError::Exposed { path });
@@ -108,7 +116,10 @@ impl Store {
         let mut pem = fs::read(&path).map_err(io)?;
         let identity = Identity::from_pem(&pem, &pem);
         zeroize(&mut pem);
-        identity.map_err(|error| TrustError::Damaged { path, reason: error.to_string() })
+        identity.map_err(|error| TrustError::Damaged {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     /// The pinned fingerprint of `host`, written as the user named it (`address:port`).
@@ -116,7 +127,11 @@ impl Store {
     /// # Errors
     /// See [`TrustError`].
     pub fn pinned(&self, host: &str) -> Result<Pinned, TrustError> {
-        Ok(self.hosts()?.get(host).copied().map_or(Pinned::Unknown, Pinned::Known))
+        Ok(self
+            .hosts()?
+            .get(host)
+            .copied()
+            .map_or(Pinned::Unknown, Pinned::Known))
     }
 
     /// Pins `host`, in place of what was pinned before.
@@ -126,8 +141,10 @@ impl Store {
     pub fn pin(&self, host: &str, fingerprint: Fingerprint) -> Result<(), TrustError> {
         let mut hosts = self.hosts()?;
         hosts.insert(host.to_owned(), fingerprint);
-        let texts: BTreeMap<_, _> =
-            hosts.iter().map(|(host, fingerprint)| (host, fingerprint.to_string())).collect();
+        let texts: BTreeMap<_, _> = hosts
+            .iter()
+            .map(|(host, fingerprint)| (host, fingerprint.to_string()))
+            .collect();
         let json = serde_json::to_vec_pretty(&texts).expect("a map of texts is always JSON");
         self.write(&self.hosts_path(), &json, Replace::Yes)
     }
@@ -140,10 +157,15 @@ impl Store {
         let path = self.hosts_path();
         let json = match fs::read(&path) {
             Ok(json) => json,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(BTreeMap::new());
+            }
             Err(source) => return Err(TrustError::Io { path, source }),
         };
-        let damaged = |reason: String| TrustError::Damaged { path: path.clone(), reason };
+        let damaged = |reason: String| TrustError::Damaged {
+            path: path.clone(),
+            reason,
+        };
         let texts: BTreeMap<String, String> =
             serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
         texts
@@ -179,7 +201,10 @@ impl Store {
         written.map_err(|source| {
             // What is left of it is of no use to anybody.
             let _ = fs::remove_file(&temporary);
-            TrustError::Io { path: path.to_owned(), source }
+            TrustError::Io {
+                path: path.to_owned(),
+                source,
+            }
         })
     }
 }
@@ -208,12 +233,24 @@ mod tests {
     fn an_identity_persists_and_is_private() {
         let (directory, store) = store();
         let first = store.identity(Side::Host).expect("made").fingerprint();
-        assert_eq!(store.identity(Side::Host).expect("read").fingerprint(), first);
-        assert_ne!(store.identity(Side::Client).expect("made").fingerprint(), first);
+        assert_eq!(
+            store.identity(Side::Host).expect("read").fingerprint(),
+            first
+        );
+        assert_ne!(
+            store.identity(Side::Client).expect("made").fingerprint(),
+            first
+        );
         let path = directory.path().join("state/host-identity.pem");
-        assert_eq!(fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(path).expect("there").permissions().mode() & 0o777,
+            0o600
+        );
         let path = directory.path().join("state");
-        assert_eq!(fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(path).expect("there").permissions().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]
@@ -222,7 +259,10 @@ mod tests {
         store.identity(Side::Host).expect("made");
         let path = directory.path().join("state/host-identity.pem");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
-        assert!(matches!(store.identity(Side::Host), Err(TrustError::Exposed { .. })));
+        assert!(matches!(
+            store.identity(Side::Host),
+            Err(TrustError::Exposed { .. })
+        ));
     }
 
     #[test]
@@ -231,7 +271,10 @@ mod tests {
         store.identity(Side::Host).expect("made");
         let path = directory.path().join("state/host-identity.pem");
         fs::write(&path, "nonsense").expect("write");
-        assert!(matches!(store.identity(Side::Host), Err(TrustError::Damaged { .. })));
+        assert!(matches!(
+            store.identity(Side::Host),
+            Err(TrustError::Damaged { .. })
+        ));
     }
 
     #[test]

@@ -91,7 +91,11 @@ impl FromStr for Fingerprint {
             let low = digits.next().ok_or(FingerprintError)??;
             *byte = high << 4 | low;
         }
-        if digits.next().is_some() { Err(FingerprintError) } else { Ok(Self(bytes)) }
+        if digits.next().is_some() {
+            Err(FingerprintError)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -126,7 +130,10 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`] if a text is damaged or they do not belong together.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        Self::new(X509::from_pem(certificate)?, PKey::private_key_from_pem(key)?)
+        Self::new(
+            X509::from_pem(certificate)?,
+            PKey::private_key_from_pem(key)?,
+        )
     }
 
     fn new(certificate: X509, key: PKey<Private>) -> Result<Self, IdentityError> {
@@ -134,7 +141,11 @@ impl Identity {
             return Err(IdentityError::Mismatch);
         }
         let fingerprint = Fingerprint::of(&certificate)?;
-        Ok(Self { certificate, key, fingerprint })
+        Ok(Self {
+            certificate,
+            key,
+            fingerprint,
+        })
     }
 
     /// The certificate as PEM.
@@ -170,7 +181,9 @@ impl Identity {
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -193,7 +206,10 @@ mod tests {
         let other = Identity::generate().expect("generate");
         let certificate = one.certificate_pem().expect("pem");
         let key = other.key_pem().expect("pem");
-        assert!(matches!(Identity::from_pem(&certificate, &key), Err(IdentityError::Mismatch)));
+        assert!(matches!(
+            Identity::from_pem(&certificate, &key),
+            Err(IdentityError::Mismatch)
+        ));
     }
 
     #[test]
@@ -204,6 +220,9 @@ mod tests {
         let pairs: Vec<&str> = (0..32).map(|i| &text[2 * i..2 * i + 2]).collect();
         assert_eq!(pairs.join(":").to_uppercase().parse(), Ok(fingerprint));
         assert_eq!(text[1..].parse::<Fingerprint>(), Err(FingerprintError));
-        assert_eq!(format!("{text}0").parse::<Fingerprint>(), Err(FingerprintError));
+        assert_eq!(
+            format!("{text}0").parse::<Fingerprint>(),
+            Err(FingerprintError)
+        );
     }
 }

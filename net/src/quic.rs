@@ -85,7 +85,14 @@ impl Link {
 
     fn new(conn: quiche::Connection, local: SocketAddr, peer: SocketAddr) -> Self {
         let now = Instant::now();
-        Self { conn, local, peer, migrated: false, opened: now, last_ping: now }
+        Self {
+            conn,
+            local,
+            peer,
+            migrated: false,
+            opened: now,
+            last_ping: now,
+        }
     }
 
     /// The handshake is done and the peer's certificate known.
@@ -117,12 +124,7 @@ impl Link {
     ///
     /// # Errors
     /// [`QuicError::Tls`] before the handshake is done.
-    pub fn export(
-        &mut self,
-        label: &str,
-        context: &[u8],
-        out: &mut [u8],
-    ) -> Result<(), QuicError> {
+    pub fn export(&mut self, label: &str, context: &[u8], out: &mut [u8]) -> Result<(), QuicError> {
         let ssl: &mut boring::ssl::SslRef = self.conn.as_mut();
         Ok(ssl.export_keying_material(out, label, Some(context))?)
     }
@@ -130,7 +132,10 @@ impl Link {
     /// Takes a datagram that [`crate::media::is_media`] denies. Damaged ones are ignored, as
     /// RFC 9000 wants; a broken protocol closes the connection, seen by [`Link::is_closed`].
     pub fn receive(&mut self, datagram: &mut [u8], from: SocketAddr) {
-        let info = RecvInfo { from, to: self.local };
+        let info = RecvInfo {
+            from,
+            to: self.local,
+        };
         if let Err(error) = self.conn.recv(datagram, info) {
             log::debug!("datagram from {from} not taken by QUIC: {error}");
         }
@@ -192,7 +197,11 @@ impl Link {
         } else {
             HANDSHAKE_TIMEOUT.saturating_sub(self.opened.elapsed())
         };
-        if self.is_closed() { None } else { Some(self.conn.timeout().map_or(own, |t| t.min(own))) }
+        if self.is_closed() {
+            None
+        } else {
+            Some(self.conn.timeout().map_or(own, |t| t.min(own)))
+        }
     }
 
     /// Loss recovery, keep-alive, idle and handshake time limits. Harmless if called early.
@@ -221,8 +230,16 @@ impl Link {
     pub fn close_reason(&self) -> String {
         let text = |error: &quiche::ConnectionError| {
             let reason = String::from_utf8_lossy(&error.reason);
-            let reason: String = reason.chars().filter(|c| !c.is_control()).take(200).collect();
-            if reason.is_empty() { format!("code {}", error.error_code) } else { reason }
+            let reason: String = reason
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect();
+            if reason.is_empty() {
+                format!("code {}", error.error_code)
+            } else {
+                reason
+            }
         };
         if let Some(error) = self.conn.peer_error() {
             text(error)
@@ -316,7 +333,9 @@ impl Endpoint {
             out[..bytes.len()].copy_from_slice(&bytes);
             return Some((bytes.len(), to));
         }
-        self.links.values_mut().find_map(|link| link.poll_transmit(out))
+        self.links
+            .values_mut()
+            .find_map(|link| link.poll_transmit(out))
     }
 
     /// How long the caller may wait before [`Endpoint::handle_timeout`].
@@ -370,7 +389,11 @@ impl Endpoint {
         }
         let token = header.token.as_deref().unwrap_or_default();
         let original = if token.is_empty() {
-            let handshakes = self.links.values().filter(|link| !link.is_established()).count();
+            let handshakes = self
+                .links
+                .values()
+                .filter(|link| !link.is_established())
+                .count();
             if handshakes >= HANDSHAKES_WITHOUT_RETRY {
                 self.demand_token(header, from);
                 return None;
@@ -384,7 +407,11 @@ impl Endpoint {
             Some(original)
         };
         // After a Retry the client speaks to the ID that we chose there.
-        let scid = if original.is_some() { header.dcid.clone().into_owned() } else { random_id().ok()? };
+        let scid = if original.is_some() {
+            header.dcid.clone().into_owned()
+        } else {
+            random_id().ok()?
+        };
         let conn =
             quiche::accept(&scid, original.as_ref(), self.local, from, &mut self.config).ok()?;
         let id = LinkId(self.next);
@@ -398,7 +425,9 @@ impl Endpoint {
 
     fn demand_token(&mut self, header: &Header<'_>, from: SocketAddr) {
         let Ok(scid) = random_id() else { return };
-        let Some(token) = self.make_token(&header.dcid, &scid, from) else { return };
+        let Some(token) = self.make_token(&header.dcid, &scid, from) else {
+            return;
+        };
         let mut answer = vec![0; PACKET_BYTES_MAX];
         let written = quiche::retry(
             &header.scid,
@@ -482,8 +511,7 @@ fn config(identity: &Identity) -> Result<quiche::Config, QuicError> {
     // pinned one by the caller before it sends anything.
     tls.set_custom_verify_callback(SslVerifyMode::PEER, |_| Ok(()));
 
-    let mut config =
-        quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, tls)?;
+    let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, tls)?;
     config.set_application_protos(&[ALPN])?;
     let idle_ms = u64::try_from(IDLE_TIMEOUT.as_millis()).expect("a few seconds");
     config.set_max_idle_timeout(idle_ms);

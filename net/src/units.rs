@@ -94,7 +94,11 @@ impl SliceCount {
     /// Checked: 1 to [`limits::SLICES_PER_FRAME_MAX`], else `None`.
     #[must_use]
     pub const fn new(count: u8) -> Option<Self> {
-        if count >= 1 && count <= limits::SLICES_PER_FRAME_MAX { Some(Self(count)) } else { None }
+        if count >= 1 && count <= limits::SLICES_PER_FRAME_MAX {
+            Some(Self(count))
+        } else {
+            None
+        }
     }
 
     /// The count.
@@ -215,7 +219,9 @@ impl Mode {
     pub fn new(width: u32, height: u32, millihz: u32) -> Result<Self, ModeError> {
         let side = |px: u32| -> Option<u16> {
             let px = u16::try_from(px).ok()?;
-            (limits::SIDE_PX_MIN..=limits::SIDE_PX_MAX).contains(&px).then_some(px)
+            (limits::SIDE_PX_MIN..=limits::SIDE_PX_MAX)
+                .contains(&px)
+                .then_some(px)
         };
         let (Some(w), Some(h)) = (side(width), side(height)) else {
             return Err(ModeError::Size { width, height });
@@ -224,7 +230,11 @@ impl Mode {
             return Err(ModeError::Odd { width, height });
         }
         let refresh = RefreshMilliHz::new(millihz).ok_or(ModeError::Refresh { millihz })?;
-        Ok(Self { width: w, height: h, refresh })
+        Ok(Self {
+            width: w,
+            height: h,
+            refresh,
+        })
     }
 
     /// Width in pixels.
@@ -290,11 +300,26 @@ mod tests {
 
     #[test]
     fn impossible_modes_are_refused_with_the_reason() {
-        assert!(matches!("0x0@60".parse::<Mode>(), Err(ModeError::Size { .. })));
-        assert!(matches!("40000x40000@60".parse::<Mode>(), Err(ModeError::Size { .. })));
-        assert!(matches!("1281x720@60".parse::<Mode>(), Err(ModeError::Odd { .. })));
-        assert!(matches!("1280x720@1".parse::<Mode>(), Err(ModeError::Refresh { .. })));
-        assert!(matches!("1280x720@1e30".parse::<Mode>(), Err(ModeError::Refresh { .. })));
+        assert!(matches!(
+            "0x0@60".parse::<Mode>(),
+            Err(ModeError::Size { .. })
+        ));
+        assert!(matches!(
+            "40000x40000@60".parse::<Mode>(),
+            Err(ModeError::Size { .. })
+        ));
+        assert!(matches!(
+            "1281x720@60".parse::<Mode>(),
+            Err(ModeError::Odd { .. })
+        ));
+        assert!(matches!(
+            "1280x720@1".parse::<Mode>(),
+            Err(ModeError::Refresh { .. })
+        ));
+        assert!(matches!(
+            "1280x720@1e30".parse::<Mode>(),
+            Err(ModeError::Refresh { .. })
+        ));
         assert!(matches!("1280x720".parse::<Mode>(), Err(ModeError::Syntax)));
     }
 

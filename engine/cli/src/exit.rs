@@ -42,7 +42,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with its line for the user.
     pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string() }
+        Self {
+            kind,
+            message: message.to_string(),
+        }
     }
 
     /// The user asked for something that does not exist.
@@ -59,7 +62,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // One line, whatever a library put into its message.
-        let mut lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut lines = self
+            .message
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
         f.write_str(lines.next().unwrap_or("failed"))?;
         lines.try_for_each(|line| write!(f, "; {line}"))
     }

@@ -23,7 +23,10 @@ pub fn install(verbose: i32) {
         1 => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    let logger = LOGGER.get_or_init(|| Logger { start: Instant::now(), level });
+    let logger = LOGGER.get_or_init(|| Logger {
+        start: Instant::now(),
+        level,
+    });
     log::set_max_level(logger.level);
     log::set_logger(logger).expect("main installs the only logger");
 }
@@ -33,7 +36,11 @@ impl Log for Logger {
         // Libraries speak only when everything is wanted.
         let ours = ["punktfunk", "engine", "net", "gpu", "platform", "bench"];
         let crate_name = metadata.target().split("::").next().unwrap_or_default();
-        let level = if ours.contains(&crate_name) { self.level } else { self.level.min(LevelFilter::Warn) };
+        let level = if ours.contains(&crate_name) {
+            self.level
+        } else {
+            self.level.min(LevelFilter::Warn)
+        };
         metadata.level() <= level
     }
 

@@ -45,7 +45,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         Some(verb) => verb.run(),
-        None => Err(Failure::usage("say what to do: punktfunk host, connect, bench or doctor")),
+        None => Err(Failure::usage(
+            "say what to do: punktfunk host, connect, bench or doctor",
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,7 +60,10 @@ fn main() -> ExitCode {
 
 fn version() -> String {
     let (licence, encoders) = if cfg!(feature = "x264") {
-        ("GPL-2.0-or-later (this build links x264; the sources are MIT OR Apache-2.0)", "x264, openh264")
+        (
+            "GPL-2.0-or-later (this build links x264; the sources are MIT OR Apache-2.0)",
+            "x264, openh264",
+        )
     } else {
         ("MIT OR Apache-2.0", "openh264")
     };

@@ -60,7 +60,11 @@ impl Control {
         })?;
         let thread = platform::thread::spawn(Role::Control, "pf-control", move || host.run(poll))
             .map_err(HostError::Thread)?;
-        Ok(Self { commands: commands_in, waker, thread: Some(thread) })
+        Ok(Self {
+            commands: commands_in,
+            waker,
+            thread: Some(thread),
+        })
     }
 
     /// Ends all sessions and the thread.
@@ -69,7 +73,9 @@ impl Control {
     }
 
     fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         // The thread may have ended already; then there is nobody to tell.
         let _ = self.commands.try_send(HostCommand::Stop);
         let _ = self.waker.wake();

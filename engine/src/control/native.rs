@@ -21,8 +21,8 @@ use net::identity::Identity;
 use net::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
-    AeadSet, Agreed, ClockDomain, CodecSet, End, EndReason, Features, Hello, HostEvent, HostSession,
-    HostState, Offer, Refuse, RefuseCode, RequestedMode, StepLimits, negotiate,
+    AeadSet, Agreed, ClockDomain, CodecSet, End, EndReason, Features, Hello, HostEvent,
+    HostSession, HostState, Offer, Refuse, RefuseCode, RequestedMode, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
@@ -32,13 +32,9 @@ use net::units::{BitsPerSecond, SliceCount, Timestamp};
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::{HostCommand, SOCKET, WAKE};
-use crate::config::{
-    App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, DEFAULT_SLICES, HostConfig,
-};
+use crate::config::{App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, DEFAULT_SLICES, HostConfig};
 use crate::host::{HostError, Registry, SessionEntry};
-use crate::session::{
-    Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
-};
+use crate::session::{Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia};
 use crate::stage::encode::EncodeCommand;
 
 /// Events of sessions under way: each sends three in its life.
@@ -129,21 +125,32 @@ impl NativeHost {
     /// Runs until the owner says stop.
     pub(super) fn run(mut self, mut poll: Poll) {
         let fd = self.socket.as_fd().as_raw_fd();
-        if let Err(error) = poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE) {
+        if let Err(error) = poll
+            .registry()
+            .register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)
+        {
             log::error!("the socket cannot be watched: {error}");
             return;
         }
         let mut events = Events::with_capacity(8);
         let mut more = false;
         loop {
-            let timeout = if more { Some(Duration::ZERO) } else { self.timeout() };
+            let timeout = if more {
+                Some(Duration::ZERO)
+            } else {
+                self.timeout()
+            };
             if let Err(error) = poll.poll(&mut events, timeout)
                 && error.kind() != std::io::ErrorKind::Interrupted
             {
                 log::error!("the reactor failed: {error}");
                 break;
             }
-            debug_assert!(events.iter().all(|event| [SOCKET, WAKE].contains(&event.token())));
+            debug_assert!(
+                events
+                    .iter()
+                    .all(|event| [SOCKET, WAKE].contains(&event.token()))
+            );
             if self.commands.try_recv().is_ok() {
                 break;
             }
@@ -159,14 +166,21 @@ impl NativeHost {
 
     fn timeout(&self) -> Option<Duration> {
         let now = clock::now();
-        let machines = self.peers.values().filter_map(|peer| peer.machine.poll_timeout()).min();
+        let machines = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.machine.poll_timeout())
+            .min();
         let reports = self.peers.values().any(|peer| peer.reports.is_some());
         [
             self.endpoint.timeout(),
             machines.map(|at| at.since(now)),
             reports.then_some(REPORT_INTERVAL),
             (!self.ending.is_empty()).then_some(REPORT_INTERVAL),
-            self.peers.values().any(|peer| peer.ended.is_some()).then_some(LINGER),
+            self.peers
+                .values()
+                .any(|peer| peer.ended.is_some())
+                .then_some(LINGER),
         ]
         .into_iter()
         .flatten()
@@ -187,7 +201,10 @@ impl NativeHost {
             for (datagram, from) in self.receiver.datagrams() {
                 // No media comes from clients of this version: a datagram that claims to be some
                 // is dropped before anything looks at it.
-                if datagram.first().is_some_and(|&first| !media::is_media(first)) {
+                if datagram
+                    .first()
+                    .is_some_and(|&first| !media::is_media(first))
+                {
                     self.endpoint.receive(datagram, from);
                 }
             }
@@ -197,10 +214,18 @@ impl NativeHost {
 
     fn take_session_events(&mut self) {
         while let Ok((id, event)) = self.events.try_recv() {
-            let Some(peer) = self.peers.get_mut(&id) else { continue };
-            let Some(wanted) = &mut peer.wanted else { continue };
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let Some(wanted) = &mut peer.wanted else {
+                continue;
+            };
             match event {
-                SessionEvent::Ready { mode, encoder, slices } => {
+                SessionEvent::Ready {
+                    mode,
+                    encoder,
+                    slices,
+                } => {
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
                     let welcome = wanted.agreed.welcome(
@@ -226,8 +251,14 @@ impl NativeHost {
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
-                    peer.machine.refuse(Refuse { code: RefuseCode::NoBackend, text: text.clone() });
-                    peer.machine.end(End { reason: EndReason::Backend, text });
+                    peer.machine.refuse(Refuse {
+                        code: RefuseCode::NoBackend,
+                        text: text.clone(),
+                    });
+                    peer.machine.end(End {
+                        reason: EndReason::Backend,
+                        text,
+                    });
                 }
             }
         }
@@ -237,18 +268,24 @@ impl NativeHost {
         let now = clock::now();
         let ids: Vec<LinkId> = self.endpoint.link_ids().collect();
         for id in ids {
-            let Some(link) = self.endpoint.link(id) else { continue };
+            let Some(link) = self.endpoint.link(id) else {
+                continue;
+            };
             if link.is_established() && !self.peers.contains_key(&id) {
                 self.peers.insert(id, Peer::new(now));
             }
-            let Some(mut peer) = self.peers.remove(&id) else { continue };
+            let Some(mut peer) = self.peers.remove(&id) else {
+                continue;
+            };
             self.serve_peer(now, id, &mut peer);
             self.peers.insert(id, peer);
         }
     }
 
     fn serve_peer(&mut self, now: Timestamp, id: LinkId, peer: &mut Peer) {
-        let Some(link) = self.endpoint.link(id) else { return };
+        let Some(link) = self.endpoint.link(id) else {
+            return;
+        };
         peer.read(now, link, &mut self.scratch);
         peer.machine.handle_timeout(now);
         while let Some(event) = peer.machine.poll_event() {
@@ -257,13 +294,17 @@ impl NativeHost {
                 HostEvent::Start => self.start(id, peer),
                 HostEvent::KeyframeRequest(request) => {
                     let newest_lost = request.newest_lost;
-                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe { newest_lost }));
+                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
+                        newest_lost,
+                    }));
                 }
                 HostEvent::Statistics(statistics) => log::debug!("{statistics:?}"),
                 HostEvent::Ended(end) => log::info!("a session ended: {}", end.text),
             }
         }
-        let Some(link) = self.endpoint.link(id) else { return };
+        let Some(link) = self.endpoint.link(id) else {
+            return;
+        };
         peer.follow(link);
         peer.pass_reports();
         peer.write(link);
@@ -319,7 +360,11 @@ impl NativeHost {
     }
 
     fn registry_full(&self) -> bool {
-        let serving = self.peers.values().filter(|peer| peer.session.is_some()).count();
+        let serving = self
+            .peers
+            .values()
+            .filter(|peer| peer.session.is_some())
+            .count();
         serving + self.ending.len() >= self.config.sessions_max
     }
 
@@ -345,24 +390,35 @@ impl NativeHost {
 
     /// The client is ready: keys, packetizer, stream.
     fn start(&mut self, id: LinkId, peer: &mut Peer) {
-        let Some(link) = self.endpoint.link(id) else { return };
+        let Some(link) = self.endpoint.link(id) else {
+            return;
+        };
         let Some(wanted) = &peer.wanted else { return };
-        let started = host_keys(link, wanted).map_err(|error| error.to_string()).and_then(|keys| {
-            let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
-            let config = PacketizerConfig {
-                fec_percent: wanted.agreed.fec_percent,
-                datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
-                ..PacketizerConfig::default()
-            };
-            let mut packetizer = Packetizer::new(Sealer::new(keys), config);
-            packetizer.set_drop_every(self.config.video_drop);
-            Ok(StartMedia { packetizer, socket, peer: link.peer() })
-        });
+        let started = host_keys(link, wanted)
+            .map_err(|error| error.to_string())
+            .and_then(|keys| {
+                let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
+                let config = PacketizerConfig {
+                    fec_percent: wanted.agreed.fec_percent,
+                    datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
+                    ..PacketizerConfig::default()
+                };
+                let mut packetizer = Packetizer::new(Sealer::new(keys), config);
+                packetizer.set_drop_every(self.config.video_drop);
+                Ok(StartMedia {
+                    packetizer,
+                    socket,
+                    peer: link.peer(),
+                })
+            });
         match started {
             Ok(start) => peer.command(SessionCommand::Start(Box::new(start))),
             Err(text) => {
                 log::error!("session {}: {text}", wanted.number);
-                peer.machine.end(End { reason: EndReason::Backend, text });
+                peer.machine.end(End {
+                    reason: EndReason::Backend,
+                    text,
+                });
             }
         }
     }
@@ -370,7 +426,10 @@ impl NativeHost {
     fn transmit(&mut self) {
         let mut packet = [0; PACKET_BYTES_MAX];
         while let Some((bytes, to)) = self.endpoint.poll_transmit(&mut packet) {
-            let datagram = Datagram { to, bytes: &packet[..bytes] };
+            let datagram = Datagram {
+                to,
+                bytes: &packet[..bytes],
+            };
             match self.socket.send_many(&[datagram]) {
                 Ok(_) => {}
                 // QUIC repeats what matters.
@@ -392,7 +451,10 @@ impl NativeHost {
 
     /// Tells every client, then ends the sessions: all at once, waiting for each in turn.
     fn say_goodbye(&mut self) {
-        let end = End { reason: EndReason::Shutdown, text: "the host was stopped".to_owned() };
+        let end = End {
+            reason: EndReason::Shutdown,
+            text: "the host was stopped".to_owned(),
+        };
         let mut peers = std::mem::take(&mut self.peers);
         for (&id, peer) in &mut peers {
             peer.machine.end(end.clone());
@@ -415,7 +477,13 @@ impl NativeHost {
 impl Peer {
     fn new(now: Timestamp) -> Self {
         let machine = HostSession::new(now, StepLimits::default());
-        Self { machine, wanted: None, session: None, reports: None, ended: None }
+        Self {
+            machine,
+            wanted: None,
+            session: None,
+            reports: None,
+            ended: None,
+        }
     }
 
     fn read(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {
@@ -474,7 +542,6 @@ impl Peer {
             registry.remove(wanted.number);
         }
     }
-
 }
 
 /// What the operator has set takes the place of what the client asks for.
@@ -494,7 +561,10 @@ fn offer(config: &HostConfig) -> Offer {
         codecs: CodecSet::H264,
         aeads: AeadSet::ALL,
         features: Features::KNOWN,
-        slices: config.slices.or(SliceCount::new(DEFAULT_SLICES)).unwrap_or(SliceCount::ONE),
+        slices: config
+            .slices
+            .or(SliceCount::new(DEFAULT_SLICES))
+            .unwrap_or(SliceCount::ONE),
         slices_max: SliceCount::MAX,
         bitrate: config.bitrate.unwrap_or(DEFAULT_BITRATE),
         bitrate_max: BitsPerSecond(net::limits::BITRATE_MAX),
@@ -509,7 +579,10 @@ fn app_command(app: &App) -> std::io::Result<Vec<String>> {
         App::Command(words) => words.clone(),
         App::TestCard => {
             let program = std::env::current_exe()?;
-            vec![program.to_string_lossy().into_owned(), "testcard".to_owned()]
+            vec![
+                program.to_string_lossy().into_owned(),
+                "testcard".to_owned(),
+            ]
         }
     })
 }

@@ -86,7 +86,10 @@ impl EncodeStage {
     }
 
     fn wait(&self, state: &State) -> Work {
-        let refine_at = state.refinement.due(self.interval).filter(|_| state.picture.is_some());
+        let refine_at = state
+            .refinement
+            .due(self.interval)
+            .filter(|_| state.picture.is_some());
         match refine_at {
             None => select! {
                 recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
@@ -102,7 +105,9 @@ impl EncodeStage {
 
     /// Encodes `state.picture`; a failure costs a picture and takes a new encoder.
     fn encode(&mut self, state: &mut State) -> Result<(), StageFault> {
-        let Some(frame) = &state.picture else { return Ok(()) };
+        let Some(frame) = &state.picture else {
+            return Ok(());
+        };
         let (id, kind) = (state.next, state.kind());
         let counters = &self.metrics.counters;
         let encode_begin = clock::now();
@@ -169,13 +174,22 @@ impl State {
     }
 
     fn kind(&self) -> PictureKind {
-        if self.idr_due || self.last_idr.is_none() { PictureKind::Idr } else { PictureKind::Delta }
+        if self.idr_due || self.last_idr.is_none() {
+            PictureKind::Idr
+        } else {
+            PictureKind::Delta
+        }
     }
 
     /// The kept picture once more: nothing in it changed, and its latency counts from now.
     fn repeat(&mut self) {
         if let Some(frame) = &mut self.picture {
-            frame.damage = Rect { x: 0, y: 0, width: 0, height: 0 };
+            frame.damage = Rect {
+                x: 0,
+                y: 0,
+                width: 0,
+                height: 0,
+            };
             frame.captured = clock::now();
         }
     }
@@ -190,7 +204,11 @@ struct Refinement {
 
 impl Default for Refinement {
     fn default() -> Self {
-        Self { last: None, qp: 0.0, passes_left: Self::PASSES_MAX }
+        Self {
+            last: None,
+            qp: 0.0,
+            passes_left: Self::PASSES_MAX,
+        }
     }
 }
 
@@ -214,7 +232,9 @@ impl Refinement {
 
     fn due(&self, interval: Duration) -> Option<Instant> {
         let more = self.passes_left > 0 && self.qp > Self::QP_GOOD;
-        self.last.filter(|_| more).map(|last| last + interval * Self::STILL_INTERVALS)
+        self.last
+            .filter(|_| more)
+            .map(|last| last + interval * Self::STILL_INTERVALS)
     }
 }
 
@@ -241,7 +261,14 @@ impl SliceOutlet {
         slice_bytes_max: usize,
     ) -> Self {
         let captured = Timestamp::ZERO;
-        Self { pool, slices, slice_bytes_max, current: None, captured, broken: false }
+        Self {
+            pool,
+            slices,
+            slice_bytes_max,
+            current: None,
+            captured,
+            broken: false,
+        }
     }
 
     fn done(&mut self, done: PictureDone) {
@@ -260,11 +287,15 @@ impl SliceSink for SliceOutlet {
                 Err(_) => self.broken = true,
             }
         }
-        self.current.as_deref_mut().map(|buffer| &mut buffer[..self.slice_bytes_max])
+        self.current
+            .as_deref_mut()
+            .map(|buffer| &mut buffer[..self.slice_bytes_max])
     }
 
     fn finish(&mut self, bytes: usize, slice: SliceInfo) {
-        let Some(buffer) = self.current.take() else { return };
+        let Some(buffer) = self.current.take() else {
+            return;
+        };
         let meta = SliceMeta {
             frame: slice.frame,
             index: slice.index,
@@ -273,7 +304,12 @@ impl SliceSink for SliceOutlet {
             recovery: slice.recovery,
             captured: self.captured,
         };
-        let slice = Slice { meta, buffer, filled: bytes, encoded: slice.finished };
+        let slice = Slice {
+            meta,
+            buffer,
+            filled: bytes,
+            encoded: slice.finished,
+        };
         self.broken |= self.slices.send(ToProtect::Slice(slice)).is_err();
     }
 }

@@ -51,7 +51,10 @@ impl ProtectStage {
 
     fn protect(&mut self, mut slice: Slice) -> Result<(), Gone> {
         let counters = &self.metrics.counters;
-        match self.packetizer.begin(&slice.meta, &mut slice.buffer, slice.filled) {
+        match self
+            .packetizer
+            .begin(&slice.meta, &mut slice.buffer, slice.filled)
+        {
             Ok(()) => {
                 loop {
                     let mut batch = match self.spare.take() {

@@ -45,7 +45,17 @@ impl SendStage {
         metrics: Arc<SessionMetrics>,
     ) -> Self {
         let slices = [SliceTimes::default(); SLICES_PER_FRAME_MAX as usize];
-        Self { socket, peer, peers, batches, pool, reports, metrics, slices, slice_count: 0 }
+        Self {
+            socket,
+            peer,
+            peers,
+            batches,
+            pool,
+            reports,
+            metrics,
+            slices,
+            slice_count: 0,
+        }
     }
 
     /// Runs until protect is gone, or the socket is.
@@ -64,7 +74,12 @@ impl SendStage {
         if let Ok(peer) = self.peers.try_recv() {
             self.peer = peer;
         }
-        let Sealed { batch, encoded, protected, slice_bytes } = sealed;
+        let Sealed {
+            batch,
+            encoded,
+            protected,
+            slice_bytes,
+        } = sealed;
         if !batch.departure.is_zero() {
             platform::thread::wait_until(batch.departure);
         }
@@ -85,7 +100,13 @@ impl SendStage {
                 // A picture that the encoder failed on has no report; its slices end here.
                 self.slice_count = 0;
             }
-            *times = SliceTimes { encoded, protected, first_byte, bytes: slice_bytes, ..*times };
+            *times = SliceTimes {
+                encoded,
+                protected,
+                first_byte,
+                bytes: slice_bytes,
+                ..*times
+            };
         }
         times.last_byte = clock::now();
         self.slice_count = self.slice_count.max(batch.slice.0 + 1);
@@ -99,13 +120,19 @@ impl SendStage {
         let mut bytes = batch.bytes();
         let mut waits = 0;
         while !bytes.is_empty() {
-            match self.socket.send_segments(self.peer, bytes, usize::from(batch.segment_bytes)) {
+            match self
+                .socket
+                .send_segments(self.peer, bytes, usize::from(batch.segment_bytes))
+            {
                 // Without GSO the kernel may take only the first datagrams.
                 Ok(sent) => bytes = &bytes[sent.bytes..],
                 Err(SendError::WouldBlock) => {
                     waits += 1;
                     if waits == 2
-                        || !self.socket.wait_writable(SEND_PATIENCE).map_err(StageFault::Socket)?
+                        || !self
+                            .socket
+                            .wait_writable(SEND_PATIENCE)
+                            .map_err(StageFault::Socket)?
                     {
                         return Ok(false);
                     }
@@ -123,10 +150,15 @@ impl SendStage {
 
     fn report(&mut self, done: &PictureDone) {
         let count = usize::from(self.slice_count);
-        if let (Some(first), Some(last)) = (self.slices[..count].first(), self.slices[..count].last())
+        if let (Some(first), Some(last)) =
+            (self.slices[..count].first(), self.slices[..count].last())
         {
-            self.metrics.capture_to_first_byte.record(first.first_byte.since(done.captured));
-            self.metrics.capture_to_last_byte.record(last.last_byte.since(done.captured));
+            self.metrics
+                .capture_to_first_byte
+                .record(first.first_byte.since(done.captured));
+            self.metrics
+                .capture_to_last_byte
+                .record(last.last_byte.since(done.captured));
         }
         let times = FrameTimes {
             frame: done.frame,

@@ -235,7 +235,9 @@ impl Client {
             .name("pf-receive".to_owned())
             .spawn(move || receiving.run())?;
         let answered = answer.recv().unwrap_or_else(|_| {
-            Err(ConnectError::System(std::io::Error::other("the receive thread ended early")))
+            Err(ConnectError::System(std::io::Error::other(
+                "the receive thread ended early",
+            )))
         });
         match answered {
             Ok((welcome, fingerprint)) => Ok(Self {
@@ -303,7 +305,9 @@ impl Client {
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels
     /// can still be taken. Harmless if it is over.
     pub fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         // Only the thread reads commands, and it empties the queue whenever it is woken.
         if self.commands.send(Command::End).is_ok() && self.waker.wake().is_err() {
             log::error!("the receive thread cannot be woken");
@@ -333,7 +337,11 @@ impl Feedback {
     /// The decoder can do nothing with `frame`: nothing more is delivered until an IDR comes.
     pub fn request_keyframe(&self, frame: FrameId) {
         // Full: a request waits already. Gone: so is the session.
-        if self.commands.try_send(Command::RequestKeyframe(frame)).is_ok() {
+        if self
+            .commands
+            .try_send(Command::RequestKeyframe(frame))
+            .is_ok()
+        {
             let _ = self.waker.wake();
         }
     }

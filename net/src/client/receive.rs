@@ -12,7 +12,9 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::{ClientNotice, Command, ConnectError, ConnectOptions, Ends, Trust};
 use crate::clock;
-use crate::crypto::{Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, exporter_context};
+use crate::crypto::{
+    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, exporter_context,
+};
 use crate::identity::Fingerprint;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::media;
@@ -73,7 +75,8 @@ impl Receiving {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let fd = socket.as_fd().as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
         let link = Link::connect(&options.identity, local, options.host)?;
         let now = clock::now();
         Ok(Self {
@@ -151,10 +154,17 @@ impl Receiving {
             let now = clock::now();
             let counters = &self.ends.counters;
             for (datagram, from) in self.receiver.datagrams() {
-                let Some(&first) = datagram.first() else { continue };
+                let Some(&first) = datagram.first() else {
+                    continue;
+                };
                 if !media::is_media(first) {
                     self.link.receive(datagram, from);
-                } else if let Some(Media { opener, reassembler, .. }) = &mut self.media {
+                } else if let Some(Media {
+                    opener,
+                    reassembler,
+                    ..
+                }) = &mut self.media
+                {
                     add(&counters.datagrams, 1);
                     add(&counters.bytes, datagram.len() as u64);
                     match media::open_video(opener, datagram) {
@@ -180,26 +190,44 @@ impl Receiving {
                 }
                 Command::End => {
                     let text = "the client has ended the session".to_owned();
-                    self.session.end(End { reason: EndReason::Done, text });
+                    self.session.end(End {
+                        reason: EndReason::Done,
+                        text,
+                    });
                 }
             }
         }
     }
 
     fn deliver(&mut self) {
-        let Some(Media { reassembler, delivery, .. }) = &mut self.media else { return };
+        let Some(Media {
+            reassembler,
+            delivery,
+            ..
+        }) = &mut self.media
+        else {
+            return;
+        };
         let now = clock::now();
         while let Some(event) = reassembler.poll(now) {
             match event {
                 Event::Frame(unit) => delivery.deliver(unit, &self.ends),
                 Event::Lost(loss) => {
                     add(&self.ends.counters.frames_lost, u64::from(loss.count()));
-                    log::debug!("{} lost, {} in all: {:?}", loss.first, loss.count(), loss.reason);
+                    log::debug!(
+                        "{} lost, {} in all: {:?}",
+                        loss.first,
+                        loss.count(),
+                        loss.reason
+                    );
                     delivery.lost(loss.last);
                 }
             }
         }
-        self.ends.counters.shards_repaired.store(reassembler.stats().repaired_shards, Relaxed);
+        self.ends
+            .counters
+            .shards_repaired
+            .store(reassembler.stats().repaired_shards, Relaxed);
         if let Some(request) = delivery.poll_request(now) {
             add(&self.ends.counters.keyframe_requests, 1);
             self.session.request_keyframe(request);
@@ -245,9 +273,11 @@ impl Receiving {
             return Err(ConnectError::Unreachable { host, reason });
         };
         match self.trust {
-            Trust::Pinned(expected) if expected != found => {
-                Err(ConnectError::Impostor { host, found, expected })
-            }
+            Trust::Pinned(expected) if expected != found => Err(ConnectError::Impostor {
+                host,
+                found,
+                expected,
+            }),
             Trust::Ask => Err(ConnectError::Unknown { host, found }),
             Trust::Pinned(_) | Trust::FirstUse => Ok(found),
         }
@@ -282,12 +312,20 @@ impl Receiving {
             match event {
                 ClientEvent::Welcome(welcome) => self.welcome(welcome),
                 ClientEvent::Refused(refuse) => {
-                    let error = ConnectError::Refused { code: refuse.code, text: refuse.text };
+                    let error = ConnectError::Refused {
+                        code: refuse.code,
+                        text: refuse.text,
+                    };
                     self.answer(Err(error));
                 }
                 ClientEvent::FrameTimes(times) => {
                     let count = times.len() as u64;
-                    if self.ends.notices.try_send(ClientNotice::FrameTimes(times)).is_err() {
+                    if self
+                        .ends
+                        .notices
+                        .try_send(ClientNotice::FrameTimes(times))
+                        .is_err()
+                    {
                         add(&self.ends.counters.frame_times_dropped, count);
                     }
                 }
@@ -335,14 +373,20 @@ impl Receiving {
             // Full: the caller takes nothing and will see the channels close.
             let _ = self.ends.notices.try_send(ClientNotice::Ended { reason });
         } else {
-            self.answer(Err(ConnectError::Unreachable { host: self.host, reason }));
+            self.answer(Err(ConnectError::Unreachable {
+                host: self.host,
+                reason,
+            }));
         }
     }
 
     fn transmit(&mut self) {
         let mut packet = [0; PACKET_BYTES_MAX];
         while let Some((bytes, to)) = self.link.poll_transmit(&mut packet) {
-            if let Err(error) = self.socket.send_many(&[Datagram { to, bytes: &packet[..bytes] }]) {
+            if let Err(error) = self.socket.send_many(&[Datagram {
+                to,
+                bytes: &packet[..bytes],
+            }]) {
                 // QUIC repeats what matters, and gives up by time.
                 log::debug!("sending to {to}: {error}");
             }
@@ -417,7 +461,10 @@ impl Delivery {
     /// When [`Delivery::poll_request`] is due.
     fn request_due(&self) -> Option<Timestamp> {
         self.hole?;
-        Some(self.requested.map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL))
+        Some(
+            self.requested
+                .map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL),
+        )
     }
 
     fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
@@ -426,6 +473,9 @@ impl Delivery {
             return None;
         }
         self.requested = Some(now);
-        Some(KeyframeRequest { last_good: self.last_good, newest_lost })
+        Some(KeyframeRequest {
+            last_good: self.last_good,
+            newest_lost,
+        })
     }
 }

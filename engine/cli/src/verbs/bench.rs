@@ -72,7 +72,9 @@ impl Bench {
         match self.compare.as_deref() {
             None => self.measure(&setup, &scenario),
             Some("whole") => compare_whole(&setup, &scenario),
-            Some(other) => Err(Failure::usage(format!("--compare {other}: there is only whole"))),
+            Some(other) => Err(Failure::usage(format!(
+                "--compare {other}: there is only whole"
+            ))),
         }
     }
 
@@ -83,7 +85,11 @@ impl Bench {
         host_settings.extend(self.encoder.clone().map(|name| ("encoder", name)));
         host_settings.extend(self.desktop.clone().map(|name| ("desktop", name)));
         let revision = option_env!("PUNKTFUNK_REVISION").unwrap_or(env!("CARGO_PKG_VERSION"));
-        Ok(Setup { program, host_settings, revision: revision.to_owned() })
+        Ok(Setup {
+            program,
+            host_settings,
+            revision: revision.to_owned(),
+        })
     }
 
     fn scenario(&self) -> Result<Scenario, Failure> {
@@ -104,7 +110,10 @@ impl Bench {
     }
 
     fn measure(&self, setup: &Setup, scenario: &Scenario) -> Result<(), Failure> {
-        let png = self.report.as_ref().map(|directory| directory.join("last.png"));
+        let png = self
+            .report
+            .as_ref()
+            .map(|directory| directory.join("last.png"));
         let bench = Measured::start(setup, scenario).map_err(failure)?;
         let outputs = Outputs { h264: None, png };
         let report = bench.measure(scenario, bench.address(), "loopback", outputs);
@@ -134,11 +143,15 @@ fn compare_whole(setup: &Setup, scenario: &Scenario) -> Result<(), Failure> {
 }
 
 fn gate(setup: &Setup) -> Result<(), Failure> {
-    let _ = setup; let measured = std::collections::BTreeMap::new();
+    let _ = setup;
+    let measured = std::collections::BTreeMap::new();
     let verdicts = bench::gate::gate(&measured);
     println!("{}", bench::gate::render(&verdicts));
     if bench::gate::failed(&verdicts) {
-        return Err(Failure::new(Kind::Budget, "a budget is not held; the table says which"));
+        return Err(Failure::new(
+            Kind::Budget,
+            "a budget is not held; the table says which",
+        ));
     }
     Ok(())
 }
@@ -153,7 +166,10 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 }
 
 fn output(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Kind::Output, format!("{} cannot be written: {error}", path.display()))
+    Failure::new(
+        Kind::Output,
+        format!("{} cannot be written: {error}", path.display()),
+    )
 }
 
 fn failure(error: BenchError) -> Failure {

@@ -93,7 +93,10 @@ impl Connect {
             hello: hello(&settings)?,
         };
         let interrupt = Interrupt::install()?;
-        let outputs = Outputs { h264: self.out.clone(), png: self.png.clone() };
+        let outputs = Outputs {
+            h264: self.out.clone(),
+            png: self.png.clone(),
+        };
         let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
         let outcome = watch(viewer, &interrupt, seconds)?;
@@ -120,11 +123,17 @@ impl Connect {
         println!("{}", bench::report::table(&report));
         if let Some(path) = &self.stats {
             std::fs::write(path, report.json()).map_err(|error| {
-                Failure::new(Kind::Output, format!("{} cannot be written: {error}", path.display()))
+                Failure::new(
+                    Kind::Output,
+                    format!("{} cannot be written: {error}", path.display()),
+                )
             })?;
         }
         match outcome.ended {
-            Some(reason) => Err(Failure::new(Kind::Refused, format!("the session ended: {reason}"))),
+            Some(reason) => Err(Failure::new(
+                Kind::Refused,
+                format!("the session ended: {reason}"),
+            )),
             None => Ok(()),
         }
     }
@@ -149,14 +158,20 @@ fn watch(
     let until = seconds.map(|seconds| Instant::now() + seconds);
     let mut before = viewer.received();
     loop {
-        let left = until.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        let left = until.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        });
         let turn = left.min(Duration::from_secs(1));
         if turn.is_zero() || !viewer.run_for(turn, || interrupt.is_asked()) {
             break;
         }
         let now = viewer.received();
         // A closed terminal is no reason to stop watching.
-        let _ = writeln!(std::io::stdout().lock(), "{}", live_line(&before, &now, turn));
+        let _ = writeln!(
+            std::io::stdout().lock(),
+            "{}",
+            live_line(&before, &now, turn)
+        );
         before = now;
     }
     viewer.finish().map_err(failure)
@@ -208,7 +223,10 @@ fn resolve(host: &str) -> Result<SocketAddr, Failure> {
         Err(_) => format!("{host}:{DEFAULT_PORT}"),
     };
     let unknown = |reason: String| {
-        Failure::new(Kind::Unreachable, format!("{host} is not a host that can be found: {reason}"))
+        Failure::new(
+            Kind::Unreachable,
+            format!("{host} is not a host that can be found: {reason}"),
+        )
     };
     with_port
         .to_socket_addrs()

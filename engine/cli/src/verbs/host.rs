@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
-use engine::config::{HostConfig, Settings};
+use engine::config::{HostConfig, Settings, machine_name};
 use engine::host::Host as RunningHost;
 
 use crate::exit::Failure;
@@ -106,17 +106,32 @@ impl Host {
     }
 }
 
+/// What to type on the client; with the way to this executable, which need not be in PATH.
+fn connect_command(host: &RunningHost) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("punktfunk"));
+    let mut address = host.local_addr().to_string();
+    if host.local_addr().ip().is_unspecified() {
+        address = format!("{}:{}", machine_name(), host.local_addr().port());
+    }
+    let fingerprint = host.fingerprint();
+    format!(
+        "{} connect {address} --headless --pin-host {fingerprint}",
+        program.display()
+    )
+}
+
 fn introduce(host: &RunningHost, open: bool) {
     let address = host.local_addr();
-    println!("punktfunk host {} ({})", env!("CARGO_PKG_VERSION"), host.name());
+    println!(
+        "punktfunk host {} ({})",
+        env!("CARGO_PKG_VERSION"),
+        host.name()
+    );
     println!("listening    {address} (udp)");
     println!("fingerprint  {}", host.fingerprint());
     println!("display      {}", host.display());
     println!("encoder      {}", host.encoder());
-    println!(
-        "connect      punktfunk connect {address} --headless --pin-host {}",
-        host.fingerprint()
-    );
+    println!("connect      {}", connect_command(host));
     if open {
         eprintln!(
             "punktfunk: --open: anybody who reaches {address} can watch this desktop; there is no \
