@@ -128,7 +128,9 @@ impl Viewer {
         let record = outputs.h264.as_deref().map(Recording::create).transpose()?;
         let decoder = Box::new(OpenH264Decoder::open()?);
         let started = clock::now();
-        let client = Client::connect(options)?;
+        let client = Client::connect_with(options, || {
+            platform::thread::adopt(Role::Receive);
+        })?;
         let units = client.units().clone();
         let feedback = client.feedback();
         let (results_in, results) = bounded(1);
@@ -140,7 +142,7 @@ impl Viewer {
             feedback,
             decoded: Decoded::default(),
         };
-        let decode = platform::thread::spawn(Role::Control, "pf-decode", move || {
+        let decode = platform::thread::spawn(Role::Decode, "pf-decode", move || {
             // The receiver lives as long as the viewer, which waits for this.
             let _ = results_in.send(decoding.run(&units));
         })

@@ -70,6 +70,7 @@ pub struct Host {
     fingerprint: Fingerprint,
     name: String,
     backends: Backends,
+    display_detail: String,
     registry: Arc<Registry>,
 }
 
@@ -98,7 +99,7 @@ impl Host {
         let socket = Socket::bind(address, SocketConfig::default()).map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
 
-        let backends = choose_backends(&config)?;
+        let (backends, display_detail) = choose_backends(&config)?;
         let name = config.name.clone();
         let registry = Arc::new(Registry::default());
         let control = Control::start(
@@ -114,6 +115,7 @@ impl Host {
             fingerprint,
             name,
             backends,
+            display_detail,
             registry,
         })
     }
@@ -140,6 +142,12 @@ impl Host {
     #[must_use]
     pub fn display(&self) -> &'static str {
         self.backends.display.name()
+    }
+
+    /// What the probe of that kind told: the compositor's version, mostly.
+    #[must_use]
+    pub fn display_detail(&self) -> &str {
+        &self.display_detail
     }
 
     /// The chosen encoder.
@@ -170,8 +178,9 @@ impl Host {
     }
 }
 
-/// The display and the encoder that sessions will be made with.
-fn choose_backends(config: &HostConfig) -> Result<Backends, HostError> {
+/// The display and the encoder that sessions will be made with, and what the display's probe
+/// told.
+fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError> {
     let wanted = config.desktop.as_deref();
     let display = select::choose_display(platform::display::candidates(), wanted);
     let Some(chosen) = display.chosen else {
@@ -186,10 +195,18 @@ fn choose_backends(config: &HostConfig) -> Result<Backends, HostError> {
             reasons: unchosen(wanted, &encoder.answers),
         });
     };
-    Ok(Backends {
+    let said = display
+        .answers
+        .into_iter()
+        .find(|answer| answer.name == chosen.name());
+    let detail = said
+        .and_then(|answer| answer.result.ok())
+        .unwrap_or_default();
+    let backends = Backends {
         display: Arc::from(chosen),
         encoder: *kind,
-    })
+    };
+    Ok((backends, detail))
 }
 
 /// Asks every encoder of this build, and takes the first that is ready.
@@ -236,6 +253,8 @@ pub struct SessionEntry {
     pub client: String,
     /// Its mode.
     pub mode: Mode,
+    /// Name of its capture backend.
+    pub capture: &'static str,
     /// What its pipeline measures.
     pub metrics: Arc<SessionMetrics>,
 }

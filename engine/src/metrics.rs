@@ -150,6 +150,13 @@ counters! {
         encode_failures,
         /// Bytes out of the encoder.
         encoded_bytes,
+        /// CPU time of the encode thread inside converter and encoder, ns; what it spends on
+        /// handing slices on is not in it. Threads of the encoder's own are not counted.
+        encode_cpu_ns,
+        /// Time between the first and the last slice of a picture in which the encode thread did
+        /// not encode but handed slices on, ns: what it waits for a later stage, or loses to one
+        /// that shares its core.
+        handing_on_ns,
         /// Slices sealed.
         slices,
         /// Slices refused by the packetizer.
@@ -191,6 +198,16 @@ pub struct SessionMetrics {
 /// Adds to a counter that only this thread writes.
 pub fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
+}
+
+/// CPU time that the calling thread has used, ns.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds_ns = u64::try_from(used.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000);
+    seconds_ns + u64::try_from(used.tv_nsec).unwrap_or(0)
 }
 
 /// Reads how many heap allocations the calling thread has made.

@@ -230,7 +230,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    fn new(capture: Arc<dyn Waker>) -> Self {
+    /// Wakes `capture` when it is asked. For [`spawn`], and for a bench that runs some of the
+    /// stages without it.
+    #[must_use]
+    pub fn new(capture: Arc<dyn Waker>) -> Self {
         Self {
             asked: Arc::new(AtomicBool::new(false)),
             capture,

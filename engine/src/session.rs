@@ -96,6 +96,8 @@ pub enum SessionEvent {
     Started {
         /// Oldest first.
         reports: Receiver<FrameTimes>,
+        /// Name of the capture backend.
+        capture: &'static str,
     },
     /// It ended by itself, and why.
     Failed(SessionError),
@@ -209,14 +211,19 @@ impl Drop for Session {
 
 /// Captures a display: by the best backend for its output, or, where it has none because it is
 /// synthetic, by drawing.
-fn open_capture(display: &dyn VirtualDisplay) -> Result<Box<dyn Capture>, SessionError> {
+fn open_capture(
+    display: &dyn VirtualDisplay,
+) -> Result<(Box<dyn Capture>, &'static str), SessionError> {
     let Some(address) = display.address() else {
-        return Ok(synthetic::open(display.mode(), Pattern::Moving)?);
+        return Ok((
+            synthetic::open(display.mode(), Pattern::Moving)?,
+            "synthetic",
+        ));
     };
     let candidates = platform::capture::candidates();
     let selection = select::choose_capture(candidates, address, None);
     match &selection.chosen {
-        Some(backend) => Ok(backend.open(address)?),
+        Some(backend) => Ok((backend.open(address)?, backend.name())),
         None => Err(SessionError::NoCapture {
             reasons: selection.refusals(),
         }),
@@ -240,7 +247,7 @@ impl Stage<'_> {
             app: self.request.app.clone(),
         };
         let mut display = self.backends.display.create(&request)?;
-        let capture = open_capture(display.as_ref())?;
+        let (capture, capture_name) = open_capture(display.as_ref())?;
         let config = EncoderConfig {
             mode: display.mode(),
             bitrate: self.request.bitrate,
@@ -261,6 +268,7 @@ impl Stage<'_> {
         let (pipeline, faults) = self.start(start, capture, encoder, config)?;
         (self.on_event)(SessionEvent::Started {
             reports: pipeline.reports().clone(),
+            capture: capture_name,
         });
         self.serve(&pipeline, &faults, display.as_mut())
     }

@@ -43,18 +43,21 @@ pub enum Role {
     Encode,
     /// Waits for the compositor.
     Capture,
+    /// Decoding (client).
+    Decode,
     /// Everything that is not in a frame's way.
     Control,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Send,
         Self::Receive,
         Self::Protect,
         Self::Encode,
         Self::Capture,
+        Self::Decode,
         Self::Control,
     ];
 
@@ -67,6 +70,8 @@ impl Role {
             Self::Protect => Some(8),
             Self::Encode => Some(7),
             Self::Capture => Some(6),
+            // Where host and client share a machine, the host's stages come first.
+            Self::Decode => Some(5),
             Self::Control => None,
         }
     }
@@ -78,6 +83,7 @@ impl Role {
             Self::Protect => Some(-14),
             Self::Encode => Some(-12),
             Self::Capture => Some(-10),
+            Self::Decode => Some(-8),
             Self::Control => None,
         }
     }
@@ -207,6 +213,11 @@ pub fn spawn<T: Send + 'static>(
         thread,
         result,
     })
+}
+
+/// Gives the calling thread, which somebody else has started, what `role` asks for.
+pub fn adopt(role: Role) -> Scheduled {
+    settle(role)
 }
 
 /// Sleeps until `deadline`. Where spinning is allowed the last 80 µs are spun, so that the
@@ -383,7 +394,7 @@ impl Placement {
             Role::Protect => &self.protect,
             // A client captures nothing, so its receiver has that core to itself.
             Role::Capture | Role::Receive => &self.capture,
-            Role::Encode => &self.rest,
+            Role::Encode | Role::Decode => &self.rest,
             Role::Control => &[],
         }
     }

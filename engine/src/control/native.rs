@@ -237,13 +237,14 @@ impl NativeHost {
                     // False if the client gave up meanwhile; its end follows by itself.
                     let _ = peer.machine.accept(clock::now(), &welcome);
                 }
-                SessionEvent::Started { reports } => {
+                SessionEvent::Started { reports, capture } => {
                     peer.reports = Some(reports);
                     if let Some(session) = &peer.session {
                         self.registry.add(SessionEntry {
                             number: wanted.number,
                             client: wanted.client.clone(),
                             mode: wanted.agreed.mode,
+                            capture,
                             metrics: Arc::clone(session.metrics()),
                         });
                     }

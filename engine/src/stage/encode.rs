@@ -15,7 +15,7 @@ use net::packetize::SliceMeta;
 use net::units::{FrameId, Timestamp};
 
 use super::{PictureDone, Slice, StageFault, ToProtect};
-use crate::metrics::{SessionMetrics, add, store_allocations};
+use crate::metrics::{SessionMetrics, add, store_allocations, thread_cpu_ns};
 use crate::pipeline::Stop;
 
 /// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
@@ -112,7 +112,13 @@ impl EncodeStage {
         let counters = &self.metrics.counters;
         let encode_begin = clock::now();
         self.outlet.captured = frame.captured;
-        match self.encoder.encode(frame, id, kind, &mut self.outlet) {
+        let cpu_before_ns = thread_cpu_ns();
+        let encoded = self.encoder.encode(frame, id, kind, &mut self.outlet);
+        let (handing_cpu_ns, handing_on_ns) = self.outlet.take_spent();
+        let cpu_ns = (thread_cpu_ns() - cpu_before_ns).saturating_sub(handing_cpu_ns);
+        add(&counters.encode_cpu_ns, cpu_ns);
+        add(&counters.handing_on_ns, handing_on_ns);
+        match encoded {
             Ok(encoded) => {
                 self.metrics.encode.record(clock::now().since(encode_begin));
                 add(&counters.encoded, 1);
@@ -248,6 +254,10 @@ pub struct SliceOutlet {
     pub slice_bytes_max: usize,
     current: Option<Box<[u8]>>,
     captured: Timestamp,
+    /// CPU time of this thread in here since [`SliceOutlet::take_spent`], ns.
+    cpu_ns: u64,
+    /// Time in here but for the last slice of a picture, since the same, ns.
+    handing_on_ns: u64,
     /// Protect is gone; nothing that is written goes anywhere.
     broken: bool,
 }
@@ -267,8 +277,17 @@ impl SliceOutlet {
             slice_bytes_max,
             current: None,
             captured,
+            cpu_ns: 0,
+            handing_on_ns: 0,
             broken: false,
         }
+    }
+
+    /// CPU time and time that the encoder's calls have spent here since the last time, ns.
+    fn take_spent(&mut self) -> (u64, u64) {
+        let spent = (self.cpu_ns, self.handing_on_ns);
+        (self.cpu_ns, self.handing_on_ns) = (0, 0);
+        spent
     }
 
     fn done(&mut self, done: PictureDone) {
@@ -282,10 +301,12 @@ impl SliceSink for SliceOutlet {
             return None;
         }
         if self.current.is_none() {
+            let begin = clock::now();
             match self.pool.recv() {
                 Ok(buffer) => self.current = Some(buffer),
                 Err(_) => self.broken = true,
             }
+            self.handing_on_ns += clock::now().since(begin).as_nanos() as u64;
         }
         self.current
             .as_deref_mut()
@@ -304,12 +325,18 @@ impl SliceSink for SliceOutlet {
             recovery: slice.recovery,
             captured: self.captured,
         };
+        let finished = slice.finished;
+        let cpu_before_ns = thread_cpu_ns();
         let slice = Slice {
             meta,
             buffer,
             filled: bytes,
-            encoded: slice.finished,
+            encoded: finished,
         };
         self.broken |= self.slices.send(ToProtect::Slice(slice)).is_err();
+        self.cpu_ns += thread_cpu_ns() - cpu_before_ns;
+        if !meta.last {
+            self.handing_on_ns += clock::now().since(finished).as_nanos() as u64;
+        }
     }
 }

@@ -217,6 +217,18 @@ impl Client {
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
     pub fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
+        Self::connect_with(options, || ())
+    }
+
+    /// Like [`Client::connect`]. `on_thread_start` is called once on the receive thread, to give it
+    /// its priority and place: this crate knows nothing of schedulers.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; no thread is left then.
+    pub fn connect_with(
+        options: ConnectOptions,
+        on_thread_start: fn(),
+    ) -> Result<Self, ConnectError> {
         let (answer_in, answer) = bounded(1);
         let (units_in, units) = bounded(UNITS);
         let (notices_in, notices) = bounded(NOTICES);
@@ -233,7 +245,10 @@ impl Client {
         let waker = receiving.waker();
         let thread = std::thread::Builder::new()
             .name("pf-receive".to_owned())
-            .spawn(move || receiving.run())?;
+            .spawn(move || {
+                on_thread_start();
+                receiving.run();
+            })?;
         let answered = answer.recv().unwrap_or_else(|_| {
             Err(ConnectError::System(std::io::Error::other(
                 "the receive thread ended early",
