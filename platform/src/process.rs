@@ -28,6 +28,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::sys;
 
+pub mod usage;
+
+pub use usage::{ThreadUsage, thread_usage};
+
 /// Environment variable that marks everything started for one display.
 pub const TOKEN_VARIABLE: &str = "PUNKTFUNK_DISPLAY";
 
@@ -97,6 +101,22 @@ impl Process {
             }
         }
         self.status
+    }
+
+    /// The kernel is taking it down: its connections may be closed already although it cannot be
+    /// waited for yet.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        // PF_EXITING of the kernel's sched.h, in field 9 of proc(5)'s stat; the tail starts at
+        // field 3. It is set before the first descriptor is closed.
+        const EXITING: u64 = 0x4;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        let tail = stat.rsplit_once(')').map_or("", |(_, tail)| tail);
+        let flags = tail
+            .split_ascii_whitespace()
+            .nth(6)
+            .and_then(|flags| flags.parse().ok());
+        flags.is_none_or(|flags: u64| flags & EXITING != 0)
     }
 
     /// Waits until it has ended, at most `timeout`. True if it has.
@@ -292,75 +312,6 @@ pub fn reap_orphans() {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
         }
     }
-}
-
-/// What one thread has used so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ThreadUsage {
-    /// Kernel thread id.
-    pub thread_id: u32,
-    /// Thread name, at most 15 bytes.
-    pub name: String,
-    /// CPU time, exact where the kernel keeps `schedstat`, else in ticks of 10 ms.
-    pub cpu: Duration,
-    /// CPU time in user mode, ticks of 10 ms.
-    pub cpu_user: Duration,
-    /// CPU time in the kernel, ticks of 10 ms.
-    pub cpu_system: Duration,
-    /// Times it gave the CPU up by itself (it waited).
-    pub switches_voluntary: u64,
-    /// Times it was made to.
-    pub switches_involuntary: u64,
-}
-
-/// Usage of every thread of process `pid` (`None`: of this one), in order of thread id. Threads
-/// that end meanwhile are left out.
-///
-/// # Errors
-/// `/proc` cannot be read, or there is no such process.
-pub fn thread_usage(pid: Option<u32>) -> io::Result<Vec<ThreadUsage>> {
-    let tasks = match pid {
-        Some(pid) => format!("/proc/{pid}/task"),
-        None => "/proc/self/task".to_owned(),
-    };
-    let mut usage: Vec<ThreadUsage> = fs::read_dir(tasks)?
-        .filter_map(|entry| usage_of(&entry.ok()?.path()))
-        .collect();
-    usage.sort_by_key(|thread| thread.thread_id);
-    Ok(usage)
-}
-
-fn usage_of(task: &Path) -> Option<ThreadUsage> {
-    let stat = fs::read_to_string(task.join("stat")).ok()?;
-    let status = fs::read_to_string(task.join("status")).ok()?;
-    let (head, tail) = stat.rsplit_once(')')?;
-    let (id, name) = head.split_once(" (")?;
-    // proc(5): utime and stime are fields 14 and 15; the tail starts at field 3.
-    let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
-    let tick_hz = rustix::param::clock_ticks_per_second().max(1);
-    let ticks = |index: usize| -> Option<Duration> {
-        let count: u64 = fields.get(index)?.parse().ok()?;
-        Some(Duration::from_nanos(
-            count.saturating_mul(1_000_000_000 / tick_hz),
-        ))
-    };
-    let line = |key: &str| -> Option<u64> {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
-    };
-    let (cpu_user, cpu_system) = (ticks(11)?, ticks(12)?);
-    let exact = fs::read_to_string(task.join("schedstat")).ok();
-    let exact = exact.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok());
-    Some(ThreadUsage {
-        thread_id: id.parse().ok()?,
-        name: name.to_owned(),
-        cpu: exact.map_or(cpu_user + cpu_system, Duration::from_nanos),
-        cpu_user,
-        cpu_system,
-        switches_voluntary: line("voluntary_ctxt_switches:")?,
-        switches_involuntary: line("nonvoluntary_ctxt_switches:")?,
-    })
 }
 
 /// The tail of a child's standard error, kept by a thread of its own.

@@ -297,7 +297,7 @@ fn ground_rgb(x: u16, y: u16) -> [u8; 3] {
 
 fn square_rgb(number: u64, x: u16, y: u16) -> [u8; 3] {
     let phase = u8::try_from(number % 256).expect("below 256");
-    if (x / 8 + y / 8) % 2 == 0 {
+    if (x / 8 + y / 8).is_multiple_of(2) {
         [255, 255, phase]
     } else {
         [phase, 0, 64]

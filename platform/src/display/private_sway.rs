@@ -177,10 +177,8 @@ impl VirtualDisplay for PrivateDisplay {
         if let Some(app) = &mut self.app {
             app.check();
         }
-        // A dying process closes its connections, in order of their making, before it can be
-        // waited for; ours is older than any capture's. So whoever asks because a capture has
-        // ended gets the truth.
-        if self.ipc.is_closed() {
+        // Whoever asks because a capture has ended gets the truth, and sway's exit status.
+        if self.ipc.is_closed() || self.sway.is_ending() {
             self.sway.wait(GRACE);
         }
         match self.sway.exited() {

@@ -27,6 +27,8 @@ pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
     if let Err(refusal) = backend.probe() {
         panic!("these tests need a private sway: {refusal}");
     }
+    // As a host does; else ended orphans stay behind where process 1 does not collect them.
+    platform::process::become_subreaper().expect("allowed to everybody");
     let mode: Mode = mode.parse().expect("a valid mode");
     let app = app.iter().map(|word| (*word).to_owned()).collect();
     match backend.create(&DisplayRequest { mode, app }) {
