@@ -54,9 +54,9 @@ const BANNED: &[(&str, Scope, &str)] = &[
         "use a thread and a bounded channel",
     ),
     (
-        concat!("mp", "sc::"),
+        concat!("mpsc::", "channel("),
         Scope::Rust,
-        "use crossbeam's channels, which can be bounded",
+        "use a bounded channel",
     ),
     (
         concat!("unbo", "unded("),
