@@ -85,7 +85,7 @@ const BANNED: &[(&str, Scope, &str)] = &[
     ),
     (
         concat!("/ho", "me/"),
-        Scope::Everywhere,
+        Scope::Rust,
         "name no path of a build machine",
     ),
 ];
