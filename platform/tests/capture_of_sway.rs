@@ -6,9 +6,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::painter::Painter;
+use common::painter::{Painter, colour};
 use common::*;
-use gpu::frame::{Rect, Size};
+use gpu::frame::{Frame, Rect, Size};
 use platform::capture::{Capture, CaptureError, Captured};
 
 #[test]
@@ -44,6 +44,40 @@ fn a_moving_application_gives_changing_frames_of_the_outputs_size() {
             digests.len()
         );
     }
+}
+
+#[test]
+fn the_application_fills_the_output_pixel_for_pixel() {
+    let display = private_display("1366x768@60", &[]);
+    let address = address(&*display);
+    let painter = Painter::start(&address.wayland_socket, u32::MAX);
+    for backend in captures(&address) {
+        let mut capture = backend.open(&address).expect("opens");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            let frame = next_frame(&mut *capture);
+            let number = (0..=painter.drawn()).find(|number| shows_only(&frame, colour(*number)));
+            if number.is_some_and(|number| number > 0) {
+                break;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{}: never",
+                backend.name()
+            );
+        }
+    }
+}
+
+/// Every pixel of the frame has that colour.
+fn shows_only(frame: &Frame, colour: u32) -> bool {
+    let size = frame.surface.size();
+    let pixels = frame.surface.map().expect("shared memory can be read");
+    let mut rows = pixels.bytes.chunks(pixels.stride).take(size.height.into());
+    rows.all(|row| {
+        let mut row = row[..usize::from(size.width) * 4].chunks_exact(4);
+        row.all(|pixel| pixel[..3] == colour.to_le_bytes()[..3])
+    })
 }
 
 #[test]
