@@ -62,6 +62,8 @@ const SPREADS: f32 = 1.5;
 const PAYBACK: f32 = 0.25;
 /// log2 of how much larger a picture gets for each step that the quantiser falls, until seen.
 const FALL_SLOPE: f32 = 0.45;
+/// Bits of a macroblock that is skipped.
+const SKIPPED: f32 = 0.25;
 /// Factor of safety on what a falling quantiser will cost where the share is nearly used
 /// already, so that little is to be won.
 const FALL_MARGIN: f32 = 1.1;
@@ -135,6 +137,14 @@ struct Last {
     steady: f32,
     /// It was an IDR or the first of a scene, whose size says nothing about the next.
     unpredicted: bool,
+    damaged: f32,
+}
+
+impl Last {
+    /// Its size says something about a next picture of that kind: both move, neither is a cut.
+    fn compares(&self, damaged: f32, unpredicted: f32) -> bool {
+        !self.unpredicted && unpredicted <= 0.5 && self.damaged > 0.0 && damaged > 0.0
+    }
 }
 
 impl RateController {
@@ -148,9 +158,18 @@ impl RateController {
             share: 0.0,
             macroblocks: side(mode.width()) * side(mode.height()),
             owed: 0.0,
-            predicted: Class { scale: 0.0, spread: 0.3 },
-            unpredicted: Class { scale: 0.0, spread: 0.3 },
-            finer: Class { scale: 0.0, spread: 0.3 },
+            predicted: Class {
+                scale: 0.0,
+                spread: 0.3,
+            },
+            unpredicted: Class {
+                scale: 0.0,
+                spread: 0.3,
+            },
+            finer: Class {
+                scale: 0.0,
+                spread: 0.3,
+            },
             texture: Spectrum::EMPTY,
             reference_qp: 51.0,
             last: None,
@@ -164,7 +183,11 @@ impl RateController {
     /// From the next picture on. What is owed or kept scales along.
     pub fn set_bitrate(&mut self, bitrate: BitsPerSecond) {
         let share = (bitrate.bytes_per_frame(self.mode.refresh()) as f32 * 8.0).max(1.0);
-        self.owed *= if self.share > 0.0 { share / self.share } else { 0.0 };
+        self.owed *= if self.share > 0.0 {
+            share / self.share
+        } else {
+            0.0
+        };
         self.share = share;
     }
 
@@ -202,17 +225,35 @@ impl RateController {
 
     /// The planned picture took that many bytes.
     pub fn encoded(&mut self, bytes: usize) {
-        let Some(planned) = self.planned.take() else { return };
+        let Some(planned) = self.planned.take() else {
+            return;
+        };
         let bits = bytes as f32 * 8.0;
-        self.owed = (self.owed + bits - self.share)
-            .clamp(-KEPT_MAX * self.share, OWED_MAX * self.share);
+        self.owed =
+            (self.owed + bits - self.share).clamp(-KEPT_MAX * self.share, OWED_MAX * self.share);
         self.learn_scales(planned, bits.max(1.0));
+        if planned.damaged == 0.0 {
+            // A still picture has time: what made the last step look too dear is forgotten little
+            // by little, so that another is tried.
+            self.finer.scale -= 0.05 * self.finer.scale;
+            self.predicted.spread -= 0.05 * self.predicted.spread;
+        }
         self.learn_slope(planned, bits);
         let (qp, steady) = (planned.qp, planned.steady);
         let unpredicted = planned.unpredicted > 0.5;
-        self.last = Some(Last { qp, bits, steady, unpredicted });
+        self.last = Some(Last {
+            qp,
+            bits,
+            steady,
+            unpredicted,
+            damaged: planned.damaged,
+        });
         let qp = f32::from(planned.qp);
-        let coded = if qp < self.reference_qp { 1.0 } else { planned.damaged };
+        let coded = if qp < self.reference_qp {
+            1.0
+        } else {
+            planned.damaged
+        };
         self.reference_qp += (qp - self.reference_qp) * coded;
     }
 
@@ -230,9 +271,19 @@ impl RateController {
     /// The lowest quantiser that may be taken whatever it would cost.
     fn lowest(&self, content: &Content, unpredicted: f32) -> u8 {
         let floor = *self.qp_range.start();
-        let Some(last) = self.last.filter(|_| unpredicted <= 0.5) else { return floor };
-        let floor = if content.damaged == 0.0 { QP_REFINED.min(last.qp) } else { floor };
-        let fall = if last.unpredicted { QP_FALL_MAX + 1 } else { QP_FALL_MAX };
+        let Some(last) = self.last.filter(|_| unpredicted <= 0.5) else {
+            return floor;
+        };
+        let floor = if content.damaged == 0.0 {
+            QP_REFINED.min(last.qp)
+        } else {
+            floor
+        };
+        let fall = if last.unpredicted {
+            QP_FALL_MAX + 1
+        } else {
+            QP_FALL_MAX
+        };
         last.qp.saturating_sub(fall).max(floor)
     }
 
@@ -244,10 +295,14 @@ impl RateController {
             + self.finer(content, idr, qp) * self.finer.scale.exp2();
         match self.last {
             // The size of the picture before says more than a count of coefficients.
-            Some(last) if !last.unpredicted && unpredicted <= 0.5 && qp < last.qp => {
+            Some(last) if last.compares(content.damaged, unpredicted) && qp < last.qp => {
                 let more = (self.steady(content, idr, last.qp) / last.steady).clamp(0.5, 4.0);
                 let fall = steps(last.qp, qp) * (self.fall_slope + noise_slope(qp));
-                let margin = if last.bits > 0.8 * self.share { FALL_MARGIN } else { 1.0 };
+                let margin = if last.bits > 0.8 * self.share {
+                    FALL_MARGIN
+                } else {
+                    1.0
+                };
                 model.max(last.bits * more * fall.exp2()) * margin
             }
             _ => model,
@@ -264,13 +319,18 @@ impl RateController {
             self.predicted.spread = self.predicted.spread.max(0.2);
             return;
         }
-        self.predicted.miss(error);
+        // Nobody is hurt by a wrong guess at next to nothing.
+        if bits.max(planned.bits) > 0.05 * self.share {
+            self.predicted.miss(error);
+        }
         let steady = planned.steady * self.predicted.scale.exp2();
         let finer = planned.finer * self.finer.scale.exp2();
         if finer > 0.3 * (steady + finer) {
-            self.finer.learn((bits - steady).max(0.1 * bits) / planned.finer, 0.5);
+            self.finer
+                .learn((bits - steady).max(0.1 * bits) / planned.finer, 0.5);
         } else if planned.damaged > 0.0 {
-            self.predicted.learn((bits - finer).max(0.5 * bits) / planned.steady, 0.5);
+            self.predicted
+                .learn((bits - finer).max(0.5 * bits) / planned.steady, 0.5);
         }
     }
 
@@ -280,7 +340,7 @@ impl RateController {
         let Some(last) = self.last else { return };
         if planned.unpredicted > 0.5 {
             self.fall_slope = self.fall_slope.max(FALL_SLOPE_NEW);
-        } else if planned.qp < last.qp && !last.unpredicted {
+        } else if planned.qp < last.qp && last.compares(planned.damaged, planned.unpredicted) {
             let more = (planned.steady / last.steady).clamp(0.5, 4.0);
             let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp)
                 - noise_slope(planned.qp);
@@ -296,11 +356,15 @@ impl RateController {
             return 4.0 * self.texture.at(qp) + 10.0 * self.macroblocks;
         }
         let (unpredicted, damaged) = (content.unpredicted, content.damaged);
-        let moving = if damaged > 0.0 { content.texture.at(qp) } else { 0.0 };
+        let moving = if damaged > 0.0 {
+            content.texture.at(qp)
+        } else {
+            0.0
+        };
         let bits = 4.0 * content.residual.at(qp)
             + 0.4 * moving * (1.0 - unpredicted)
             + self.macroblocks * damaged * (1.5 + 11.0 * unpredicted);
-        bits.max(1.0)
+        bits.max(SKIPPED * self.macroblocks)
     }
 
     /// Bits on top of that for being finer than the reference.

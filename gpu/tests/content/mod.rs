@@ -88,9 +88,13 @@ impl Scene {
         // roughly, as with a moving camera. Positions in 1/256 pixel.
         let zoom = 256 - (time * self.zoom) % 96;
         let origin = |speed: i32, side: usize| {
-            i64::from(speed * time) + ((TEXTURE / 2) as i64 * 256 - side as i64 / 2 * i64::from(zoom))
+            i64::from(speed * time)
+                + ((TEXTURE / 2) as i64 * 256 - side as i64 / 2 * i64::from(zoom))
         };
-        let (ox, oy) = (origin(self.velocity.0, width), origin(self.velocity.1, height));
+        let (ox, oy) = (
+            origin(self.velocity.0, width),
+            origin(self.velocity.1, height),
+        );
         let texel = |position: i64| (position >> 8).rem_euclid(TEXTURE as i64) as usize;
         for y in 0..height {
             let line = &self.texture[texel(oy + y as i64 * i64::from(zoom)) * TEXTURE..][..TEXTURE];

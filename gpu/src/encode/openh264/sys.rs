@@ -9,7 +9,10 @@ use openh264::encoder::{
     IntraFramePeriod, RateControlMode, SpsPpsStrategy, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSlices;
-use openh264_sys2::{ENCODER_OPTION_BITRATE, SPATIAL_LAYER_ALL, TagBitrateInfo};
+use openh264_sys2::{
+    ENCODER_OPTION_BITRATE, ENCODER_OPTION_TRACE_LEVEL, SPATIAL_LAYER_ALL, TagBitrateInfo,
+    WELS_LOG_QUIET,
+};
 
 use crate::convert::I420;
 use crate::encode::EncoderConfig;
@@ -44,9 +47,17 @@ impl Library {
             .intra_frame_period(IntraFramePeriod::from_num_frames(0))
             .num_threads(u16::from(config.threads.max(1)))
             .vui(VuiConfig::bt709());
-        Encoder::with_api_config(OpenH264API::from_source(), settings)
-            .map(Self)
-            .map_err(|error| error.to_string())
+        let mut encoder = Encoder::with_api_config(OpenH264API::from_source(), settings)
+            .map_err(|error| error.to_string())?;
+        // It would warn on stderr, of all things about pictures that we forbid it to skip.
+        let mut quiet = WELS_LOG_QUIET;
+        // SAFETY: the encoder exists, and this option takes an int, also before it is initialised.
+        unsafe {
+            encoder
+                .raw_api()
+                .set_option(ENCODER_OPTION_TRACE_LEVEL, (&raw mut quiet).cast());
+        }
+        Ok(Self(encoder))
     }
 
     /// Encodes a picture.

@@ -127,7 +127,11 @@ impl Analyser {
     pub fn analyse(&mut self, picture: &Nv12, previous: &Nv12, damage: Rect) -> Content {
         let damage = damage.clipped(self.size);
         let damaged = damage.area() as f32 / Rect::whole(self.size).area() as f32;
-        let damage = if damage.is_empty() { Rect::whole(self.size) } else { damage };
+        let damage = if damage.is_empty() {
+            Rect::whole(self.size)
+        } else {
+            damage
+        };
         // Whole macroblocks only: those that hang over the edge are as the ones beside them.
         let columns = span(damage.x, damage.width, self.size.width);
         let rows = span(damage.y, damage.height, self.size.height);
