@@ -263,12 +263,7 @@ pub fn lock_memory() -> Result<String, Refusal> {
             log::debug!("RLIMIT_MEMLOCK: {error}");
         }
     }
-    if let Some(bytes) = rustix::process::getrlimit(Resource::Memlock).current {
-        return Err(Refusal::new(
-            format!("the limit on locked memory is {} KiB", bytes / 1024),
-            "set `memlock` to unlimited in /etc/security/limits.d (or LimitMEMLOCK=infinity)",
-        ));
-    }
+    check_memory_limit(rustix::process::getrlimit(Resource::Memlock).current)?;
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     match rustix::mm::mlockall(flags) {
         Ok(()) => Ok("memory stays in RAM".to_owned()),
@@ -276,8 +271,16 @@ pub fn lock_memory() -> Result<String, Refusal> {
     }
 }
 
-/// What threads get here, for `doctor`: real-time priority, pinning and spinning. Locks nothing
-/// and leaves no thread.
+fn check_memory_limit(bytes: Option<u64>) -> Result<(), Refusal> {
+    let Some(bytes) = bytes else { return Ok(()) };
+    Err(Refusal::new(
+        format!("the limit on locked memory is {} KiB", bytes / 1024),
+        "set `memlock` to unlimited in /etc/security/limits.d (or LimitMEMLOCK=infinity)",
+    ))
+}
+
+/// What threads get here, for `doctor`: real-time priority, pinning and spinning, and whether
+/// [`lock_memory`] would be permitted. Locks nothing and leaves no thread.
 #[must_use]
 pub fn facts() -> Vec<Answer> {
     let probe = spawn(Role::Send, "probe", || ());
@@ -312,18 +315,20 @@ pub fn facts() -> Vec<Answer> {
         );
         Err(Refusal::new(text, ""))
     };
-    vec![
-        Answer {
+    let memory = check_memory_limit(rustix::process::getrlimit(Resource::Memlock).maximum)
+        .map(|()| "locking is permitted".to_owned());
+    let facts = [
+        ("real-time", priority),
+        ("pinning", pinning),
+        ("memory", memory),
+    ];
+    facts
+        .map(|(name, result)| Answer {
             kind: "threads",
-            name: "real-time",
-            result: priority,
-        },
-        Answer {
-            kind: "threads",
-            name: "pinning",
-            result: pinning,
-        },
-    ]
+            name,
+            result,
+        })
+        .into()
 }
 
 /// Gives the calling thread what its role asks for.
@@ -538,6 +543,6 @@ mod tests {
     #[test]
     fn facts_say_something_of_each() {
         let names: Vec<&str> = facts().iter().map(|fact| fact.name).collect();
-        assert_eq!(names, ["real-time", "pinning"]);
+        assert_eq!(names, ["real-time", "pinning", "memory"]);
     }
 }

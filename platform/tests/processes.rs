@@ -4,6 +4,8 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -145,17 +147,15 @@ fn only_the_last_lines_are_kept() {
 
 #[test]
 fn usage_names_every_thread_and_its_cpu_time() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
     let worker = std::thread::Builder::new().name("busy".into());
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let worker = worker
-        .spawn(move || {
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(30) {
-                std::hint::spin_loop();
-            }
-            stopped.recv().expect_err("never sent, only dropped");
-        })
-        .expect("starts");
+    let spin = move || {
+        while !stopped.load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+    };
+    let worker = worker.spawn(spin).expect("starts");
     let deadline = Instant::now() + PATIENCE;
     loop {
         let usage = thread_usage(None).expect("/proc");
@@ -166,7 +166,7 @@ fn usage_names_every_thread_and_its_cpu_time() {
         assert!(Instant::now() < deadline, "{usage:?}");
         std::thread::yield_now();
     }
-    drop(stop);
+    stop.store(true, Ordering::Release);
     worker.join().expect("ends");
     assert!(thread_usage(Some(u32::MAX)).is_err(), "no such process");
 }

@@ -128,6 +128,10 @@ impl ExtImageCopy {
         if self.link.output_lost() || self.link.state.protocol.stopped {
             return Err(ended("the output was removed"));
         }
+        // A batch of constraints counts once it is complete.
+        if !self.link.state.protocol.constraints.complete {
+            return Ok(true);
+        }
         let (wanted, have) = (
             wanted_layout(&self.link.state.protocol)?,
             self.pool.layout(),

@@ -3,21 +3,25 @@
 //! The life of a frame: `capture_output` → `buffer`, `buffer_done` (the layout wanted) →
 //! `copy` for the first, `copy_with_damage` for the rest → `flags`, `damage`, `ready` or
 //! `failed`. The compositor answers `copy_with_damage` when the output next changes, so the
-//! request stands until then, over as many calls of `next` as it takes, and the next one is made
-//! before the frame at hand is given away.
+//! request stands until then, over as many calls of `next` as it takes. The next frame is asked
+//! for when the one at hand has been given away: wlroots keeps the damage of the time in between,
+//! and the frame at hand does not wait for a request and its system call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gpu::frame::{Frame, Rect};
 use net::clock;
+use wayland_client::backend::ObjectData;
 use wayland_client::protocol::wl_output::WlOutput;
 use wayland_client::protocol::wl_shm::WlShm;
-use wayland_client::{Connection, Dispatch, QueueHandle, WEnum, delegate_noop};
+use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum, delegate_noop};
 use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_frame_v1::{
     self, Flags, ZwlrScreencopyFrameV1,
 };
-use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::ZwlrScreencopyManagerV1;
+use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::{
+    self, ZwlrScreencopyManagerV1,
+};
 
 use super::link::{Link, State, Wait, ended};
 use super::pool::{Layout, NOTHING, Pool, ShmSurface, clip};
@@ -87,6 +91,8 @@ impl Default for Events {
 /// How far the frame in the making is.
 #[derive(Debug)]
 enum Stage {
+    /// The next frame is not asked for yet.
+    Idle,
     /// The compositor was asked what buffer it wants.
     Asked(ZwlrScreencopyFrameV1),
     /// It is to fill the buffer of this index.
@@ -107,8 +113,7 @@ enum Delivered {
 
 struct Screencopy {
     link: Link<Events>,
-    manager: ZwlrScreencopyManagerV1,
-    output: WlOutput,
+    source: Source,
     pool: Pool,
     stage: Stage,
     delivered: Delivered,
@@ -121,7 +126,8 @@ impl Screencopy {
         let manager: ZwlrScreencopyManagerV1 = link.bind(VERSION, VERSION)?;
         let shm: WlShm = link.bind(1, 1)?;
         let output = link.find_output(&address.output)?;
-        let frame = ask(&mut link, &manager, &output);
+        let source = Source::new(&link, manager, output);
+        let frame = source.ask(&mut link);
         link.wait_for(|state| {
             state.protocol.layout_complete || state.protocol.outcome == Some(Outcome::Failed)
         })?;
@@ -131,8 +137,7 @@ impl Screencopy {
         let (stage, delivered) = (Stage::Asked(frame), Delivered::Nothing);
         Ok(Self {
             link,
-            manager,
-            output,
+            source,
             pool,
             stage,
             delivered,
@@ -144,6 +149,9 @@ impl Screencopy {
     fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.link.output_lost() {
             return Err(ended("the output was removed"));
+        }
+        if let Stage::Idle = self.stage {
+            self.stage = Stage::Asked(self.source.ask(&mut self.link));
         }
         let Stage::Asked(frame) = &self.stage else {
             return Ok(true);
@@ -174,17 +182,21 @@ impl Screencopy {
             return Ok(None);
         };
         let captured = clock::now();
-        let (frame, index) = match &self.stage {
-            Stage::Asked(frame) => (frame, None),
-            Stage::Copying(frame, index) => (frame, Some(*index)),
+        let index = match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle => return Ok(None),
+            Stage::Asked(frame) => {
+                frame.destroy();
+                None
+            }
+            Stage::Copying(frame, index) => {
+                frame.destroy();
+                Some(index)
+            }
         };
-        frame.destroy();
         let (damage, inverted) = (
             self.link.state.protocol.damage,
             self.link.state.protocol.inverted,
         );
-        self.stage = Stage::Asked(ask(&mut self.link, &self.manager, &self.output));
-        self.link.flush()?;
         let (Outcome::Ready, Some(index)) = (outcome, index) else {
             self.failures += 1;
             if self.failures >= FAILURES_MAX {
@@ -257,14 +269,36 @@ impl Capture for Screencopy {
     }
 }
 
-fn ask(
-    link: &mut Link<Events>,
-    manager: &ZwlrScreencopyManagerV1,
-    output: &WlOutput,
-) -> ZwlrScreencopyFrameV1 {
-    link.state.protocol = Events::default();
-    // 1: paint the cursor into the picture, until it has a channel of its own.
-    manager.capture_output(1, output, &link.handle(), ())
+/// What frames are asked of.
+struct Source {
+    manager: ZwlrScreencopyManagerV1,
+    output: WlOutput,
+    /// The object data of every frame: `capture_output` would allocate one each.
+    frame_data: Arc<dyn ObjectData>,
+}
+
+impl Source {
+    fn new(link: &Link<Events>, manager: ZwlrScreencopyManagerV1, output: WlOutput) -> Self {
+        let frame_data = link.handle().make_data::<ZwlrScreencopyFrameV1, ()>(());
+        Self {
+            manager,
+            output,
+            frame_data,
+        }
+    }
+
+    fn ask(&self, link: &mut Link<Events>) -> ZwlrScreencopyFrameV1 {
+        link.state.protocol = Events::default();
+        // 1: paint the cursor into the picture, until it has a channel of its own.
+        let (overlay_cursor, output) = (1, self.output.clone());
+        let request = zwlr_screencopy_manager_v1::Request::CaptureOutput {
+            overlay_cursor,
+            output,
+        };
+        self.manager
+            .send_constructor(request, Arc::clone(&self.frame_data))
+            .unwrap_or_else(|_| Proxy::inert(self.manager.backend().clone()))
+    }
 }
 
 fn offered_layout(events: &Events) -> Result<Layout, CaptureError> {

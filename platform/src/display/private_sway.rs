@@ -3,7 +3,7 @@
 //!
 //! Everything that it starts carries a token and hangs in the nets of [`crate::process`]; the
 //! directory is locked by the host that made it, so that a later host can tell the leavings of
-//! a dead one ([`super::runtime_dir`]).
+//! a dead one (`runtime_dir.rs`).
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
