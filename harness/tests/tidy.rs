@@ -129,10 +129,16 @@ const LINES_MAX: usize = 800;
 const COLUMNS_MAX: usize = 110;
 
 /// Files with `unsafe` beside `sys.rs`, `ffi.rs`, `sys/` and `ffi/`, each with its reason.
-const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[(
-    "bench/src/alloc.rs",
-    "an allocator cannot do without, and the file holds nothing else",
-)];
+const UNSAFE_ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "bench/src/alloc.rs",
+        "an allocator cannot do without, and the file holds nothing else",
+    ),
+    (
+        "gpu/tests/allocations.rs",
+        "a counting allocator; gpu cannot use the one of bench",
+    ),
+];
 
 /// Executors and what comes only with them: the engine is threads and sans-IO machines.
 const ASYNC_RUNTIMES: [&str; 15] = [
