@@ -11,31 +11,36 @@
 //! not predicted by the picture before, the bits at quantiser q are
 //!
 //! ```text
-//! P:   s · (4 R(q) + 2 [T(q) − T(q_ref)]⁺ (1 − u d) + 0.4 D(q) (1 − u) + M d (1.5 + 11 u))
+//! P:   s · (4 R(q) + 0.4 D(q) (1 − u) + M d (1.5 + 11 u))  +  f · 2 [T(q) − T(q_ref)]⁺ (1 − u d)
 //! IDR: s · (4 T(q) + 10 M)
 //! ```
 //!
-//! R counts the coefficients of what prediction leaves inside the damage, T those of the whole
-//! picture's texture, D those of the texture inside the damage. The second term is the price of
-//! quality: a picture coded more finely than its reference codes the difference between the two
-//! again, everywhere; it is what makes the pictures after a cut large. The third is what moving
-//! texture costs for not moving by whole pixels. The constants were fitted to x264's ultrafast
-//! pictures of seeded synthetic content at random quantisers (median error 12 % for cuts).
+//! R counts the coefficients of what prediction leaves inside the damage, D those of the texture
+//! there, which moving by parts of a pixel costs, T those of the whole picture's texture. The
+//! last term is the price of quality: a picture coded more finely than its reference codes the
+//! difference between the two, everywhere; it is what makes the pictures after a cut large. The
+//! constants were fitted to x264's ultrafast pictures of seeded synthetic content at random
+//! quantisers (median error 12 % for cuts).
 //!
-//! s is learned from the sizes that came out, separately for predicted pictures and for those
-//! that are not (cuts and IDR), in the logarithm; a picture in between takes the mean weighted by
-//! u. So is the spread of the error, and the aim is lowered by it, so that a bad guess still
-//! stays within [`LARGEST_SHARES`] of the picture's share of the bitrate.
+//! s is learned from the sizes that came out, in the logarithm, separately for predicted pictures
+//! and for those that are not (cuts and IDR); a picture in between takes the mean weighted by u.
+//! f is learned from pictures in which the quantiser fell. From one moving picture to the next a
+//! falling quantiser is also held against the size of the picture before and a learned slope, and
+//! the larger of both predictions counts: a step too far costs more than one too few.
+//!
+//! The spread of the error is learned as well, and the aim is lowered by it, so that a bad guess
+//! still stays near [`LARGEST_SHARES`] of the picture's share of the bitrate.
 //!
 //! # Bucket
-//! What a picture takes beyond its share is paid back over the next four; what it leaves over is
-//! kept, but never more than half a share, and the aim never rises by more than an eighth for
-//! it: bits that a still desktop did not need must not become a burst later.
+//! What a picture takes beyond its share is paid back over the next four. What it leaves over is
+//! kept, but never more than `KEPT_MAX` of a share, and the aim rises by at most `EXTRA_MAX`
+//! of one for it: bits that a still desktop did not need must not become a burst later.
 //!
 //! # Refinement
 //! If nothing was damaged and the same picture is encoded again, R is empty and the quantiser
 //! falls, by at most [`QP_FALL_MAX`] a picture and as far as the share allows, down to
-//! [`QP_REFINED`], where a difference is no longer seen. [`Encoded::qp`](super::Encoded::qp)
+//! [`QP_REFINED`], where a difference is no longer seen. Such a step may take more than a moving
+//! picture would (2.5 shares were seen): nothing else is under way then. [`Encoded::qp`](super::Encoded::qp)
 //! tells the caller when to stop: at or below [`QP_REFINED`].
 
 mod analysis;
@@ -405,3 +410,7 @@ fn steps(from: u8, to: u8) -> f32 {
 fn mix(a: f32, b: f32, share_of_b: f32) -> f32 {
     a + (b - a) * share_of_b
 }
+
+#[cfg(test)]
+#[path = "rate_tests.rs"]
+mod tests;
