@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which side of the bound is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Comparison {
     /// The figure must not exceed the bound.
@@ -16,7 +16,7 @@ pub enum Comparison {
 }
 
 /// A row of the budget table.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Name under which the bench reports the figure.
@@ -32,7 +32,8 @@ pub struct Budget {
 }
 
 /// How a figure stands to its budget.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Within the bound.
     Pass,
@@ -43,9 +44,10 @@ pub enum Outcome {
 }
 
 /// A judged row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
     /// The row.
+    #[serde(flatten)]
     pub budget: Budget,
     /// The figure, if there is one.
     pub measured: Option<f64>,

@@ -5,7 +5,7 @@ use gpu::decode::Picture;
 use gpu::frame::Size;
 
 use crate::marker::Marker;
-use crate::picture::{Look, Painter};
+use crate::picture::{Content, Look, Painter, SCENES};
 
 /// Pixels between two sample points, across and down. Odd, so that the points fall on every
 /// position within the encoder's blocks.
@@ -71,6 +71,17 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// One that has the textures of a content's first scene, or of all of them, already.
+    #[must_use]
+    pub fn prepared(content: Content, all_scenes: bool, size: Size) -> Self {
+        let scenes = if all_scenes { SCENES } else { 1 };
+        let painters = (0..scenes).map(|scene| Painter::new(Look { content, scene }, size));
+        Self {
+            painters: painters.collect(),
+            reference: Vec::new(),
+        }
+    }
+
     /// Compares one decoded picture with what its marker says was drawn: PSNR of the luma at the
     /// sample points, dB, at most 99. Costs about as much as drawing the picture.
     ///

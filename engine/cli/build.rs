@@ -1,5 +1,5 @@
 //! Links the C++ runtime into the executable, so that it needs nothing at run time but glibc's
-//! core and libgcc_s.
+//! core and libgcc_s, and tells it which revision it was built from.
 //!
 //! The crates that bring C++ code (boring-sys, openh264-sys2) name the library without saying
 //! static or shared, and the linker prefers the shared one that lies beside the archive. So the
@@ -32,4 +32,26 @@ fn main() {
     fs::create_dir_all(&out).expect("cargo's OUT_DIR is writable");
     fs::copy(&archive, out.join(ARCHIVE)).expect("the archive can be copied to OUT_DIR");
     println!("cargo:rustc-link-search=native={}", out.display());
+    name_revision();
+}
+
+/// Tells the sources' revision to the crate as `PUNKTFUNK_REVISION`, where git knows it; sources
+/// without their history, or without git, build all the same.
+fn name_revision() {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+    };
+    let Some(revision) = git(&["rev-parse", "--short=12", "HEAD"]) else {
+        return;
+    };
+    println!("cargo:rustc-env=PUNKTFUNK_REVISION={revision}");
+    // Grows with every commit and check-out. Named only if it is there: cargo would run this
+    // again and again for a file that is not.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"])
+        && fs::exists(&log).unwrap_or(false)
+    {
+        println!("cargo:rerun-if-changed={log}");
+    }
 }

@@ -2,6 +2,7 @@
 //! one run and interleaved, so that the machine's mood cancels in the ratio.
 
 pub mod fec;
+pub mod path;
 pub mod udp;
 
 /// The median; NaN of nothing.

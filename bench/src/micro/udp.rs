@@ -12,7 +12,7 @@ use net::udp::{Receiver, SendError, SendPath, Socket, SocketConfig, Wait};
 use serde::Serialize;
 
 /// How long the reader looks for more after the sender has ended.
-const READER_PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const READER_PATIENCE: Duration = Duration::from_millis(20);
 
 /// What a bare sender did, datagrams of 1392 bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -98,14 +98,7 @@ fn send_for(socket: &Socket, to: SocketAddr, duration: Duration) -> io::Result<(
     let begin = Instant::now();
     let mut datagrams = 0;
     loop {
-        match socket.send_segments(to, &batch, DATAGRAM_BYTES_MAX) {
-            Ok(sent) => datagrams += sent.datagrams,
-            Err(SendError::WouldBlock) => {
-                socket.wait_writable(READER_PATIENCE)?;
-            }
-            Err(SendError::Io(error)) => return Err(error),
-            Err(other) => return Err(io::Error::other(other)),
-        }
+        datagrams += send_all(socket, to, &batch, DATAGRAM_BYTES_MAX)?;
         let elapsed = begin.elapsed();
         if elapsed >= duration {
             return Ok((datagrams, elapsed.as_secs_f64()));
@@ -113,8 +106,32 @@ fn send_for(socket: &Socket, to: SocketAddr, duration: Duration) -> io::Result<(
     }
 }
 
+/// Sends all of a batch, however long the kernel takes. Returns its number of datagrams.
+pub(super) fn send_all(
+    socket: &Socket,
+    to: SocketAddr,
+    batch: &[u8],
+    segment_bytes: usize,
+) -> io::Result<usize> {
+    let (mut datagrams, mut bytes) = (0, 0);
+    while bytes < batch.len() {
+        match socket.send_segments(to, &batch[bytes..], segment_bytes) {
+            Ok(sent) => {
+                datagrams += sent.datagrams;
+                bytes += sent.bytes;
+            }
+            Err(SendError::WouldBlock) => {
+                socket.wait_writable(READER_PATIENCE)?;
+            }
+            Err(SendError::Io(error)) => return Err(error),
+            Err(other) => return Err(io::Error::other(other)),
+        }
+    }
+    Ok(datagrams)
+}
+
 /// Datagrams received until the sender has ended and nothing is left.
-fn drain(socket: &Socket, ended: &AtomicBool) -> io::Result<usize> {
+pub(super) fn drain(socket: &Socket, ended: &AtomicBool) -> io::Result<usize> {
     let mut receiver = Receiver::new();
     let mut datagrams = 0;
     loop {

@@ -16,7 +16,7 @@ pub use html::html;
 pub use machine::Machine;
 pub use record::{FrameRecord, FrameRow, SliceRecord, SliceRow};
 pub use stages::{Distribution, Stage};
-pub use table::{comparison_table, table};
+pub use table::{comparison_table, machine_line, table};
 
 use crate::verify::Verified;
 
@@ -55,6 +55,9 @@ pub struct Configuration {
 pub struct Counters {
     /// Pictures that the source drew (numbers offered).
     pub drawn: u64,
+    /// Of these, pictures that were decoded at the client and name their number there.
+    #[serde(default)]
+    pub delivered: u64,
     /// Pictures that were captured.
     pub captured: u64,
     /// Captured pictures that a newer one replaced before they were encoded.
@@ -97,7 +100,7 @@ pub struct FrameSizes {
     pub mean_bytes: f64,
     /// Largest, bytes.
     pub max_bytes: u64,
-    /// Largest after the first frame (which is an IDR) over a frame's share of the bitrate.
+    /// Largest, but for a first frame that is an IDR, over a frame's share of the bitrate.
     pub max_over_share: f64,
     /// Mean over a frame's share of the bitrate.
     pub fill: f64,
@@ -120,6 +123,10 @@ pub struct Run {
     pub counters: Counters,
     /// What threads used.
     pub threads: Vec<ThreadUse>,
+    /// CPU time of conversion and encoding alone over wall time, percent of one core; `None`
+    /// where nothing counts it.
+    #[serde(default)]
+    pub encoder_cpu_percent: Option<f64>,
     /// Decoded pictures held against the drawn ones.
     pub verified: Verified,
     /// From the start of the connection to the first decoded picture, ms, where measured.
@@ -137,6 +144,28 @@ pub struct Report {
     pub sizes: FrameSizes,
     /// The stamps of the last [`FRAME_ROWS_MAX`] frames.
     pub frames: Vec<FrameRow>,
+}
+
+impl Run {
+    /// CPU time of the host's threads over that of conversion and encoding alone.
+    #[must_use]
+    pub fn host_cpu_over_encoder(&self) -> Option<f64> {
+        let host = self.threads.iter().filter(|thread| thread.is_of_host());
+        let host_percent: f64 = host.map(|thread| thread.cpu_percent).sum();
+        let encoder_percent = self.encoder_cpu_percent.filter(|percent| *percent > 0.0)?;
+        Some(host_percent / encoder_percent)
+    }
+}
+
+impl ThreadUse {
+    /// True for threads that a host has: the bench has a client's beside them.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        const STAGES: [&str; 4] = ["pf-capture", "pf-encode", "pf-protect", "pf-send"];
+        const OTHERS: [&str; 3] = ["pf-control", "pf-session", "spawn"];
+        let name = self.name.as_str();
+        STAGES.contains(&name) || OTHERS.contains(&name) || name.starts_with("log ")
+    }
 }
 
 impl Report {
@@ -179,7 +208,8 @@ fn sizes(configuration: &Configuration, records: &[FrameRecord]) -> FrameSizes {
     let total_bytes: u64 = sizes().sum();
     let mean_bytes = total_bytes as f64 / count as f64;
     let max_bytes = sizes().max().unwrap_or(0);
-    let max_later = sizes().skip(1).max().unwrap_or(0);
+    let first_is_idr = records.first().is_some_and(|record| record.keyframe);
+    let max_later = sizes().skip(usize::from(first_is_idr)).max().unwrap_or(0);
     let share_bytes = configuration.bitrate_bps as f64 / 8.0 / configuration.fps;
     let over = |bytes: f64| {
         if share_bytes > 0.0 {

@@ -1,7 +1,7 @@
 //! The report as text for a terminal of 100 columns.
 
 use super::compare::Comparison;
-use super::{Report, Run};
+use super::{Machine, Report, Run};
 
 /// The whole report but its plots.
 #[must_use]
@@ -67,6 +67,19 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The machine, its load and the source's revision.
+#[must_use]
+pub fn machine_line(machine: &Machine) -> String {
+    let governor = machine.governor.as_deref().unwrap_or("no governor");
+    let load = machine
+        .load_1min
+        .map_or("unknown".into(), |load| format!("{load:.2}"));
+    format!(
+        "{}, {} cores, {}, {governor}, load {load}, revision {}",
+        machine.cpu, machine.cores, machine.kernel, machine.revision
+    )
+}
+
 /// So many threads, in words.
 pub(super) fn threads_text(count: u8) -> String {
     if count == 1 {
@@ -78,19 +91,9 @@ pub(super) fn threads_text(count: u8) -> String {
 
 fn head(run: &Run) -> Vec<String> {
     let (machine, set) = (&run.machine, &run.configuration);
-    let governor = machine.governor.as_deref().unwrap_or("no governor");
-    let load = machine
-        .load_1min
-        .map_or("unknown".into(), |load| format!("{load:.2}"));
     vec![
-        format!(
-            "{} · {:.1} s · revision {}",
-            run.name, run.seconds, machine.revision
-        ),
-        format!(
-            "{}, {} cores, {}, {governor}, load {load}",
-            machine.cpu, machine.cores, machine.kernel
-        ),
+        format!("{} · {:.1} s", run.name, run.seconds),
+        machine_line(machine),
         format!(
             "{} {} at {:.0} fps, {:.1} Mbit/s, {} with {}, {} slices",
             set.mode,
@@ -112,8 +115,13 @@ fn counted(report: &Report) -> Vec<String> {
     let (counters, sizes, verified) = (&report.run.counters, &report.sizes, &report.run.verified);
     let mut lines = vec![
         format!(
-            "frames   drawn {}, captured {}, superseded {}, encoded {}, sent {}",
-            counters.drawn, counters.captured, counters.superseded, counters.encoded, counters.sent
+            "frames   drawn {} (delivered {}), captured {}, superseded {}, encoded {}, sent {}",
+            counters.drawn,
+            counters.delivered,
+            counters.captured,
+            counters.superseded,
+            counters.encoded,
+            counters.sent
         ),
         format!(
             "         received {}, lost {}, repaired {}, decoded {}, marker read {}",
@@ -163,5 +171,11 @@ fn threads(run: &Run) -> Vec<String> {
             allocations
         )
     }));
+    if let (Some(encoder), Some(ratio)) = (run.encoder_cpu_percent, run.host_cpu_over_encoder()) {
+        lines.push(format!(
+            "{:<41}{encoder:>8.1}   the host's threads together: {ratio:.2} times that",
+            "  of pf-encode: conversion and encoding",
+        ));
+    }
     lines
 }

@@ -1,35 +1,65 @@
 //! The latency bench: a real host and the real client in this process, over real sockets, with
 //! the test card on the streamed display. What it measures is what a user gets.
 
+mod compare;
+mod gate;
 mod observe;
 mod records;
+mod relay;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::client::{ClientError, Outcome, Outputs, Viewer};
 use engine::config::{App, ConfigError, HostConfig, Settings};
 use engine::host::{Host, HostError};
 use engine::metrics::CounterSnapshot;
 use engine::trust::{Side, Store, TrustError};
-use net::client::{ConnectOptions, Trust};
+use net::client::{ConnectOptions, ReceiveSnapshot, Trust};
 use net::native::{AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, RequestedMode};
 use net::units::{BitsPerSecond, Mode, SliceCount};
-use platform::process::{ThreadUsage, thread_usage};
 
 use crate::picture::Content;
-use crate::report::{
-    self, Comparison, Configuration, Counters, FrameRecord, Machine, Report, Run, ThreadUse,
-};
+use crate::report::{Configuration, Counters, FrameRecord, Machine, Report, Run};
 use crate::verify::Verified;
 
 use observe::Observer;
+use records::DrawnLog;
+use relay::Relay;
+use usage::Usage;
+
+pub use compare::{Compared, compare_whole};
+pub use gate::{GateReport, Gated, measure_budgets};
 pub use records::from_outcome;
+pub use relay::Line;
 
 /// The first second is left out of all figures: buffers warm up and the encoder finds its level.
 const WARM_UP: Duration = Duration::from_secs(1);
+
+/// How long the session goes on after the measured time, so that its last frames arrive and the
+/// host's stamps of them, which it passes on every 100 ms.
+const COOL_DOWN: Duration = Duration::from_millis(400);
+
+/// What lies between client and host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing but the kernel.
+    Loopback,
+    /// A relay of ours that lets datagrams to the client out at this rate.
+    Paced(BitsPerSecond),
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("loopback"),
+            Self::Paced(rate) => write!(f, "relay at {rate}"),
+        }
+    }
+}
 
 /// One measurement.
 #[derive(Clone, Debug)]
@@ -87,6 +117,12 @@ pub enum BenchError {
     /// This system does not tell what threads use.
     #[error("the threads' use of the processor cannot be read: {0}")]
     Usage(std::io::Error),
+    /// Sockets or threads on loopback.
+    #[error("loopback cannot be used: {0}")]
+    Loopback(std::io::Error),
+    /// A micro-benchmark.
+    #[error(transparent)]
+    Micro(#[from] crate::micro::path::PathError),
 }
 
 /// What was measured, before it is worked out.
@@ -96,6 +132,10 @@ pub struct Measured {
     pub run: Run,
     /// Frames within the measured time.
     pub records: Vec<FrameRecord>,
+    /// What the host's stages counted in that time.
+    pub host: CounterSnapshot,
+    /// What the client's receiver counted in the whole session.
+    pub received: ReceiveSnapshot,
 }
 
 impl Measured {
@@ -109,6 +149,7 @@ impl Measured {
     fn append(&mut self, other: Self) {
         let (counters, more) = (&mut self.run.counters, other.run.counters);
         counters.drawn += more.drawn;
+        counters.delivered += more.delivered;
         counters.captured += more.captured;
         counters.superseded += more.superseded;
         counters.encoded += more.encoded;
@@ -123,43 +164,13 @@ impl Measured {
     }
 }
 
-/// Rounds of a comparison: sliced and whole in turn, so that both meet the same weather.
-const ROUNDS: u32 = 4;
-
-/// Measures `scenario` and the same with one slice a picture, in turn, for its time each.
-///
-/// # Errors
-/// See [`BenchError`].
-pub fn compare_whole(setup: &Setup, scenario: &Scenario) -> Result<Comparison, BenchError> {
-    let sliced = Scenario { time: scenario.time / ROUNDS, ..scenario.clone() };
-    let whole = Scenario {
-        name: format!("{}, whole pictures", scenario.name),
-        slices: SliceCount::ONE,
-        ..sliced.clone()
-    };
-    let bench = Bench::start(setup, &sliced)?;
-    let mut sums: [Option<Measured>; 2] = [None, None];
-    for _ in 0..ROUNDS {
-        for (sum, scenario) in sums.iter_mut().zip([&sliced, &whole]) {
-            let measured =
-                bench.measure(scenario, bench.address(), "loopback", Outputs::default())?;
-            match sum {
-                Some(sum) => sum.append(measured),
-                None => *sum = Some(measured),
-            }
-        }
-    }
-    bench.stop();
-    let [sliced, whole] = sums.map(|sum| sum.expect("there is a round").report());
-    Ok(report::compare(&sliced, &whole))
-}
-
 /// A host of the bench's own, with its state in a temporary directory.
 pub struct Bench {
     setup: Setup,
     directory: tempfile::TempDir,
     host: Host,
     drawn_log: PathBuf,
+    encoder_threads: u8,
 }
 
 impl Bench {
@@ -171,44 +182,49 @@ impl Bench {
     pub fn start(setup: &Setup, scenario: &Scenario) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir().map_err(BenchError::Directory)?;
         let drawn_log = directory.path().join("drawn.txt");
-        let state = directory.path().join("state").to_string_lossy().into_owned();
+        let state = directory
+            .path()
+            .join("state")
+            .to_string_lossy()
+            .into_owned();
         let mut flags: BTreeMap<&'static str, String> =
             setup.host_settings.iter().cloned().collect();
         flags.insert("port", "0".to_owned());
         flags.insert("state-dir", state);
-        let flags: Vec<_> = flags.iter().map(|(&key, value)| (key, value.as_str())).collect();
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(&key, value)| (key, value.as_str()))
+            .collect();
         let mut config = HostConfig::from_settings(&Settings::of(&flags))?;
+        let encoder_threads = config.encoder_threads;
         config.app = App::Command(testcard_command(&setup.program, scenario, &drawn_log));
         let host = Host::start(config)?;
-        Ok(Self { setup: setup.clone(), directory, host, drawn_log })
+        Ok(Self {
+            setup: setup.clone(),
+            directory,
+            host,
+            drawn_log,
+            encoder_threads,
+        })
     }
 
-    /// Where the host listens.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.host.local_addr()
-    }
-
-    /// Connects through `address` (the host's own, or a relay's before it), measures for the
-    /// scenario's time and ends the session.
+    /// Connects over `link`, measures for the scenario's time and ends the session.
     ///
     /// # Errors
     /// See [`BenchError`].
     pub fn measure(
         &self,
         scenario: &Scenario,
-        address: SocketAddr,
-        link: &str,
+        link: Link,
         outputs: Outputs,
     ) -> Result<Measured, BenchError> {
-        let store = Store::open(&self.directory.path().join("client"))?;
-        let options = ConnectOptions {
-            host: address,
-            identity: store.identity(Side::Client)?,
-            trust: Trust::Pinned(self.host.fingerprint()),
-            hello: hello(scenario),
-        };
-        let (observer, observed) = Observer::new(scenario.content);
+        let drawn_log = DrawnLog::expect(&self.drawn_log);
+        let relay = self.relay(link)?;
+        let address = relay
+            .as_ref()
+            .map_or(self.host.local_addr(), Relay::address);
+        let options = self.options(scenario, address)?;
+        let (observer, observed) = Observer::new(scenario);
         let mut viewer = Viewer::connect(options, outputs, Some(Box::new(observer)))?;
         run_for(&mut viewer, WARM_UP)?;
         let before = Usage::take(&self.host)?;
@@ -216,29 +232,99 @@ impl Bench {
         run_for(&mut viewer, scenario.time)?;
         let to = net::clock::now();
         let after = Usage::take(&self.host)?;
+        let capture = self
+            .host
+            .sessions()
+            .last()
+            .map_or("", |entry| entry.capture);
+        run_for(&mut viewer, COOL_DOWN)?;
         let outcome = viewer.finish()?;
-        let observed = observed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let records = records::merge(&outcome, &observed.markers);
-        let measured: Vec<_> = records
+        if let Some(relay) = relay.filter(|relay| relay.dropped() > 0) {
+            log::warn!(
+                "the relay's queue was full for {} datagrams",
+                relay.dropped()
+            );
+        }
+
+        let observed = observed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let records: Vec<_> = records::merge(&outcome, &observed.markers)
             .into_iter()
             .filter(|record| (from..to).contains(&record.captured))
             .collect();
         let usage = after.since(&before);
-        let mut counters = records::count(&measured, &outcome);
+        let mut counters = records::count(&records, &outcome);
         counters.captured = usage.counters.captured;
         counters.superseded = usage.counters.superseded;
-        counters.drawn = records::drawn_between(&self.drawn_log, &measured);
+        let drawn = drawn_log.numbers_between(from, to);
+        (counters.drawn, counters.delivered) = match &drawn {
+            Some(drawn) => records::delivered_of(drawn, &observed.markers),
+            None => records::delivered_between(&records),
+        };
         let run = Run {
             name: scenario.name.clone(),
             seconds: to.since(from).as_secs_f64(),
-            machine: Machine::this(self.host.display(), &self.setup.revision),
-            configuration: configuration(scenario, &outcome, link),
+            machine: Machine::this(&self.compositor(), &self.setup.revision),
+            configuration: Configuration {
+                encoder_threads: self.encoder_threads,
+                capture: capture.to_owned(),
+                ..configuration(scenario, &outcome, link)
+            },
             counters,
             threads: usage.threads,
+            encoder_cpu_percent: Some(usage.encoder_cpu_percent),
             verified: observed.verified,
             connect_to_picture_ms: outcome.first_picture.map(|time| time.as_secs_f64() * 1e3),
         };
-        Ok(Measured { run, records: measured })
+        Ok(Measured {
+            run,
+            records,
+            host: usage.counters,
+            received: outcome.received,
+        })
+    }
+
+    /// Connects and waits, at most for the scenario's time, for the first decoded picture: the
+    /// time that took, if one came.
+    ///
+    /// # Errors
+    /// See [`BenchError`].
+    pub fn first_picture(&self, scenario: &Scenario) -> Result<Option<Duration>, BenchError> {
+        let options = self.options(scenario, self.host.local_addr())?;
+        let mut viewer = Viewer::connect(options, Outputs::default(), None)?;
+        run_for(&mut viewer, scenario.time)?;
+        Ok(viewer.finish()?.first_picture)
+    }
+
+    fn options(&self, scenario: &Scenario, host: SocketAddr) -> Result<ConnectOptions, BenchError> {
+        let store = Store::open(&self.directory.path().join("client"))?;
+        Ok(ConnectOptions {
+            host,
+            identity: store.identity(Side::Client)?,
+            trust: Trust::Pinned(self.host.fingerprint()),
+            hello: hello(scenario),
+        })
+    }
+
+    fn relay(&self, link: Link) -> Result<Option<Relay>, BenchError> {
+        match link {
+            Link::Loopback => Ok(None),
+            Link::Paced(rate) => {
+                let relay = Relay::start(self.host.local_addr(), rate);
+                relay.map(Some).map_err(BenchError::Loopback)
+            }
+        }
+    }
+
+    /// Kind of display and what its probe told, the compositor's version mostly.
+    fn compositor(&self) -> String {
+        let (kind, detail) = (self.host.display(), self.host.display_detail());
+        if detail.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind} ({detail})")
+        }
     }
 
     /// Ends the host.
@@ -251,7 +337,10 @@ fn run_for(viewer: &mut Viewer, time: Duration) -> Result<(), BenchError> {
     if viewer.run_for(time, || false) {
         Ok(())
     } else {
-        let reason = viewer.end_reason().unwrap_or("the decoder stopped").to_owned();
+        let reason = viewer
+            .end_reason()
+            .unwrap_or("the decoder stopped")
+            .to_owned();
         Err(BenchError::Ended(reason))
     }
 }
@@ -290,7 +379,7 @@ fn hello(scenario: &Scenario) -> Hello {
     }
 }
 
-fn configuration(scenario: &Scenario, outcome: &Outcome, link: &str) -> Configuration {
+fn configuration(scenario: &Scenario, outcome: &Outcome, link: Link) -> Configuration {
     let welcome = &outcome.welcome;
     Configuration {
         mode: welcome.mode.to_string(),
@@ -301,65 +390,11 @@ fn configuration(scenario: &Scenario, outcome: &Outcome, link: &str) -> Configur
         bitrate_bps: welcome.bitrate.0,
         slices: welcome.slices.get(),
         encoder: welcome.encoder_name.clone(),
-        encoder_threads: 1,
-        capture: String::new(),
         fec_percent: f64::from(welcome.fec_percent),
         aead: format!("{:?}", welcome.aead),
-        link: link.to_owned(),
+        link: link.to_string(),
+        ..Configuration::default()
     }
-}
-
-/// What host, client and their threads have used so far.
-struct Usage {
-    at: Instant,
-    threads: Vec<ThreadUsage>,
-    counters: CounterSnapshot,
-}
-
-/// The same over a span of time.
-struct UsageSpan {
-    threads: Vec<ThreadUse>,
-    counters: CounterSnapshot,
-}
-
-impl Usage {
-    fn take(host: &Host) -> Result<Self, BenchError> {
-        let sessions = host.sessions();
-        let counters = sessions.first().map(|entry| entry.metrics.counters.snapshot());
-        Ok(Self {
-            at: Instant::now(),
-            threads: thread_usage(None).map_err(BenchError::Usage)?,
-            counters: counters.unwrap_or_default(),
-        })
-    }
-
-    fn since(&self, before: &Self) -> UsageSpan {
-        let seconds = (self.at - before.at).as_secs_f64();
-        let counters = self.counters.since(&before.counters);
-        let threads = self.threads.iter().filter_map(|thread| {
-            let old = before.threads.iter().find(|old| old.thread_id == thread.thread_id)?;
-            Some(ThreadUse {
-                name: thread.name.clone(),
-                cpu_percent: (thread.cpu - old.cpu).as_secs_f64() / seconds * 100.0,
-                switches_voluntary: thread.switches_voluntary - old.switches_voluntary,
-                switches_involuntary: thread.switches_involuntary - old.switches_involuntary,
-                allocations: allocations(&thread.name, &counters),
-            })
-        });
-        UsageSpan { threads: threads.collect(), counters }
-    }
-}
-
-/// Allocations of a stage's thread, where they are counted.
-fn allocations(thread: &str, counters: &CounterSnapshot) -> Option<u64> {
-    let counted = match thread {
-        "pf-capture" => counters.capture_allocations,
-        "pf-encode" => counters.encode_allocations,
-        "pf-protect" => counters.protect_allocations,
-        "pf-send" => counters.send_allocations,
-        _ => return None,
-    };
-    engine::metrics::counts_allocations().then_some(counted)
 }
 
 /// A tool of [`records`] and [`observe`]: verification figures so far.
@@ -376,12 +411,20 @@ pub(crate) struct Observed {
 
 /// The default counters of a report that knows only the client's side.
 pub(crate) fn received_only(outcome: &Outcome) -> Counters {
-    let decoded = outcome.frames.iter().filter(|frame| !frame.decoded.is_zero()).count() as u64;
+    let decoded = outcome
+        .frames
+        .iter()
+        .filter(|frame| !frame.decoded.is_zero())
+        .count() as u64;
     Counters {
         encoded: outcome.host_times.len() as u64,
         received: outcome.received.frames + outcome.received.frames_lost,
         lost: outcome.received.frames_lost,
-        repaired: outcome.frames.iter().filter(|frame| frame.repaired_shards > 0).count() as u64,
+        repaired: outcome
+            .frames
+            .iter()
+            .filter(|frame| frame.repaired_shards > 0)
+            .count() as u64,
         decoded,
         ..Counters::default()
     }

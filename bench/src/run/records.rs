@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use engine::client::Outcome;
 use net::native::ClockDomain;
@@ -12,10 +13,15 @@ use crate::report::{Configuration, Counters, FrameRecord, Machine, Report, Run};
 
 /// One record for each frame that the host reported, with what the client saw of it.
 pub(super) fn merge(outcome: &Outcome, markers: &Markers) -> Vec<FrameRecord> {
-    let mut records: BTreeMap<FrameId, FrameRecord> =
-        outcome.host_times.iter().map(|times| (times.frame, FrameRecord::from(times))).collect();
+    let mut records: BTreeMap<FrameId, FrameRecord> = outcome
+        .host_times
+        .iter()
+        .map(|times| (times.frame, FrameRecord::from(times)))
+        .collect();
     for seen in &outcome.frames {
-        let Some(record) = records.get_mut(&seen.frame) else { continue };
+        let Some(record) = records.get_mut(&seen.frame) else {
+            continue;
+        };
         record.received_first = Some(seen.received_first);
         record.complete = Some(seen.complete);
         record.decoded = (!seen.decoded.is_zero()).then_some(seen.decoded);
@@ -53,14 +59,82 @@ pub(super) fn count(records: &[FrameRecord], outcome: &Outcome) -> Counters {
     }
 }
 
-/// Pictures that the test card drew between the first and the last one that `records` name; from
-/// its log if that is complete, else by their consecutive numbers.
-pub(super) fn drawn_between(_log: &Path, records: &[FrameRecord]) -> u64 {
-    let numbers = || records.iter().filter_map(|record| record.number);
-    match (numbers().min(), numbers().max()) {
-        (Some(first), Some(last)) => u64::from(last - first) + 1,
-        _ => 0,
+/// Pictures drawn and, of these, delivered, where the test card's log says what was drawn: a
+/// picture is delivered if its number was read from a decoded one.
+pub(super) fn delivered_of(drawn: &BTreeSet<u32>, markers: &Markers) -> (u64, u64) {
+    let decoded: BTreeSet<u32> = markers.values().map(|marker| marker.number).collect();
+    (
+        drawn.len() as u64,
+        drawn.intersection(&decoded).count() as u64,
+    )
+}
+
+/// The same without the log: numbers are consecutive, so what is missing between the first and
+/// the last delivered one was drawn, too.
+pub(super) fn delivered_between(records: &[FrameRecord]) -> (u64, u64) {
+    let numbers: BTreeSet<u32> = records.iter().filter_map(|record| record.number).collect();
+    match (numbers.first(), numbers.last()) {
+        (Some(first), Some(last)) => (u64::from(last - first) + 1, numbers.len() as u64),
+        _ => (0, 0),
     }
+}
+
+/// The test card's log of a session. The card writes it when it ends, that is, after the session.
+pub(super) struct DrawnLog<'a> {
+    path: &'a Path,
+}
+
+impl<'a> DrawnLog<'a> {
+    /// How long the card has to end after its session.
+    const PATIENCE: Duration = Duration::from_secs(3);
+    const INTERVAL: Duration = Duration::from_millis(10);
+
+    /// Before the session: what an earlier one has left is not what is waited for.
+    pub(super) fn expect(path: &'a Path) -> Self {
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            log::warn!("{} cannot be removed: {error}", path.display());
+        }
+        Self { path }
+    }
+
+    /// After the session: numbers of the pictures drawn from `from` to before `to`. `None` if no
+    /// complete log comes, as with other applications than the card.
+    pub(super) fn numbers_between(&self, from: Timestamp, to: Timestamp) -> Option<BTreeSet<u32>> {
+        let deadline = Instant::now() + Self::PATIENCE;
+        loop {
+            let text = std::fs::read_to_string(self.path).unwrap_or_default();
+            if let Some(numbers) = numbers_between(&text, from, to) {
+                return Some(numbers);
+            }
+            if Instant::now() >= deadline {
+                log::warn!("the test card wrote no log; what was drawn is told from its numbers");
+                return None;
+            }
+            std::thread::sleep(Self::INTERVAL);
+        }
+    }
+}
+
+/// Numbers in a log, `number time_ns` a line, of pictures drawn from `from` to before `to`; `None`
+/// unless the log goes on beyond `to`: then it is not written to its end yet.
+fn numbers_between(log: &str, from: Timestamp, to: Timestamp) -> Option<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    let mut is_complete = false;
+    // What follows the last line break may be half a line.
+    for line in log
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+    {
+        let (number, ns) = line.trim_end().split_once(' ')?;
+        let drawn = Timestamp::from_ns(ns.parse().ok()?);
+        is_complete |= drawn >= to;
+        if (from..to).contains(&drawn) {
+            numbers.insert(number.parse().ok()?);
+        }
+    }
+    is_complete.then_some(numbers)
 }
 
 /// The report of a client's run, `punktfunk connect`: with the host's stamps if both share a
@@ -81,11 +155,12 @@ pub fn from_outcome(outcome: &Outcome) -> Report {
             }
         }
     }
-    let span = |stamp: fn(&FrameRecord) -> Timestamp| {
-        match (records.first().map(stamp), records.last().map(stamp)) {
-            (Some(first), Some(last)) => last.since(first).as_secs_f64(),
-            _ => 0.0,
-        }
+    let span = |stamp: fn(&FrameRecord) -> Timestamp| match (
+        records.first().map(stamp),
+        records.last().map(stamp),
+    ) {
+        (Some(first), Some(last)) => last.since(first).as_secs_f64(),
+        _ => 0.0,
     };
     let run = Run {
         name: format!("{} on {}", welcome.mode, welcome.host_name),
@@ -99,7 +174,11 @@ pub fn from_outcome(outcome: &Outcome) -> Report {
             encoder: welcome.encoder_name.clone(),
             fec_percent: f64::from(welcome.fec_percent),
             aead: format!("{:?}", welcome.aead),
-            link: if same_clock { "this machine".to_owned() } else { "network".to_owned() },
+            link: if same_clock {
+                "this machine".to_owned()
+            } else {
+                "network".to_owned()
+            },
             ..Configuration::default()
         },
         counters: received_only(outcome),
@@ -107,4 +186,52 @@ pub fn from_outcome(outcome: &Outcome) -> Report {
         ..Run::default()
     };
     Report::from_records(run, &records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::marker::Marker;
+
+    fn at(ns: u64) -> Timestamp {
+        Timestamp::from_ns(ns)
+    }
+
+    #[test]
+    fn a_log_counts_only_once_it_goes_beyond_the_measured_time() {
+        let log = "7 100\n8 200\n9 300\n10 400\n";
+        let found = numbers_between(log, at(200), at(400));
+        assert_eq!(found, Some(BTreeSet::from([8, 9])));
+        assert_eq!(numbers_between(log, at(200), at(401)), None);
+        assert_eq!(
+            numbers_between(&log[..log.len() - 1], at(200), at(400)),
+            None
+        );
+        assert_eq!(numbers_between("", at(200), at(400)), None);
+        assert_eq!(numbers_between("not a log\n", at(200), at(400)), None);
+    }
+
+    #[test]
+    fn what_is_drawn_and_not_decoded_is_not_delivered() {
+        let marker = |number| Marker {
+            number,
+            drawn: at(1),
+            look: 0,
+        };
+        // The same picture may be encoded twice; it is delivered once.
+        let markers = Markers::from([(0, marker(7)), (1, marker(9)), (2, marker(9))]);
+        assert_eq!(delivered_of(&BTreeSet::from([7, 8, 9]), &markers), (3, 2));
+        let record = |number| FrameRecord {
+            number,
+            ..FrameRecord::default()
+        };
+        let records = [
+            record(Some(7)),
+            record(None),
+            record(Some(9)),
+            record(Some(9)),
+        ];
+        assert_eq!(delivered_between(&records), (3, 2));
+        assert_eq!(delivered_between(&records[1..2]), (0, 0));
+    }
 }

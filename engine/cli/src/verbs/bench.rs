@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use argh::FromArgs;
+use bench::gate::{failed, render};
 use bench::picture::Content;
-use bench::report::{self, Report};
-use bench::run::{Bench as Measured, BenchError, Scenario, Setup};
+use bench::report::{self, Comparison, Machine, Report};
+use bench::run::{Bench as Measured, BenchError, Link, Scenario, Setup, compare_whole};
 use engine::client::{ClientError, Outputs};
 use net::units::{BitsPerSecond, Mode, SliceCount};
+use serde_json::json;
 
 use crate::exit::{Failure, Kind};
 
@@ -38,19 +40,28 @@ pub struct Bench {
     /// encoder: x264 or openh264 (default: the best that this build has)
     #[argh(option)]
     encoder: Option<String>,
+    /// threads inside the encoder (default: 1)
+    #[argh(option)]
+    encoder_threads: Option<u8>,
     /// kind of display: sway, private-sway or synthetic (default: the best that this machine has)
     #[argh(option)]
     desktop: Option<String>,
     /// what to compare with, interleaved: whole (one slice a picture)
     #[argh(option)]
     compare: Option<String>,
+    /// put a relay between host and client that lets so much out to the client (default: none)
+    #[argh(option)]
+    link: Option<String>,
     /// measure everything that a budget is set for, and fail if one is not held
     #[argh(switch)]
     gate: bool,
-    /// directory for report.html, report.json and last.png
+    /// seconds of each of the gate's long sessions; less is for trying it out (default: 60)
+    #[argh(option, default = "60.0")]
+    gate_seconds: f64,
+    /// directory for report.html, report.json and last.png; with --gate for all of its reports
     #[argh(option)]
     report: Option<PathBuf>,
-    /// file for the report as JSON
+    /// file for the report (with --gate: the verdicts) as JSON
     #[argh(option)]
     json: Option<PathBuf>,
 }
@@ -62,16 +73,20 @@ fn default_mode() -> Mode {
 impl Bench {
     pub fn run(self) -> Result<(), Failure> {
         let setup = self.setup()?;
-        if self.gate {
-            return gate(&setup);
-        }
-        let scenario = self.scenario()?;
         if let Some(directory) = &self.report {
             std::fs::create_dir_all(directory).map_err(|error| output(directory, &error))?;
         }
+        if self.gate {
+            return self.gate(&setup);
+        }
+        let scenario = self.scenario()?;
+        let link = match &self.link {
+            None => Link::Loopback,
+            Some(rate) => Link::Paced(bitrate(rate)?),
+        };
         match self.compare.as_deref() {
-            None => self.measure(&setup, &scenario),
-            Some("whole") => compare_whole(&setup, &scenario),
+            None => self.measure(&setup, &scenario, link),
+            Some("whole") => self.compare_whole(&setup, &scenario, link),
             Some(other) => Err(Failure::usage(format!(
                 "--compare {other}: there is only whole"
             ))),
@@ -83,6 +98,8 @@ impl Bench {
             .map_err(|error| Failure::new(Kind::System, format!("own executable: {error}")))?;
         let mut host_settings = Vec::new();
         host_settings.extend(self.encoder.clone().map(|name| ("encoder", name)));
+        let threads = self.encoder_threads.map(|count| count.to_string());
+        host_settings.extend(threads.map(|count| ("encoder-threads", count)));
         host_settings.extend(self.desktop.clone().map(|name| ("desktop", name)));
         let revision = option_env!("PUNKTFUNK_REVISION").unwrap_or(env!("CARGO_PKG_VERSION"));
         Ok(Setup {
@@ -95,8 +112,7 @@ impl Bench {
     fn scenario(&self) -> Result<Scenario, Failure> {
         let slices = SliceCount::new(self.slices)
             .ok_or_else(|| Failure::usage("--slices: use a number from 1 to 32"))?;
-        let time = Duration::try_from_secs_f64(self.seconds)
-            .map_err(|_| Failure::usage("--seconds: give a positive number"))?;
+        let time = seconds("--seconds", self.seconds)?;
         Ok(Scenario {
             name: format!("{} {}", self.mode, self.content.name()),
             mode: self.mode,
@@ -109,51 +125,94 @@ impl Bench {
         })
     }
 
-    fn measure(&self, setup: &Setup, scenario: &Scenario) -> Result<(), Failure> {
+    fn measure(&self, setup: &Setup, scenario: &Scenario, link: Link) -> Result<(), Failure> {
         let png = self
             .report
             .as_ref()
             .map(|directory| directory.join("last.png"));
         let bench = Measured::start(setup, scenario).map_err(failure)?;
-        let outputs = Outputs { h264: None, png };
-        let report = bench.measure(scenario, bench.address(), "loopback", outputs);
+        let report = bench.measure(scenario, link, Outputs { h264: None, png });
         bench.stop();
         let report = report.map_err(failure)?.report();
         println!("{}", report::table(&report));
-        self.write(&report)
+        self.write(&report, None)?;
+        self.write_json(&report.json())
     }
 
-    fn write(&self, report: &Report) -> Result<(), Failure> {
+    /// Sliced and whole in turn, so that both meet the same weather.
+    fn compare_whole(&self, setup: &Setup, scenario: &Scenario, link: Link) -> Result<(), Failure> {
+        let compared = compare_whole(setup, scenario, link).map_err(failure)?;
+        println!("{}", report::comparison_table(&compared.comparison));
+        self.write(&compared.sliced, Some(&compared.comparison))?;
         if let Some(directory) = &self.report {
-            write(&directory.join("report.json"), &report.json())?;
-            write(&directory.join("report.html"), &report::html(report, None))?;
+            write(&directory.join("whole.json"), &compared.whole.json())?;
         }
-        if let Some(path) = &self.json {
-            write(path, &report.json())?;
+        let all = json!({
+            "sliced": compared.sliced,
+            "whole": compared.whole,
+            "comparison": compared.comparison,
+        });
+        self.write_json(&all.to_string())
+    }
+
+    fn gate(&self, setup: &Setup) -> Result<(), Failure> {
+        let time = seconds("--gate-seconds", self.gate_seconds)?;
+        let machine = Machine::this("", &setup.revision);
+        let gated = bench::run::measure_budgets(setup, time, &mut |what| {
+            eprintln!("punktfunk: measuring {what}");
+        });
+        let machine = gated
+            .reports
+            .first()
+            .map_or(machine, |first| first.report.run.machine.clone());
+        println!("{}", report::machine_line(&machine));
+        println!("{}", render(&gated.verdicts));
+        gated.notes.iter().for_each(|note| println!("{note}"));
+        let all = json!({
+            "machine": machine,
+            "seconds": self.gate_seconds,
+            "verdicts": gated.verdicts,
+            "notes": gated.notes,
+        });
+        self.write_json(&all.to_string())?;
+        if let Some(directory) = &self.report {
+            write(&directory.join("gate.json"), &all.to_string())?;
+            for run in &gated.reports {
+                let (json, html) = (format!("{}.json", run.name), format!("{}.html", run.name));
+                let page = report::html(&run.report, run.comparison.as_ref());
+                write(&directory.join(json), &run.report.json())?;
+                write(&directory.join(html), &page)?;
+            }
+        }
+        if failed(&gated.verdicts) {
+            return Err(Failure::new(
+                Kind::Budget,
+                "a budget is not held; the table says which",
+            ));
         }
         Ok(())
     }
-}
 
-/// Sliced and whole in turn, four times each, so that both meet the same weather.
-fn compare_whole(setup: &Setup, scenario: &Scenario) -> Result<(), Failure> {
-    let comparison = bench::run::compare_whole(setup, scenario).map_err(failure)?;
-    println!("{}", report::comparison_table(&comparison));
-    Ok(())
-}
-
-fn gate(setup: &Setup) -> Result<(), Failure> {
-    let _ = setup;
-    let measured = std::collections::BTreeMap::new();
-    let verdicts = bench::gate::gate(&measured);
-    println!("{}", bench::gate::render(&verdicts));
-    if bench::gate::failed(&verdicts) {
-        return Err(Failure::new(
-            Kind::Budget,
-            "a budget is not held; the table says which",
-        ));
+    fn write(&self, report: &Report, comparison: Option<&Comparison>) -> Result<(), Failure> {
+        let Some(directory) = &self.report else {
+            return Ok(());
+        };
+        write(&directory.join("report.json"), &report.json())?;
+        write(
+            &directory.join("report.html"),
+            &report::html(report, comparison),
+        )
     }
-    Ok(())
+
+    fn write_json(&self, text: &str) -> Result<(), Failure> {
+        self.json.as_ref().map_or(Ok(()), |path| write(path, text))
+    }
+}
+
+fn seconds(flag: &str, seconds: f64) -> Result<Duration, Failure> {
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    time.filter(|time| !time.is_zero())
+        .ok_or_else(|| Failure::usage(format!("{flag}: give a number above 0")))
 }
 
 fn bitrate(text: &str) -> Result<BitsPerSecond, Failure> {
@@ -178,7 +237,10 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Config(error) => return error.into(),
         BenchError::Trust(error) => return error.into(),
         BenchError::Client(ClientError::Output { .. }) => Kind::Output,
-        BenchError::Directory(_) | BenchError::Usage(_) => Kind::System,
+        BenchError::Directory(_)
+        | BenchError::Usage(_)
+        | BenchError::Loopback(_)
+        | BenchError::Micro(_) => Kind::System,
         BenchError::Client(_) | BenchError::Ended(_) => Kind::Refused,
     };
     Failure::new(kind, error)
