@@ -2,8 +2,13 @@
 //! makes slices of them ([`encode`]), how those are read ([`bitstream`]) and what turns them back
 //! into pictures ([`decode`]).
 
-pub mod bitstream;
-pub mod convert;
-pub mod decode;
-pub mod encode;
+// In the order a picture takes; blank lines keep rustfmt from sorting them.
 pub mod frame;
+
+pub mod convert;
+
+pub mod encode;
+
+pub mod bitstream;
+
+pub mod decode;
