@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use crossbeam::select;
 use gpu::encode::{EncodeError, Encoder, PictureKind, SliceInfo, SliceSink};
 use gpu::frame::{Frame, Rect};
@@ -86,6 +86,14 @@ impl EncodeStage {
     }
 
     fn wait(&self, state: &State) -> Work {
+        if state.failures > 0 {
+            // The picture is not sent yet, and on a still screen no other one will come.
+            return match self.frames.try_recv() {
+                Ok(frame) => Work::New(frame),
+                Err(TryRecvError::Empty) => Work::Refine,
+                Err(TryRecvError::Disconnected) => Work::End,
+            };
+        }
         let refine_at = state
             .refinement
             .due(self.interval)
@@ -140,10 +148,12 @@ impl EncodeStage {
                     qp: encoded.qp,
                 });
             }
+            // Nobody takes its slices any more; why, another stage tells.
+            Err(_) if self.outlet.broken => {}
             Err(error) => {
                 add(&counters.encode_failures, 1);
                 state.failures += 1;
-                if state.failures >= FAILURES_MAX || self.outlet.broken {
+                if state.failures >= FAILURES_MAX {
                     return Err(error.into());
                 }
                 log::warn!("{error}; opening the encoder anew");
