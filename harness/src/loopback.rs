@@ -1,0 +1,278 @@
+//! The real host and the real client on loopback.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use engine::config::{HostConfig, Settings};
+use engine::host::{Host, HostError, SessionEntry};
+use gpu::decode::openh264::OpenH264Decoder;
+use gpu::decode::{Decoder, Picture};
+use net::client::{
+    Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot, Trust,
+};
+use net::identity::{Fingerprint, Identity};
+use net::limits::DATAGRAM_BYTES_MAX;
+use net::native::{
+    AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, RequestedMode, Welcome,
+};
+use net::reassemble::AccessUnit;
+use net::units::{BitsPerSecond, Mode};
+use tempfile::TempDir;
+
+use crate::PATIENCE;
+
+/// The mode that tests ask for unless size matters: small, so that any machine keeps up.
+pub const MODE: &str = "320x240@60";
+
+/// A host on a free port, with a state directory of its own.
+pub struct LoopbackHost {
+    host: Option<Host>,
+    address: SocketAddr,
+    fingerprint: Fingerprint,
+    _state: TempDir,
+}
+
+impl LoopbackHost {
+    /// A host that draws its pictures itself, with these settings on top.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn synthetic(settings: &[(&'static str, &str)]) -> Self {
+        let mut all = vec![("desktop", "synthetic"), ("app", "none")];
+        all.extend_from_slice(settings);
+        match Self::start(&all) {
+            Ok(host) => host,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A host with these settings; port and state directory are chosen here.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    ///
+    /// # Panics
+    /// If the settings are not valid.
+    pub fn start(settings: &[(&'static str, &str)]) -> Result<Self, HostError> {
+        let state = tempfile::tempdir().expect("a temporary directory");
+        let directory = state.path().to_str().expect("a readable path").to_owned();
+        let mut all = vec![
+            ("port", "0"),
+            ("state-dir", directory.as_str()),
+            ("slices", "4"),
+        ];
+        all.extend_from_slice(settings);
+        let config = match HostConfig::from_settings(&Settings::of(&all)) {
+            Ok(config) => config,
+            Err(error) => panic!("{error}"),
+        };
+        let host = Host::start(config)?;
+        let (address, fingerprint) = (host.local_addr(), host.fingerprint());
+        Ok(Self {
+            host: Some(host),
+            address,
+            fingerprint,
+            _state: state,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What clients pin.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The sessions that stream now.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionEntry> {
+        self.host.as_ref().map(Host::sessions).unwrap_or_default()
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub fn stop(&mut self) {
+        if let Some(host) = self.host.take() {
+            host.stop();
+        }
+    }
+}
+
+/// A client that decodes what it receives, on the test's own thread.
+pub struct LoopbackClient {
+    client: Client,
+    decoder: OpenH264Decoder,
+    feedback: Feedback,
+    /// Why the session ended, once the host or the network has ended it.
+    pub ended: Option<String>,
+}
+
+impl LoopbackClient {
+    /// Connects for [`MODE`], trusting whoever answers.
+    ///
+    /// # Panics
+    /// If no session comes about.
+    #[must_use]
+    pub fn connect(host: SocketAddr) -> Self {
+        Self::with(host, Trust::FirstUse, hello(MODE)).expect("a session")
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    ///
+    /// # Panics
+    /// If there is no decoder or identity to be had.
+    pub fn with(host: SocketAddr, trust: Trust, hello: Hello) -> Result<Self, ConnectError> {
+        let identity = Identity::generate().expect("an identity");
+        let client = Client::connect(ConnectOptions {
+            host,
+            identity,
+            trust,
+            hello,
+        })?;
+        let decoder = OpenH264Decoder::open().expect("a decoder");
+        let feedback = client.feedback();
+        Ok(Self {
+            client,
+            decoder,
+            feedback,
+            ended: None,
+        })
+    }
+
+    /// What the host agreed to.
+    #[must_use]
+    pub const fn welcome(&self) -> &Welcome {
+        self.client.welcome()
+    }
+
+    /// Who the host is.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.client.fingerprint()
+    }
+
+    /// Counts of the receiver.
+    #[must_use]
+    pub fn received(&self) -> ReceiveSnapshot {
+        self.client.received()
+    }
+
+    /// Asks for an IDR as a decoder that gave up on `unit` would.
+    pub fn give_up_on(&self, unit: &AccessUnit) {
+        self.feedback.request_keyframe(unit.frame);
+    }
+
+    /// The next access unit, or `None` once the session is over.
+    ///
+    /// # Panics
+    /// If neither comes within [`PATIENCE`].
+    pub fn next_unit(&mut self) -> Option<AccessUnit> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.take_notices();
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "no frame came within {PATIENCE:?}: {:?}",
+                self.received()
+            );
+            // Short, so that notices do not pile up while nothing comes.
+            match self
+                .client
+                .units()
+                .recv_timeout(left.min(Duration::from_millis(100)))
+            {
+                Ok(unit) => return Some(unit),
+                Err(error) if error.is_disconnected() => {
+                    self.take_notices();
+                    return None;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Receives and decodes `count` pictures; `look` sees each.
+    ///
+    /// # Panics
+    /// If the session ends before, or a picture cannot be decoded.
+    pub fn watch(&mut self, count: usize, mut look: impl FnMut(&AccessUnit, &Picture<'_>)) {
+        let mut seen = 0;
+        while seen < count {
+            let unit = self.next_unit();
+            let Some(unit) = unit else {
+                panic!("the session ended: {:?}", self.ended)
+            };
+            match self.decoder.decode(unit.frame, unit.bytes()) {
+                Ok(Some(picture)) => {
+                    look(&unit, &picture);
+                    seen += 1;
+                }
+                Ok(None) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Takes frames until the session is over; the reason.
+    pub fn until_end(&mut self) -> String {
+        while self.next_unit().is_some() {}
+        self.ended
+            .clone()
+            .unwrap_or_else(|| "no reason was given".to_owned())
+    }
+
+    /// Ends the session as a client that has seen enough.
+    pub fn end(mut self) -> ReceiveSnapshot {
+        self.client.end();
+        self.client.received()
+    }
+
+    fn take_notices(&mut self) {
+        for notice in self.client.notices().try_iter() {
+            if let ClientNotice::Ended { reason } = notice {
+                self.ended = Some(reason);
+            }
+        }
+    }
+}
+
+/// What a client of these tests asks for.
+///
+/// # Panics
+/// If `mode` is not a mode.
+#[must_use]
+pub fn hello(mode: &str) -> Hello {
+    let mode: Mode = mode.parse().expect("a mode");
+    Hello {
+        version: PROTOCOL_VERSION,
+        mode: RequestedMode::from(mode),
+        codecs: CodecSet::H264,
+        fec_codes: FecCodes::ALL,
+        aeads: AeadSet::ALL,
+        required: Features::NONE,
+        optional: Features::FRAME_TIMES,
+        slices: 0,
+        bitrate: BitsPerSecond(4_000_000),
+        fec_percent: None,
+        datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
+        name: "test".to_owned(),
+    }
+}
+
+/// Names of the encoders of this build.
+#[must_use]
+pub fn encoders() -> Vec<&'static str> {
+    gpu::encode::candidates()
+        .iter()
+        .map(|kind| kind.name)
+        .collect()
+}
