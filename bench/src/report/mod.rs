@@ -81,7 +81,7 @@ pub struct Counters {
 /// What a thread used during the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ThreadUse {
-    /// Name of the thread, with its side: `host encode`, `client receive`.
+    /// Name of the thread: `pf-encode`, `pf-receive`, …
     pub name: String,
     /// CPU time over wall time, percent of one core.
     pub cpu_percent: f64,

@@ -35,13 +35,21 @@ pub(crate) fn example(frames: u32) -> Report {
             captured: frames.into(),
             ..Counters::default()
         },
-        threads: vec![ThreadUse {
-            name: "host encode".into(),
-            cpu_percent: 31.4,
-            switches_voluntary: 60,
-            switches_involuntary: 2,
-            allocations: Some(0),
-        }],
+        threads: vec![
+            ThreadUse {
+                name: "pf-encode".into(),
+                cpu_percent: 31.5,
+                switches_voluntary: 60,
+                switches_involuntary: 2,
+                allocations: Some(0),
+            },
+            ThreadUse {
+                name: "pf-decode".into(),
+                cpu_percent: 20.0,
+                ..ThreadUse::default()
+            },
+        ],
+        encoder_cpu_percent: Some(30.0),
         verified: Verified {
             pictures: frames.into(),
             ..Verified::default()
@@ -79,6 +87,38 @@ fn record(index: u32) -> FrameRecord {
         complete: at(4200 + vary(400)),
         decoded: at(6500 + vary(900)),
     }
+}
+
+#[test]
+fn the_hosts_cpu_is_that_of_its_threads_and_no_others() {
+    let mut run = example(1).run;
+    assert_eq!(run.host_cpu_over_encoder(), Some(31.5 / 30.0));
+    run.encoder_cpu_percent = Some(0.0);
+    assert_eq!(run.host_cpu_over_encoder(), None);
+    run.encoder_cpu_percent = None;
+    assert_eq!(run.host_cpu_over_encoder(), None);
+}
+
+#[test]
+fn only_a_first_idr_is_left_out_of_the_largest_frame() {
+    let share = 10_000_000.0 / 8.0 / 60.0;
+    let sized = |keyframe, bytes| FrameRecord {
+        keyframe,
+        slices: vec![SliceRecord {
+            bytes,
+            ..SliceRecord::default()
+        }],
+        ..FrameRecord::default()
+    };
+    let run = example(1).run;
+    let largest = |first_is_idr| {
+        let records = [sized(first_is_idr, 90_000), sized(false, 30_000)];
+        Report::from_records(run.clone(), &records)
+            .sizes
+            .max_over_share
+    };
+    assert!((largest(true) - 30_000.0 / share).abs() < 1e-9);
+    assert!((largest(false) - 90_000.0 / share).abs() < 1e-9);
 }
 
 #[test]

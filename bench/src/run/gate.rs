@@ -68,23 +68,21 @@ pub fn measure_budgets(setup: &Setup, time: Duration, progress: &mut dyn FnMut(&
         figures: BTreeMap::new(),
         gated: Gated::default(),
     };
-    let steps: [(&str, fn(&mut Rows) -> Result<(), BenchError>); 9] = [
-        ("720p60", Rows::loopback_720p60),
-        ("1080p30", Rows::loopback_1080p30),
-        ("1080p30, sliced and whole", Rows::first_byte),
-        ("1080p30 over 100 Mbit/s, sliced and whole", Rows::last_byte),
-        ("hard cuts", Rows::hard_cuts),
-        ("connecting", Rows::connecting),
-        ("bare and sealed senders", Rows::senders),
-        ("GF(2^8)", Rows::codes),
-        ("5120x1440@240, pre-encoded", Rows::wide),
-    ];
-    for (name, step) in steps {
+    let mut step = |name: &str, measure: fn(&mut Rows) -> Result<(), BenchError>| {
         progress(name);
-        if let Err(error) = step(&mut rows) {
+        if let Err(error) = measure(&mut rows) {
             rows.note(format!("{name}: not measured: {error}"));
         }
-    }
+    };
+    step("720p60", Rows::loopback_720p60);
+    step("1080p30", Rows::loopback_1080p30);
+    step("1080p30, sliced and whole", Rows::first_byte);
+    step("1080p30 over 100 Mbit/s, sliced and whole", Rows::last_byte);
+    step("hard cuts", Rows::hard_cuts);
+    step("connecting", Rows::connecting);
+    step("bare and sealed senders", Rows::senders);
+    step("GF(2^8)", Rows::codes);
+    step("5120x1440@240, pre-encoded", Rows::wide);
     let Rows { figures, gated, .. } = rows;
     Gated {
         verdicts: gate::gate(&figures),
