@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use net::limits::{BITRATE_MAX, BITRATE_MIN, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
@@ -105,13 +106,19 @@ pub const SETTINGS: &[&str] = &[
     "encoder",
     "encoder-threads",
     "fec",
+    "headless",
     "max-sessions",
     "mode",
     "name",
     "open",
+    "out",
+    "pin-host",
+    "png",
     "port",
+    "seconds",
     "slices",
     "state-dir",
+    "stats",
     "video-drop",
 ];
 
@@ -242,7 +249,24 @@ impl Settings {
         })
     }
 
-    fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
+    /// A length of time in seconds, with a fraction if need be.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn seconds(&self) -> Result<Option<Duration>, ConfigError> {
+        self.parse("seconds", |text| {
+            let seconds = text
+                .parse()
+                .map_err(|_| "use a number of seconds".to_owned())?;
+            Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+        })
+    }
+
+    /// True or false; false if nobody says.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn switch(&self, key: &'static str) -> Result<bool, ConfigError> {
         let value = self.parse(key, |text| match text {
             "true" | "1" | "yes" => Ok(true),
             "false" | "0" | "no" => Ok(false),

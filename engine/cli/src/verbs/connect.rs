@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use argh::FromArgs;
@@ -44,16 +44,16 @@ pub struct Connect {
     fec: Option<String>,
     /// end after so many seconds (default: at Ctrl-C)
     #[argh(option)]
-    seconds: Option<f64>,
+    seconds: Option<String>,
     /// write the H.264 stream to this file
     #[argh(option)]
-    out: Option<PathBuf>,
+    out: Option<String>,
     /// write the last picture to this file
     #[argh(option)]
-    png: Option<PathBuf>,
+    png: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
-    stats: Option<PathBuf>,
+    stats: Option<String>,
     /// connect only to the host with this fingerprint, and remember it
     #[argh(option)]
     pin_host: Option<String>,
@@ -67,75 +67,80 @@ pub struct Connect {
 
 impl Connect {
     pub fn run(self) -> Result<(), Failure> {
-        if !self.headless {
+        let (name, file) = (self.host.clone(), self.config.clone());
+        let settings = Settings::gather(self.settings(), file.as_deref())?;
+        if !settings.switch("headless")? {
             return Err(Failure::usage(
                 "this version has no window yet: add --headless, with --png, --out or --stats",
             ));
         }
-        let settings = Settings::gather(
-            [
-                ("bitrate", self.bitrate.clone()),
-                ("fec", self.fec.clone()),
-                ("mode", self.mode.clone()),
-                ("slices", self.slices.clone()),
-                ("state-dir", self.state_dir.clone()),
-            ],
-            self.config.as_deref(),
-        )?;
-        let seconds = self.seconds.map(duration).transpose()?;
-        let host = resolve(&self.host)?;
+        let seconds = settings.seconds()?;
+        let stats = settings.value::<PathBuf>("stats")?;
+        let outputs = Outputs {
+            h264: settings.value("out")?,
+            png: settings.value("png")?,
+        };
+        let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
-        let trust = self.trust(host, &store)?;
         let options = ConnectOptions {
             host,
             identity: store.identity(Side::Client)?,
-            trust,
+            trust: trust(&settings, host, &store)?,
             hello: hello(&settings)?,
         };
         let interrupt = Interrupt::install()?;
-        let outputs = Outputs {
-            h264: self.out.clone(),
-            png: self.png.clone(),
-        };
         let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
         let outcome = watch(viewer, &interrupt, seconds)?;
-        self.conclude(outcome)
+        conclude(&outcome, stats.as_deref())
     }
 
-    /// A fingerprint on the command line, else what is pinned, else first use on loopback only.
-    fn trust(&self, host: SocketAddr, store: &Store) -> Result<Trust, Failure> {
-        if let Some(text) = &self.pin_host {
-            let fingerprint: Fingerprint = text
-                .parse()
-                .map_err(|error| Failure::usage(format!("--pin-host: {error}")))?;
-            return Ok(Trust::Pinned(fingerprint));
-        }
-        Ok(match store.pinned(&host.to_string())? {
-            Pinned::Known(fingerprint) => Trust::Pinned(fingerprint),
-            Pinned::Unknown if host.ip().is_loopback() => Trust::FirstUse,
-            Pinned::Unknown => Trust::Ask,
-        })
+    fn settings(self) -> [(&'static str, Option<String>); 11] {
+        [
+            ("bitrate", self.bitrate),
+            ("fec", self.fec),
+            ("headless", self.headless.then(|| "true".to_owned())),
+            ("mode", self.mode),
+            ("out", self.out),
+            ("pin-host", self.pin_host),
+            ("png", self.png),
+            ("seconds", self.seconds),
+            ("slices", self.slices),
+            ("state-dir", self.state_dir),
+            ("stats", self.stats),
+        ]
     }
+}
 
-    fn conclude(&self, outcome: Outcome) -> Result<(), Failure> {
-        let report: Report = from_outcome(&outcome);
-        println!("{}", bench::report::table(&report));
-        if let Some(path) = &self.stats {
-            std::fs::write(path, report.json()).map_err(|error| {
-                Failure::new(
-                    Kind::Output,
-                    format!("{} cannot be written: {error}", path.display()),
-                )
-            })?;
-        }
-        match outcome.ended {
-            Some(reason) => Err(Failure::new(
-                Kind::Refused,
-                format!("the session ended: {reason}"),
-            )),
-            None => Ok(()),
-        }
+/// A fingerprint that was given, else what is pinned, else first use on loopback only.
+fn trust(settings: &Settings, host: SocketAddr, store: &Store) -> Result<Trust, Failure> {
+    if let Some(fingerprint) = settings.value::<Fingerprint>("pin-host")? {
+        return Ok(Trust::Pinned(fingerprint));
+    }
+    Ok(match store.pinned(&host.to_string())? {
+        Pinned::Known(fingerprint) => Trust::Pinned(fingerprint),
+        Pinned::Unknown if host.ip().is_loopback() => Trust::FirstUse,
+        Pinned::Unknown => Trust::Ask,
+    })
+}
+
+fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
+    let report: Report = from_outcome(outcome);
+    println!("{}", bench::report::table(&report));
+    if let Some(path) = stats {
+        std::fs::write(path, report.json()).map_err(|error| {
+            Failure::new(
+                Kind::Output,
+                format!("{} cannot be written: {error}", path.display()),
+            )
+        })?;
+    }
+    match &outcome.ended {
+        Some(reason) => Err(Failure::new(
+            Kind::Refused,
+            format!("the session ended: {reason}"),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -208,11 +213,6 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
     })
-}
-
-fn duration(seconds: f64) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Failure::usage(format!("--seconds {seconds}: give a positive number")))
 }
 
 /// The first address of a name, with the default port if it has none.
