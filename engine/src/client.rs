@@ -220,10 +220,10 @@ impl Viewer {
         // Closes the channel of access units, which ends the decode thread.
         drop(self.client);
         let decoded = self.results.recv_timeout(JOIN_TIMEOUT);
-        if let Some(decode) = self.decode.take() {
-            if let Err(error) = decode.join_within(JOIN_TIMEOUT) {
-                log::error!("{error}");
-            }
+        if let Some(decode) = self.decode.take()
+            && let Err(error) = decode.join_within(JOIN_TIMEOUT)
+        {
+            log::error!("{error}");
         }
         let decoded = decoded.unwrap_or_else(|_| Ok(Decoded::default()))?;
         Ok(Outcome {

@@ -2,13 +2,13 @@
 //!
 //! Start at [`host`] for how a host is built, at [`pipeline`] for the way of a frame.
 
-pub mod client;
 pub mod config;
-pub mod control;
-pub mod doctor;
-pub mod host;
+pub mod trust;
 pub mod metrics;
+pub mod stage;
 pub mod pipeline;
 pub mod session;
-pub mod stage;
-pub mod trust;
+pub mod control;
+pub mod host;
+pub mod client;
+pub mod doctor;

@@ -201,10 +201,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.end();
-        if let Some(thread) = self.thread.take() {
-            if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
-                log::error!("{error}");
-            }
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
+        {
+            log::error!("{error}");
         }
     }
 }

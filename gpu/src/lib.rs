@@ -7,8 +7,8 @@ pub mod frame;
 
 pub mod convert;
 
-pub mod encode;
-
 pub mod bitstream;
+
+pub mod encode;
 
 pub mod decode;

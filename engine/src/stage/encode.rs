@@ -1,7 +1,7 @@
 //! Encode: turns pictures into slices and hands each on as it is finished.
 //!
 //! A still picture costs nothing, except that it is encoded a few times more at falling
-//! quantisers until the client sees it well ([`Refinement`]), and whenever a client needs an IDR.
+//! quantisers until the client sees it well (`Refinement`), and whenever a client needs an IDR.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

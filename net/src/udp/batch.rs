@@ -214,7 +214,7 @@ impl Socket {
         SendPath::from_u8(self.shared.send_path.load(Ordering::Relaxed))
     }
 
-    /// True if received datagrams may come merged; [`Receiver`] takes them apart.
+    /// True if received datagrams may come merged; [`super::Receiver`] takes them apart.
     #[must_use]
     pub fn has_gro(&self) -> bool {
         self.gro
