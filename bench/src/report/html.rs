@@ -303,6 +303,7 @@ fn conditions(run: &Run) -> String {
             "governor",
             machine.governor.clone().unwrap_or_else(|| "none".into()),
         ),
+        ("threads", machine.priority.clone()),
         (
             "load at the start",
             machine

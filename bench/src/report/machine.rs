@@ -15,6 +15,9 @@ pub struct Machine {
     pub governor: Option<String>,
     /// Mean number of runnable tasks over the last minute, at the start of the run.
     pub load_1min: Option<f64>,
+    /// Priority that threads of the frame's way get here.
+    #[serde(default)]
+    pub priority: String,
     /// Compositor and its version.
     pub compositor: String,
     /// Revision of the source.
@@ -40,6 +43,7 @@ impl Machine {
             kernel,
             governor: Some(governor.trim().to_owned()).filter(|name| !name.is_empty()),
             load_1min: load_1min(&read("/proc/loadavg")),
+            priority: priority(),
             compositor: compositor.to_owned(),
             revision: revision.to_owned(),
         }
@@ -56,6 +60,16 @@ fn cpu_model(cpuinfo: &str) -> String {
             || format!("unknown {}", std::env::consts::ARCH),
             |(_, model)| model.trim().to_owned(),
         )
+}
+
+/// What `doctor` says of real-time threads, without the remedy.
+fn priority() -> String {
+    let facts = platform::thread::facts();
+    let fact = facts.into_iter().find(|fact| fact.name == "real-time");
+    fact.map_or("unknown".into(), |fact| match fact.result {
+        Ok(granted) => granted,
+        Err(refusal) => refusal.reason,
+    })
 }
 
 /// The first figure of `/proc/loadavg` (proc(5)).

@@ -171,6 +171,9 @@ const STAGES: [Definition; 17] = [
         "overhead",
         "  of it neither conversion nor encoding",
         ("captured", "last byte"),
+        // Conversion and encoding are taken as one span, encoder in to last slice out: sealing
+        // and sending of earlier slices within it delays nothing, and what they take from the
+        // encoder is in the host's counter `handing_on_ns`.
         |f| {
             let encoding = between(f.encode_begin, f.encoded_last())?;
             Some(between(Some(f.captured), f.last_byte())? - encoding)

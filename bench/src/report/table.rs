@@ -75,8 +75,8 @@ pub fn machine_line(machine: &Machine) -> String {
         .load_1min
         .map_or("unknown".into(), |load| format!("{load:.2}"));
     format!(
-        "{}, {} cores, {}, {governor}, load {load}, revision {}",
-        machine.cpu, machine.cores, machine.kernel, machine.revision
+        "{}, {} cores, {}, {governor}, load {load}, {}, revision {}",
+        machine.cpu, machine.cores, machine.kernel, machine.priority, machine.revision
     )
 }
 

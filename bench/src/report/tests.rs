@@ -14,6 +14,7 @@ pub(crate) fn example(frames: u32) -> Report {
             kernel: "Linux 6.1 x86_64".into(),
             governor: None,
             load_1min: Some(0.25),
+            priority: "SCHED_FIFO, up to 9".into(),
             compositor: "sway 1.7".into(),
             revision: "0123abc".into(),
         },
