@@ -16,7 +16,7 @@ pub use html::html;
 pub use machine::Machine;
 pub use record::{FrameRecord, FrameRow, SliceRecord, SliceRow};
 pub use stages::{Distribution, Stage};
-pub use table::{comparison_table, machine_line, table};
+pub use table::{comparison_table, machine_lines, table};
 
 use crate::verify::Verified;
 

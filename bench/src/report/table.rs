@@ -67,15 +67,15 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The machine, its load and the source's revision.
+/// The machine, its load and the source's revision, in two lines.
 #[must_use]
-pub fn machine_line(machine: &Machine) -> String {
+pub fn machine_lines(machine: &Machine) -> String {
     let governor = machine.governor.as_deref().unwrap_or("no governor");
     let load = machine
         .load_1min
         .map_or("unknown".into(), |load| format!("{load:.2}"));
     format!(
-        "{}, {} cores, {}, {governor}, load {load}, {}, revision {}",
+        "{}, {} cores, {}, {governor}, load {load}\nthreads: {}; revision {}",
         machine.cpu, machine.cores, machine.kernel, machine.priority, machine.revision
     )
 }
@@ -93,7 +93,7 @@ fn head(run: &Run) -> Vec<String> {
     let (machine, set) = (&run.machine, &run.configuration);
     vec![
         format!("{} · {:.1} s", run.name, run.seconds),
-        machine_line(machine),
+        machine_lines(machine),
         format!(
             "{} {} at {:.0} fps, {:.1} Mbit/s, {} with {}, {} slices",
             set.mode,

@@ -6,6 +6,7 @@ mod gate;
 mod observe;
 mod records;
 mod relay;
+mod rows;
 mod usage;
 
 use std::collections::BTreeMap;

@@ -165,7 +165,7 @@ impl Bench {
             .reports
             .first()
             .map_or(machine, |first| first.report.run.machine.clone());
-        println!("{}", report::machine_line(&machine));
+        println!("{}", report::machine_lines(&machine));
         println!("long sessions of {} s", self.gate_seconds);
         println!("{}", render(&gated.verdicts));
         gated.notes.iter().for_each(|note| println!("{note}"));
