@@ -192,16 +192,19 @@ impl Link {
     /// How long the caller may wait before [`Link::handle_timeout`].
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        let own = if self.is_established() {
-            KEEP_ALIVE.saturating_sub(self.last_ping.elapsed())
-        } else {
-            HANDSHAKE_TIMEOUT.saturating_sub(self.opened.elapsed())
-        };
-        if self.is_closed() {
+        let own = if self.is_closing() {
             None
+        } else if self.is_established() {
+            Some(KEEP_ALIVE.saturating_sub(self.last_ping.elapsed()))
         } else {
-            Some(self.conn.timeout().map_or(own, |t| t.min(own)))
-        }
+            Some(HANDSHAKE_TIMEOUT.saturating_sub(self.opened.elapsed()))
+        };
+        [own, self.conn.timeout()].into_iter().flatten().min()
+    }
+
+    /// It only waits for its end: nothing of ours is due any more, however long it takes.
+    fn is_closing(&self) -> bool {
+        self.conn.is_draining() || self.conn.local_error().is_some() || self.is_closed()
     }
 
     /// Loss recovery, keep-alive, idle and handshake time limits. Harmless if called early.

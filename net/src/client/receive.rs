@@ -243,6 +243,9 @@ impl Receiving {
                     self.session.handle_connected(now);
                 }
                 Err(error) => {
+                    // Our half of the handshake first: quiche sends the close of a connection
+                    // only once nothing older waits, and the host could not read it either.
+                    self.transmit();
                     self.link.close("not the host that this client trusts");
                     return self.answer(Err(error));
                 }
