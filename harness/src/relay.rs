@@ -89,6 +89,18 @@ impl Relay {
             .expect("a bound socket has an address")
     }
 
+    /// From now on this decides.
+    ///
+    /// # Panics
+    /// If the policy before panicked.
+    pub fn set_policy(&self, policy: Policy) {
+        *self
+            .shared
+            .policy
+            .lock()
+            .expect("a policy that does not panic") = policy;
+    }
+
     /// From now on nothing passes, as if the cable had been pulled.
     pub fn sever(&self) {
         self.shared.severed.store(true, Ordering::Release);

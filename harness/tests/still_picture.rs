@@ -3,7 +3,7 @@
 
 use engine::stage::encode::EncodeCommand;
 use gpu::encode::PictureKind;
-use harness::facts::{alone, eventually};
+use harness::facts::alone;
 use harness::fakes::{EncoderRemote, Shape};
 use harness::rig::{Rig, WHOLE};
 use net::packetize::PacketizerConfig;
@@ -96,33 +96,6 @@ fn a_request_before_the_first_picture_is_answered_by_it() {
         rig.encoder.call_within(MANY_REFRESHES),
         None,
         "one IDR is enough"
-    );
-    rig.ends_clean();
-}
-
-#[test]
-fn a_lost_frame_of_a_still_picture_is_mended_without_an_idr() {
-    let _alone = alone();
-    let mut rig = rig(18.0);
-    rig.capture.picture(WHOLE);
-    rig.capture.picture(WHOLE);
-    eventually("something is encoded", || {
-        rig.metrics.counters.snapshot().encoded > 0
-    });
-    let first = rig.peer.next_unit();
-    let command = EncodeCommand::Invalidate {
-        first_lost: first.frame.next(),
-    };
-    rig.pipeline.as_ref().expect("it runs").command(command);
-    eventually("a frame marked as recovery arrives", || {
-        rig.peer.next_unit();
-        rig.peer.headers.iter().any(|header| header.recovery)
-    });
-    let headers = &rig.peer.headers;
-    assert!(
-        headers
-            .iter()
-            .all(|header| header.keyframe == (header.frame == first.frame))
     );
     rig.ends_clean();
 }

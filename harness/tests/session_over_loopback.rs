@@ -1,0 +1,319 @@
+//! The real host and the real client over loopback sockets: pictures, orderly and abrupt ends,
+//! several sessions, and losses that a relay in between inflicts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use gpu::decode::Picture;
+use harness::facts::eventually;
+use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
+use harness::relay::{Relay, Way};
+use harness::stranger::Stranger;
+use net::client::{ConnectError, Trust};
+use net::native::{Message, RefuseCode};
+use net::units::FrameId;
+
+/// The share of sample points whose luma is that of the synthetic display's ground, drawn again
+/// here. A moving square of an eighth of the picture covers the rest.
+fn share_of_ground(picture: &Picture<'_>) -> f64 {
+    let luma = |x: usize, y: usize| {
+        let fold = |value: usize| (value % 256) as f64;
+        let (r, g, b) = (fold(x / 8), fold(y / 4), fold((x / 64 + y / 64) * 16));
+        16.0 + (0.2126 * r + 0.7152 * g + 0.0722 * b) * 219.0 / 255.0
+    };
+    let points: Vec<bool> = (0..picture.height)
+        .step_by(7)
+        .flat_map(|y| (0..picture.width).step_by(7).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let seen = f64::from(picture.planes[0][y * picture.strides[0] + x]);
+            (seen - luma(x, y)).abs() < 12.0
+        })
+        .collect();
+    points.iter().filter(|fits| **fits).count() as f64 / points.len() as f64
+}
+
+/// Waits until the only place of `host` is free again: its last session's display has to be taken
+/// down first.
+fn next_client(host: &LoopbackHost) -> LoopbackClient {
+    let mut client = None;
+    eventually("the next client gets the place", || {
+        let hello = hello("320x240@60");
+        client = match LoopbackClient::with(host.address(), Trust::FirstUse, hello) {
+            Err(ConnectError::Refused {
+                code: RefuseCode::Busy,
+                ..
+            }) => None,
+            other => Some(other.expect("nothing but a full host refuses")),
+        };
+        client.is_some()
+    });
+    client.expect("just seen")
+}
+
+#[test]
+fn every_encoder_streams_the_picture_and_ends_in_order() {
+    for encoder in encoders() {
+        let host = LoopbackHost::synthetic(&[("encoder", encoder)]);
+        let mut client = LoopbackClient::connect(host.address());
+        assert_eq!(client.welcome().encoder_name, encoder);
+        let mut expected = FrameId(0);
+        client.watch(60, |unit, picture| {
+            assert_eq!(
+                unit.frame, expected,
+                "frames come in order, none is left out"
+            );
+            expected = expected.next();
+            assert_eq!((picture.width, picture.height), (320, 240));
+            let share = share_of_ground(picture);
+            assert!(
+                share > 0.8,
+                "{encoder}, {}: {share} of the ground is right",
+                unit.frame
+            );
+        });
+        assert_eq!(host.sessions().len(), 1);
+        let received = client.end();
+        assert_eq!(
+            (received.frames_lost, received.not_opened),
+            (0, 0),
+            "{encoder}"
+        );
+        eventually("the host has forgotten the session", || {
+            host.sessions().is_empty()
+        });
+    }
+}
+
+#[test]
+fn a_host_that_is_stopped_tells_its_clients() {
+    let mut host = LoopbackHost::synthetic(&[]);
+    let mut client = LoopbackClient::connect(host.address());
+    client.watch(5, |_, _| {});
+    host.stop();
+    assert_eq!(client.until_end(), "the host was stopped");
+}
+
+#[test]
+fn a_client_that_closes_without_a_farewell_frees_its_session() {
+    let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
+    let mut rude = Stranger::connect(host.address());
+    rude.say_message(&Message::Hello(hello("320x240@60")));
+    rude.until("the host welcomes it", |it| {
+        it.heard
+            .iter()
+            .any(|message| matches!(message, Message::Welcome(_)))
+    });
+    rude.say_message(&Message::Start);
+    rude.until("media comes", |it| it.media > 20);
+    rude.slam();
+    eventually("the host has forgotten the session", || {
+        host.sessions().is_empty()
+    });
+    next_client(&host).watch(5, |_, _| {});
+}
+
+/// Takes as long as QUIC's idle timeout on both sides: they have no other way to know.
+#[test]
+fn a_cut_cable_ends_the_session_on_both_sides() {
+    let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
+    let relay = Relay::transparent(host.address());
+    let mut client = LoopbackClient::connect(relay.address());
+    client.watch(10, |_, _| {});
+    relay.sever();
+    let reason = client.until_end();
+    assert!(reason.contains("no answer from the peer"), "{reason}");
+    eventually("the host has freed the session", || {
+        host.sessions().is_empty()
+    });
+    next_client(&host).watch(5, |_, _| {});
+}
+
+#[test]
+fn two_sessions_run_side_by_side_and_end_alone() {
+    let host = LoopbackHost::synthetic(&[]);
+    let mut first = LoopbackClient::connect(host.address());
+    let mut second = LoopbackClient::with(host.address(), Trust::FirstUse, hello("640x360@30"))
+        .expect("a second session");
+    first.watch(20, |_, picture| assert_eq!(picture.width, 320));
+    second.watch(20, |_, picture| assert_eq!(picture.width, 640));
+    assert_eq!(host.sessions().len(), 2);
+    assert_eq!(second.end().frames_lost, 0);
+    eventually("one session is left", || host.sessions().len() == 1);
+    first.watch(20, |_, _| {});
+    assert_eq!(first.end().frames_lost, 0);
+}
+
+#[test]
+fn one_session_too_many_is_refused_with_the_reason() {
+    let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
+    let mut first = LoopbackClient::connect(host.address());
+    let second = LoopbackClient::with(host.address(), Trust::FirstUse, hello("320x240@60"));
+    match second.err() {
+        Some(ConnectError::Refused {
+            code: RefuseCode::Busy,
+            text,
+        }) => {
+            assert!(text.contains("--max-sessions"), "{text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    first.watch(30, |_, _| {});
+    assert_eq!(first.end().frames_lost, 0);
+}
+
+#[test]
+fn as_many_losses_as_there_is_parity_cost_no_frame() {
+    let host = LoopbackHost::synthetic(&[("fec", "50")]);
+    // The first shards of every block, as many as it has parity.
+    let relay = Relay::new(
+        host.address(),
+        Box::new(|_, _, media| media.is_none_or(|it| it.shard >= it.parity_shards)),
+    );
+    let mut client = LoopbackClient::connect(relay.address());
+    let mut expected = FrameId(0);
+    client.watch(60, |unit, picture| {
+        assert_eq!(unit.frame, expected);
+        expected = expected.next();
+        assert!(unit.repaired_shards > 0, "{} lost shards", unit.frame);
+        assert!(share_of_ground(picture) > 0.8, "{}", unit.frame);
+    });
+    let received = client.end();
+    assert_eq!((received.frames_lost, received.keyframe_requests), (0, 0));
+}
+
+#[test]
+fn one_loss_more_is_one_hole_that_an_idr_mends() {
+    const VICTIM: u32 = 25;
+    let host = LoopbackHost::synthetic(&[("fec", "50")]);
+    let relay = Relay::new(
+        host.address(),
+        Box::new(|_, _, media| {
+            media.is_none_or(|it| it.frame != FrameId(VICTIM) || it.shard > it.parity_shards)
+        }),
+    );
+    let mut client = LoopbackClient::connect(relay.address());
+    let mut frames = Vec::new();
+    client.watch(60, |unit, picture| {
+        assert!(share_of_ground(picture) > 0.8, "{}", unit.frame);
+        frames.push((unit.frame.0, unit.keyframe));
+    });
+    let before: Vec<u32> = frames
+        .iter()
+        .map(|it| it.0)
+        .take_while(|it| *it < VICTIM)
+        .collect();
+    assert!(
+        before.into_iter().eq(0..VICTIM),
+        "all before the loss: {frames:?}"
+    );
+    let after = &frames[VICTIM as usize..];
+    assert!(
+        after[0].1,
+        "the first one after the loss is an IDR: {frames:?}"
+    );
+    assert!(
+        after
+            .windows(2)
+            .all(|pair| pair[1] == (pair[0].0 + 1, false)),
+        "{frames:?}"
+    );
+    let received = client.end();
+    assert_eq!(received.frames_lost, 1);
+    assert!(received.keyframe_requests >= 1);
+    assert_eq!(u64::from(after[0].0 - VICTIM - 1), received.frames_hidden);
+}
+
+#[test]
+fn a_lost_idr_is_asked_for_again() {
+    let host = LoopbackHost::synthetic(&[]);
+    // The session's first two IDRs never arrive.
+    let lost = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&lost);
+    let mut last = None;
+    let relay = Relay::new(
+        host.address(),
+        Box::new(move |_, _, media| {
+            let Some(header) = media.filter(|it| it.keyframe) else {
+                return true;
+            };
+            if last != Some(header.frame) {
+                last = Some(header.frame);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            count.load(Ordering::Relaxed) > 2
+        }),
+    );
+    let mut client = LoopbackClient::connect(relay.address());
+    let mut first = None;
+    client.watch(20, |unit, picture| {
+        assert!(
+            first.get_or_insert(unit.keyframe) == &true,
+            "nothing is shown before an IDR"
+        );
+        assert!(share_of_ground(picture) > 0.8, "{}", unit.frame);
+    });
+    assert!(lost.load(Ordering::Relaxed) >= 3);
+}
+
+#[test]
+fn a_decoder_that_gives_up_gets_an_idr() {
+    let host = LoopbackHost::synthetic(&[]);
+    let mut client = LoopbackClient::connect(host.address());
+    let first = client.next_unit().expect("the session runs");
+    assert!(first.keyframe);
+    let second = client.next_unit().expect("the session runs");
+    client.give_up_on(&second);
+    let mut idr = None;
+    while idr.is_none() {
+        let unit = client.next_unit().expect("the session runs");
+        idr = unit.keyframe.then_some(unit.frame);
+    }
+    client.end();
+}
+
+#[test]
+fn datagrams_dropped_on_purpose_are_repaired() {
+    let host = LoopbackHost::synthetic(&[("video-drop", "10"), ("fec", "50")]);
+    let mut client = LoopbackClient::connect(host.address());
+    client.watch(60, |unit, picture| {
+        assert!(share_of_ground(picture) > 0.8, "{}", unit.frame);
+    });
+    let dropped = host.sessions()[0]
+        .metrics
+        .counters
+        .snapshot()
+        .dropped_on_purpose;
+    assert!(dropped > 0);
+    let received = client.end();
+    assert!(received.shards_repaired > 0);
+    assert_eq!(received.frames_lost, 0);
+}
+
+#[test]
+fn datagrams_out_of_order_and_in_duplicate_cost_nothing() {
+    let host = LoopbackHost::synthetic(&[]);
+    let relay = Arc::new(Relay::transparent(host.address()));
+    // What goes down also comes back later, at a moment that chance decides.
+    let (copies_in, copies) = crossbeam::channel::bounded::<Vec<u8>>(64);
+    relay.set_policy(Box::new(move |way, bytes, media| {
+        if way == Way::Down && media.is_some() {
+            // Full: enough of them are under way.
+            let _ = copies_in.try_send(bytes.to_vec());
+        }
+        true
+    }));
+    let repeater = Arc::clone(&relay);
+    let repeating = std::thread::spawn(move || {
+        copies.iter().for_each(|copy| repeater.inject(&copy));
+    });
+    let mut client = LoopbackClient::connect(relay.address());
+    client.watch(60, |_, picture| assert!(share_of_ground(picture) > 0.8));
+    let received = client.end();
+    assert_eq!(received.frames_lost, 0);
+    assert!(
+        received.not_opened > 0,
+        "a repeated datagram is not opened twice"
+    );
+    relay.set_policy(Box::new(|_, _, _| true));
+    repeating.join().expect("ends with the policy that fed it");
+}
