@@ -36,7 +36,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments: Arguments = argh::from_env();
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(ended) => return ended,
+    };
     logger::install(arguments.verbose);
     engine::metrics::set_allocation_probe(bench::alloc::thread_allocations);
     let done = match arguments.verb {
@@ -51,11 +54,34 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("punktfunk: {failure}");
-            failure.code()
-        }
+        Err(failure) => report(&failure),
     }
+}
+
+/// The command line; or what to exit with, because help was asked for or something is not
+/// understood. `argh::from_env` would end the process itself, with a code of its own.
+fn parse() -> Result<Arguments, ExitCode> {
+    let words: Result<Vec<String>, _> =
+        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let words = words.map_err(|word| {
+        report(&Failure::usage(format!("{} is not valid UTF-8", word.to_string_lossy())))
+    })?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Arguments::from_args(&["punktfunk"], &words).map_err(|early| match early.status {
+        Ok(()) => {
+            println!("{}", early.output.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(()) => {
+            let reason = early.output.trim_end();
+            report(&Failure::usage(format!("{reason}\nadd --help to see what there is")))
+        }
+    })
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    eprintln!("punktfunk: {failure}");
+    failure.code()
 }
 
 fn version() -> String {
