@@ -10,8 +10,10 @@ use crossbeam::channel::{Receiver, bounded};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, facts};
 
+/// By this variable of their environment the processes of a sandbox are known.
+const MARK: &str = "PUNKTFUNK_TEST_SANDBOX";
 /// Lines of output that a test may leave unread.
 const LINES: usize = 4096;
 
@@ -79,9 +81,25 @@ impl Sandbox {
         ] {
             command.env_remove(inherited);
         }
+        command.env(MARK, self.path());
         command.env("HOME", self.path().join("home"));
         command.env("XDG_RUNTIME_DIR", self.runtime());
         command
+    }
+
+    /// Nothing is left of what was started here: no process, and nothing in the runtime directory.
+    ///
+    /// # Panics
+    /// If something is.
+    pub fn assert_clean(&self) {
+        let mark = self.path().to_str().expect("a readable path");
+        let left: Vec<String> = facts::marked(MARK, mark)
+            .into_iter()
+            .map(facts::program_name)
+            .collect();
+        assert!(left.is_empty(), "processes that are left: {left:?}");
+        let left = facts::entries(&self.runtime());
+        assert!(left.is_empty(), "files that are left: {left:?}");
     }
 
     /// Runs it to its end.

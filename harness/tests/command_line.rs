@@ -1,0 +1,430 @@
+//! What goes wrong on the command line ends with a code of its own, one line that says what to do,
+//! and nothing left running; what is interrupted ends in order.
+
+use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::{env, fs};
+
+use harness::facts::{self, eventually};
+use harness::loopback::{LoopbackClient, LoopbackHost};
+use harness::program::{Ended, Sandbox, start};
+use net::identity::Identity;
+use rustix::process::{Pid, Signal, kill_process};
+
+// Exit codes, as the executable documents them.
+const USAGE: i32 = 2;
+const BIND: i32 = 3;
+const DISPLAY: i32 = 4;
+const CODEC: i32 = 5;
+const STATE: i32 = 6;
+const UNREACHABLE: i32 = 7;
+const TRUST: i32 = 8;
+const REFUSED: i32 = 9;
+const OUTPUT: i32 = 10;
+
+/// It ended with this code and one line that says `words`.
+fn assert_refused(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "one line: {ended:?}");
+    let line = ended.stderr.trim_end();
+    assert!(line.starts_with("punktfunk: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "{word:?} is missing: {line}");
+    }
+}
+
+/// Runs it; it must be refused with this code and words, and leave nothing.
+fn refused(arguments: &[&str], code: i32, words: &[&str]) {
+    let sandbox = Sandbox::new();
+    assert_refused(&sandbox.run(arguments), code, words);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    let sandbox = Sandbox::new();
+    for verb in ["host", "connect", "bench", "doctor", "testcard"] {
+        let mut running = sandbox.start(&[verb, "--help"]);
+        assert!(running.line("Usage:").contains(verb));
+        assert!(running.wait().status.success(), "{verb} --help");
+    }
+    let mut running = sandbox.start(&["--help"]);
+    running.line("Usage:");
+    assert!(running.wait().status.success());
+    sandbox.assert_clean();
+}
+
+#[test]
+fn what_is_not_understood() {
+    refused(&[], USAGE, &["host", "connect"]);
+    refused(&["hots"], USAGE, &["hots", "--help"]);
+    refused(&["host", "--prot", "1"], USAGE, &["--prot", "--help"]);
+    refused(&["host", "--port"], USAGE, &["--port", "--help"]);
+    refused(&["connect", "--headless"], USAGE, &["host", "--help"]);
+    refused(&["host", "--port", "many"], USAGE, &["--port", "many"]);
+    refused(
+        &["host", "--max-sessions", "0"],
+        USAGE,
+        &["--max-sessions", "1 to"],
+    );
+    refused(&["host", "--bitrate", "1"], USAGE, &["--bitrate", "kbit/s"]);
+    refused(&["connect", "127.0.0.1"], USAGE, &["--headless"]);
+}
+
+#[test]
+fn modes_that_no_display_has() {
+    for mode in [
+        "0x0@60",
+        "1280x720@1",
+        "40000x40000@60",
+        "1280x720@1e9",
+        "big",
+    ] {
+        refused(
+            &["host", "--desktop", "synthetic", "--mode", mode],
+            USAGE,
+            &["--mode", mode],
+        );
+        let connect = ["connect", "127.0.0.1:9", "--headless", "--mode", mode];
+        refused(&connect, USAGE, &["--mode", mode]);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port on loopback");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    refused(
+        &["host", "--desktop", "synthetic", "--port", &port],
+        BIND,
+        &[&port, "--port"],
+    );
+}
+
+#[test]
+fn an_address_that_is_not_ours() {
+    let elsewhere = [
+        "host",
+        "--desktop",
+        "synthetic",
+        "--open",
+        "--bind",
+        "192.0.2.1",
+    ];
+    refused(
+        &elsewhere,
+        BIND,
+        &["192.0.2.1", "not an address of this machine"],
+    );
+}
+
+#[test]
+fn an_address_that_exposes_the_desktop() {
+    for bind in ["0.0.0.0", "::"] {
+        refused(
+            &["host", "--bind", bind],
+            USAGE,
+            &["--bind", bind, "--open"],
+        );
+    }
+}
+
+#[test]
+fn backends_that_do_not_exist() {
+    let host = ["host", "--port", "0", "--desktop"];
+    refused(
+        &[&host[..], &["windows"]].concat(),
+        DISPLAY,
+        &["windows", "private-sway"],
+    );
+    let encoder = ["synthetic", "--encoder", "nvenc9"];
+    refused(
+        &[&host[..], &encoder].concat(),
+        CODEC,
+        &["nvenc9", "openh264"],
+    );
+}
+
+#[test]
+fn no_sway_to_be_found() {
+    let sandbox = Sandbox::new();
+    let empty = sandbox.path().join("empty");
+    fs::create_dir(&empty).expect("a directory");
+    for desktop in [&["--desktop", "private-sway"][..], &[]] {
+        let arguments = [&["host", "--port", "0"], desktop].concat();
+        let ended = start(sandbox.command(&arguments).env("PATH", &empty)).wait();
+        assert_refused(&ended, DISPLAY, &["sway", "install sway"]);
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+fn configuration_files_that_cannot_be_used() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join("config.toml");
+    let path = file.to_str().expect("a readable path");
+    let host = [
+        "host",
+        "--desktop",
+        "synthetic",
+        "--port",
+        "0",
+        "--config",
+        path,
+    ];
+
+    assert_refused(&sandbox.run(&host), USAGE, &[path, "cannot be read"]);
+    fs::write(&file, "prot = 1\n").expect("writable");
+    assert_refused(&sandbox.run(&host), USAGE, &[path, "\"prot\"", "port"]);
+    fs::write(&file, "port = \n").expect("writable");
+    assert_refused(&sandbox.run(&host), USAGE, &[path, "line 1"]);
+    fs::write(&file, "max-sessions = 1000\n").expect("writable");
+    assert_refused(
+        &sandbox.run(&host),
+        USAGE,
+        &["max-sessions", "file", "1 to"],
+    );
+    fs::set_permissions(&file, fs::Permissions::from_mode(0)).expect("our file");
+    assert_refused(&sandbox.run(&host), USAGE, &[path, "ermission denied"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_variable_with_a_bad_value_is_named() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["host", "--desktop", "synthetic"]);
+    let ended = start(command.env("PUNKTFUNK_SLICES", "99")).wait();
+    assert_refused(&ended, USAGE, &["PUNKTFUNK_SLICES", "99", "1 to 32"]);
+}
+
+#[test]
+fn state_directories_that_cannot_be_used() {
+    let sandbox = Sandbox::new();
+    let locked = sandbox.path().join("locked");
+    fs::create_dir(&locked).expect("a directory");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).expect("ours");
+    let host = [
+        "host",
+        "--desktop",
+        "synthetic",
+        "--port",
+        "0",
+        "--state-dir",
+    ];
+    for state in [
+        locked.join("below"),
+        locked.clone(),
+        "/dev/null/state".into(),
+    ] {
+        let state = state.to_str().expect("a readable path");
+        let ended = sandbox.run(&[&host[..], &[state]].concat());
+        assert_refused(&ended, STATE, &[state, "--state-dir"]);
+    }
+    // A key that others can read is worth nothing.
+    let own = sandbox.path().join("own");
+    fs::create_dir(&own).expect("a directory");
+    let key = own.join("host-identity.pem");
+    fs::write(&key, "").expect("writable");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("ours");
+    let ended = sandbox.run(&[&host[..], &[own.to_str().expect("readable")]].concat());
+    assert_refused(&ended, STATE, &["chmod 600"]);
+    sandbox.assert_clean();
+}
+
+#[test]
+fn hosts_that_cannot_be_reached() {
+    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a port on loopback");
+    let address = nobody.local_addr().expect("bound").to_string();
+    refused(
+        &["connect", &address, "--headless"],
+        UNREACHABLE,
+        &[&address, "cannot be reached"],
+    );
+    refused(
+        &["connect", "not a name", "--headless"],
+        UNREACHABLE,
+        &["not a name"],
+    );
+}
+
+#[test]
+fn a_host_that_is_not_the_pinned_one() {
+    let host = LoopbackHost::synthetic(&[]);
+    let address = host.address().to_string();
+    let other = Identity::generate()
+        .expect("an identity")
+        .fingerprint()
+        .to_string();
+    let connect = [
+        "connect",
+        &address,
+        "--headless",
+        "--seconds",
+        "1",
+        "--pin-host",
+    ];
+    let found = host.fingerprint().to_string();
+    refused(
+        &[&connect[..], &[&other]].concat(),
+        TRUST,
+        &[&found, &other, "--pin-host"],
+    );
+    refused(&[&connect[..], &["beef"]].concat(), USAGE, &["--pin-host"]);
+
+    // Once pinned, always held to.
+    let sandbox = Sandbox::new();
+    let pins = sandbox
+        .path()
+        .join("home/.local/state/punktfunk/known-hosts.json");
+    fs::create_dir_all(pins.parent().expect("a directory")).expect("writable");
+    fs::write(&pins, format!("{{\"{address}\": \"{other}\"}}")).expect("writable");
+    let ended = sandbox.run(&["connect", &address, "--headless", "--seconds", "1"]);
+    assert_refused(&ended, TRUST, &[&found, &other]);
+    fs::write(&pins, "{").expect("writable");
+    let ended = sandbox.run(&["connect", &address, "--headless", "--seconds", "1"]);
+    assert_refused(&ended, STATE, &["known-hosts.json", "remove it"]);
+    assert!(host.sessions().is_empty());
+}
+
+#[test]
+fn results_that_cannot_be_written() {
+    let host = LoopbackHost::synthetic(&[]);
+    let address = host.address().to_string();
+    let connect = ["connect", &address, "--headless", "--seconds", "1"];
+    for output in ["--out", "--png", "--stats"] {
+        let full = [&connect[..], &[output, "/dev/full"]].concat();
+        refused(&full, OUTPUT, &["/dev/full", "No space left"]);
+        let nowhere = [&connect[..], &[output, "/nowhere/file"]].concat();
+        refused(&nowhere, OUTPUT, &["/nowhere/file", "No such file"]);
+    }
+    eventually("every session was ended in order", || {
+        host.sessions().is_empty()
+    });
+}
+
+#[test]
+fn a_full_host() {
+    let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
+    let mut first = LoopbackClient::connect(host.address());
+    first.watch(1, |_, _| {});
+    let address = host.address().to_string();
+    let connect = ["connect", &address, "--headless", "--seconds", "1"];
+    refused(&connect, REFUSED, &["refused", "--max-sessions"]);
+}
+
+#[test]
+fn what_a_client_recorded_is_there_after_ctrl_c() {
+    let host = LoopbackHost::synthetic(&[]);
+    let sandbox = Sandbox::new();
+    let out = |name: &str| {
+        sandbox
+            .path()
+            .join(name)
+            .to_str()
+            .expect("readable")
+            .to_owned()
+    };
+    let (h264, png, stats) = (out("a.h264"), out("a.png"), out("a.json"));
+    let address = host.address().to_string();
+    let mut running = sandbox.start(&[
+        "connect",
+        &address,
+        "--headless",
+        "--mode",
+        "320x240@60",
+        "--out",
+        &h264,
+        "--png",
+        &png,
+        "--stats",
+        &stats,
+    ]);
+    running.line("connected to");
+    let streams = || {
+        host.sessions()
+            .first()
+            .is_some_and(|it| it.metrics.counters.snapshot().encoded > 30)
+    };
+    eventually("pictures are sent", streams);
+    running.interrupt();
+    let ended = running.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(
+        fs::read(&h264)
+            .expect("recorded")
+            .starts_with(&[0, 0, 0, 1])
+    );
+    assert!(fs::read(&png).expect("recorded").starts_with(b"\x89PNG"));
+    let stats: serde_json::Value =
+        serde_json::from_slice(&fs::read(&stats).expect("recorded")).expect("JSON");
+    assert!(stats.is_object());
+    eventually("the host knows that it is over", || {
+        host.sessions().is_empty()
+    });
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_client_whose_host_is_stopped_says_so() {
+    let mut host = LoopbackHost::synthetic(&[]);
+    let address = host.address().to_string();
+    let sandbox = Sandbox::new();
+    let mut running = sandbox.start(&["connect", &address, "--headless", "--mode", "320x240@60"]);
+    running.line("connected to");
+    eventually("it streams", || !host.sessions().is_empty());
+    host.stop();
+    assert_refused(&running.wait(), REFUSED, &["the host was stopped"]);
+    sandbox.assert_clean();
+}
+
+/// A host with a private sway and a client that has seen a picture of it.
+fn streaming(sandbox: &Sandbox) -> (harness::program::Running, LoopbackClient) {
+    let mut host = sandbox.start(&["host", "--port", "0", "--desktop", "private-sway"]);
+    let address = host.line("listening").replace("(udp)", "");
+    let mut client = LoopbackClient::connect(address.trim().parse().expect("an address"));
+    client.watch(5, |_, _| {});
+    assert_eq!(facts::descendants(host.id(), "sway").len(), 1);
+    assert!(!facts::entries(&sandbox.runtime()).is_empty());
+    (host, client)
+}
+
+#[test]
+fn ctrl_c_ends_a_host_and_all_that_it_started() {
+    let sandbox = Sandbox::new();
+    let (host, mut client) = streaming(&sandbox);
+    host.interrupt();
+    assert_eq!(client.until_end(), "the host was stopped");
+    let ended = host.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_killed_host_leaves_nothing_either() {
+    let sandbox = Sandbox::new();
+    let (host, client) = streaming(&sandbox);
+    let pid = Pid::from_raw(i32::try_from(host.id()).expect("a process id")).expect("not zero");
+    kill_process(pid, Signal::KILL).expect("it runs");
+    let ended = host.wait();
+    assert_eq!(ended.status.signal(), Some(Signal::KILL.as_raw()));
+    let mark = sandbox.path().to_str().expect("a readable path").to_owned();
+    eventually("its guard has cleared everything away", || {
+        facts::entries(&sandbox.runtime()).is_empty()
+            && facts::marked("PUNKTFUNK_TEST_SANDBOX", &mark).is_empty()
+    });
+    drop(client);
+}
+
+#[test]
+fn doctor_and_version_always_answer() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["doctor"]);
+    let ended = start(command.env("PATH", env::var_os("PATH").unwrap_or_default())).wait();
+    assert!(ended.status.success(), "{ended:?}");
+    let mut version = sandbox.start(&["--version"]);
+    assert!(!version.line("punktfunk").is_empty());
+    assert!(version.wait().status.success());
+    sandbox.assert_clean();
+}
