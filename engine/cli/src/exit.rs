@@ -67,8 +67,13 @@ impl fmt::Display for Failure {
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty());
-        f.write_str(lines.next().unwrap_or("failed"))?;
-        lines.try_for_each(|line| write!(f, "; {line}"))
+        let mut before = lines.next().unwrap_or("failed");
+        f.write_str(before)?;
+        lines.try_for_each(|line| {
+            let separator = if before.ends_with(':') { " " } else { "; " };
+            before = line;
+            write!(f, "{separator}{line}")
+        })
     }
 }
 
