@@ -34,6 +34,9 @@ const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 /// An IDR that has not come after this long is asked for again: longer than a LAN's round trip,
 /// an encode and a large frame's way together.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
+/// A first picture that has not come after this long is asked for: on a still screen the host has
+/// no reason of its own to send another, and what is lost whole leaves no trace here.
+const FIRST_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
 /// Receive calls in a turn before QUIC's timers and the owner get theirs.
 const RECEIVES_PER_TURN: usize = 16;
 
@@ -352,7 +355,7 @@ impl Receiving {
                 self.media = Some(Media {
                     opener: Opener::new(keys),
                     reassembler: Reassembler::new(ReassemblerConfig::default()),
-                    delivery: Delivery::default(),
+                    delivery: Delivery::new(clock::now()),
                 });
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {
@@ -422,9 +425,12 @@ fn media_keys(link: &mut Link, welcome: &Welcome) -> Result<MediaKeys, QuicError
 }
 
 /// Decides what the decoder gets: after a loss nothing until a picture that needs nothing lost.
-#[derive(Default)]
 struct Delivery {
     last_good: Option<FrameId>,
+    /// The newest IDR that the decoder was given.
+    last_idr: Option<FrameId>,
+    /// When the first picture is asked for, if none has come.
+    first_due: Timestamp,
     /// The newest frame that cannot be shown, until an IDR after it has come. An IDR that is
     /// itself lost becomes the newest, so the host knows that it must send another.
     hole: Option<FrameId>,
@@ -432,11 +438,22 @@ struct Delivery {
 }
 
 impl Delivery {
+    /// For a host that is told to start at `now`.
+    fn new(now: Timestamp) -> Self {
+        Self {
+            last_good: None,
+            last_idr: None,
+            first_due: now + FIRST_PICTURE_PATIENCE,
+            hole: None,
+            requested: None,
+        }
+    }
+
     fn deliver(&mut self, unit: AccessUnit, ends: &Ends) {
         let counters = &ends.counters;
         add(&counters.frames, 1);
-        let frame = unit.frame;
-        if !unit.keyframe && (self.hole.is_some() || self.last_good.is_none()) {
+        let (frame, keyframe) = (unit.frame, unit.keyframe);
+        if !keyframe && (self.hole.is_some() || self.last_good.is_none()) {
             // Nothing was shown yet and this is no beginning: the first IDR is lost.
             self.hole.get_or_insert(frame);
             add(&counters.frames_hidden, 1);
@@ -446,6 +463,9 @@ impl Delivery {
             Ok(()) => {
                 self.last_good = Some(frame);
                 self.hole = None;
+                if keyframe {
+                    self.last_idr = Some(frame);
+                }
             }
             Err(TrySendError::Full(_)) => {
                 add(&counters.frames_overrun, 1);
@@ -458,27 +478,71 @@ impl Delivery {
 
     /// `frame` cannot be shown, nor what refers to it.
     fn lost(&mut self, frame: FrameId) {
-        self.hole = self.hole.max(Some(frame));
+        // The decoder speaks late, of a frame that waited for it while an IDR after it came. The
+        // host would take that IDR for the answer and send no other, so waiting would never end.
+        if self.last_idr.is_none_or(|idr| frame >= idr) {
+            self.hole = self.hole.max(Some(frame));
+        }
     }
 
     /// When [`Delivery::poll_request`] is due.
     fn request_due(&self) -> Option<Timestamp> {
-        self.hole?;
-        Some(
-            self.requested
-                .map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL),
-        )
+        match (self.hole, self.last_good) {
+            (Some(_), _) => Some(
+                self.requested
+                    .map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL),
+            ),
+            (None, None) => Some(self.first_due),
+            (None, Some(_)) => None,
+        }
     }
 
     fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
-        let newest_lost = self.hole?;
         if self.request_due()? > now {
             return None;
         }
+        let newest_lost = *self.hole.get_or_insert(FrameId(0));
         self.requested = Some(now);
         Some(KeyframeRequest {
             last_good: self.last_good,
             newest_lost,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_ns(1_000_000_000);
+
+    fn newest_lost(delivery: &mut Delivery, now: Timestamp) -> Option<FrameId> {
+        delivery
+            .poll_request(now)
+            .map(|request| request.newest_lost)
+    }
+
+    #[test]
+    fn a_first_picture_that_never_comes_is_asked_for_again_and_again() {
+        let mut delivery = Delivery::new(START);
+        assert_eq!(newest_lost(&mut delivery, START), None);
+        let due = delivery.request_due().expect("nothing has come");
+        assert_eq!(due, START + FIRST_PICTURE_PATIENCE);
+        assert_eq!(newest_lost(&mut delivery, due), Some(FrameId(0)));
+        assert_eq!(newest_lost(&mut delivery, due), None);
+        let again = delivery.request_due().expect("still nothing");
+        assert_eq!(again, due + REQUEST_INTERVAL);
+        assert_eq!(newest_lost(&mut delivery, again), Some(FrameId(0)));
+    }
+
+    #[test]
+    fn a_complaint_that_an_idr_has_answered_already_stops_nothing() {
+        let mut delivery = Delivery::new(START);
+        (delivery.last_good, delivery.last_idr) = (Some(FrameId(13)), Some(FrameId(12)));
+        delivery.lost(FrameId(11));
+        assert_eq!(delivery.request_due(), None);
+        // The IDR itself, or what follows it, is another matter.
+        delivery.lost(FrameId(12));
+        assert_eq!(newest_lost(&mut delivery, START), Some(FrameId(12)));
     }
 }
