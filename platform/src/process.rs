@@ -66,9 +66,13 @@ impl Process {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         sys::tie_to_parent(&mut command, rustix::process::getpid());
+        // Locked from before it exists until it is known, or `reap_orphans` on another thread
+        // could take one that ends at once for an orphan, and its exit status from us.
+        let mut owned = owned_children();
         let mut child = spawn_on_lasting_thread(command)?;
         let group = Pid::from_child(&child);
-        owned_children().insert(child.id());
+        owned.insert(child.id());
+        drop(owned);
         let (pidfd, stderr) = match attach(name, &mut child, group) {
             Ok(parts) => parts,
             Err(error) => {
@@ -431,10 +435,10 @@ type SpawnRequest = (Command, mpsc::SyncSender<io::Result<Child>>);
 /// Spawns from a thread that lives as long as the process, because the parent-death signal
 /// comes when the spawning *thread* ends.
 fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
-    static SPAWNER: OnceLock<Mutex<Option<mpsc::Sender<SpawnRequest>>>> = OnceLock::new();
+    static SPAWNER: OnceLock<Mutex<Option<mpsc::SyncSender<SpawnRequest>>>> = OnceLock::new();
     let mut spawner = lock(SPAWNER.get_or_init(|| Mutex::new(None)));
     if spawner.is_none() {
-        let (sender, requests) = mpsc::channel::<SpawnRequest>();
+        let (sender, requests) = mpsc::sync_channel::<SpawnRequest>(1);
         std::thread::Builder::new()
             .name("spawn".to_owned())
             .spawn(move || {
