@@ -1,0 +1,199 @@
+//! A session climbs display, capture, encoder, pipeline, and from whatever rung it falls, it says
+//! why and leaves no display and no thread.
+
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, bounded};
+use engine::session::{
+    Backends, Session, SessionCommand, SessionError, SessionEvent, SessionRequest, StartMedia,
+};
+use gpu::encode::{EncodeError, EncoderKind};
+use harness::PATIENCE;
+use harness::facts::{alone, eventually, threads};
+use harness::fakes::{DisplayRemote, FakeDisplayBackend};
+use harness::peer::{RecordingPeer, packetizer};
+use harness::rig::THREADS;
+use net::packetize::PacketizerConfig;
+use net::udp::{Socket, SocketConfig};
+use net::units::{BitsPerSecond, SliceCount};
+use platform::display::DisplayError;
+
+/// An encoder that probes well and cannot be opened.
+static BROKEN: EncoderKind = EncoderKind {
+    name: "broken",
+    probe: || Ok("as far as can be seen".to_owned()),
+    open: |config| {
+        let reason = "as the test wanted".to_owned();
+        let slices = config.slices.get();
+        Err(EncodeError::Open {
+            encoder: "broken",
+            mode: config.mode,
+            slices,
+            reason,
+        })
+    },
+};
+
+struct Ladder {
+    session: Option<Session>,
+    display: DisplayRemote,
+    events: Receiver<SessionEvent>,
+}
+
+impl Ladder {
+    fn climb(encoder: &'static EncoderKind, prepare: impl FnOnce(&DisplayRemote)) -> Self {
+        let (backend, display) = FakeDisplayBackend::new();
+        prepare(&display);
+        let (events_in, events) = bounded(8);
+        let request = SessionRequest {
+            mode: "320x240@60".parse().expect("a mode"),
+            slices: SliceCount::ONE,
+            bitrate: BitsPerSecond(2_000_000),
+            app: Vec::new(),
+            encoder_threads: 1,
+        };
+        let backends = Backends {
+            display: Arc::new(backend),
+            encoder,
+        };
+        let on_event = Arc::new(move |event| events_in.try_send(event).expect("a few"));
+        let session = Session::spawn(request, backends, on_event).expect("a thread");
+        Self {
+            session: Some(session),
+            display,
+            events,
+        }
+    }
+
+    fn event(&self) -> SessionEvent {
+        self.events
+            .recv_timeout(PATIENCE)
+            .expect("the session says how it goes")
+    }
+
+    fn ready(&self) {
+        assert!(matches!(self.event(), SessionEvent::Ready { .. }));
+        assert_eq!(self.display.alive(), 1);
+    }
+
+    fn started(&self, peer: &mut RecordingPeer) {
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let media = StartMedia {
+            packetizer: packetizer(PacketizerConfig::default()),
+            socket: Socket::bind(any, SocketConfig::default()).expect("a port on loopback"),
+            peer: peer.address(),
+        };
+        let session = self.session.as_ref().expect("it runs");
+        session.command(SessionCommand::Start(Box::new(media)));
+        assert!(matches!(self.event(), SessionEvent::Started { .. }));
+        for _ in 0..3 {
+            peer.next_unit();
+        }
+    }
+
+    fn fails(&self) -> SessionError {
+        match self.event() {
+            SessionEvent::Failed(error) => error,
+            SessionEvent::Ready { .. } => panic!("it is ready"),
+            SessionEvent::Started { .. } => panic!("it has started"),
+        }
+    }
+
+    fn leaves_nothing(mut self) {
+        self.session = None;
+        assert_eq!(self.display.alive(), 0, "displays");
+        let left = threads(THREADS);
+        assert!(left.is_empty(), "threads: {left:?}");
+        assert!(self.events.is_empty(), "it has nothing more to say");
+    }
+}
+
+fn openh264() -> &'static EncoderKind {
+    let kind = gpu::encode::candidates()
+        .iter()
+        .find(|kind| kind.name == "openh264");
+    kind.expect("every build has it")
+}
+
+#[test]
+fn no_display_can_be_made() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), DisplayRemote::refuse);
+    let error = ladder.fails();
+    assert!(
+        matches!(error, SessionError::Display(DisplayError::Start { .. })),
+        "{error:?}"
+    );
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn the_encoder_cannot_be_opened() {
+    let _alone = alone();
+    let ladder = Ladder::climb(&BROKEN, |_| {});
+    let error = ladder.fails();
+    assert!(
+        matches!(error, SessionError::Encode(EncodeError::Open { .. })),
+        "{error:?}"
+    );
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn the_client_goes_before_it_starts() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn the_owner_goes_before_it_is_ready() {
+    let _alone = alone();
+    let mut ladder = Ladder::climb(openh264(), |_| {});
+    ladder.session = None;
+    assert_eq!(ladder.display.alive(), 0);
+    assert!(threads(THREADS).is_empty());
+}
+
+#[test]
+fn the_display_vanishes_before_the_client_starts() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    ladder.display.vanish();
+    let error = ladder.fails();
+    assert!(
+        matches!(error, SessionError::Display(DisplayError::Gone { .. })),
+        "{error:?}"
+    );
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn the_display_vanishes_in_the_middle_of_the_stream() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    ladder.started(&mut RecordingPeer::new());
+    ladder.display.vanish();
+    let error = ladder.fails();
+    assert!(
+        matches!(error, SessionError::Display(DisplayError::Gone { .. })),
+        "{error:?}"
+    );
+    eventually("nobody has to drop it for its display to go", || {
+        ladder.display.alive() == 0
+    });
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn the_client_ends_a_stream() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    ladder.started(&mut RecordingPeer::new());
+    assert!(threads(THREADS).len() >= 5, "{:?}", threads(THREADS));
+    ladder.leaves_nothing();
+}
