@@ -162,6 +162,12 @@ impl Host {
         self.registry.list()
     }
 
+    /// True if it serves nobody any more although nobody stopped it; the log tells why.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.control.has_ended()
+    }
+
     /// A view of the live figures that remembers what it said last.
     #[must_use]
     pub fn live_figures(&self) -> LiveFigures {

@@ -25,7 +25,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use gpu::encode::Encoder;
@@ -52,7 +52,7 @@ pub const BATCHES: usize = 8;
 pub const COMMANDS: usize = 8;
 /// Finished frames' times on their way to the control thread: a second at 240 Hz.
 pub const REPORTS: usize = 256;
-/// A thread that has not ended after this long is stuck; it is left behind and reported.
+/// The threads end within this, together; what has not is stuck, left behind and reported.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Everything that a session's pipeline is made of.
@@ -214,8 +214,10 @@ impl Drop for Pipeline {
     /// one after the other, so each thread finishes what it holds.
     fn drop(&mut self) {
         self.stop.ask();
+        let deadline = Instant::now() + JOIN_TIMEOUT;
         for thread in self.threads.drain(..).rev() {
-            if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Err(error) = thread.join_within(left) {
                 log::error!("{error}");
             }
         }

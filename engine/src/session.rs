@@ -10,7 +10,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
@@ -33,9 +33,9 @@ use crate::stage::encode::EncodeCommand;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Commands under way to a session; the sender coalesces, so this is never full for long.
 const COMMANDS: usize = 16;
-/// A session that does not end within this is left behind and reported: the display's own limit
-/// for its children and the pipeline's for its threads, together.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// A session that does not end within this is left behind and reported: twice what the display's
+/// own limit for its children and the pipeline's for its threads come to.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What a session is to be.
 #[derive(Clone, Debug)]
@@ -196,16 +196,26 @@ impl Session {
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(RoleThread::is_finished)
     }
+
+    /// Ends it and waits for the end, until `deadline` at most: several that were asked to end
+    /// before share their time.
+    pub fn join_by(mut self, deadline: Instant) {
+        self.join_within(deadline.saturating_duration_since(Instant::now()));
+    }
+
+    fn join_within(&mut self, limit: Duration) {
+        self.end();
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = thread.join_within(limit)
+        {
+            log::error!("{error}");
+        }
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.end();
-        if let Some(thread) = self.thread.take()
-            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
-        {
-            log::error!("{error}");
-        }
+        self.join_within(JOIN_TIMEOUT);
     }
 }
 

@@ -2,6 +2,7 @@
 //! socket that it shares with the sessions' send threads.
 
 mod native;
+mod terms;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::config::HostConfig;
 use crate::host::{HostError, Registry};
 use crate::session::Backends;
 
-/// All ends of sessions together take no longer than this.
+/// The sessions' common limit ([`crate::session::JOIN_TIMEOUT`]) and the farewell take no longer.
 const JOIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(6);
 
 const SOCKET: Token = Token(0);
@@ -65,6 +66,12 @@ impl Control {
             waker,
             thread: Some(thread),
         })
+    }
+
+    /// True if the thread has ended although nobody asked it to: a bug or a broken system, which
+    /// the log tells.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(RoleThread::is_finished)
     }
 
     /// Ends all sessions and the thread.

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
@@ -18,23 +18,26 @@ use mio::{Events, Interest, Poll, Waker};
 use net::clock;
 use net::crypto::{Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Sealer, exporter_context};
 use net::identity::Identity;
-use net::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, SESSIONS_MAX};
+use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
-    AeadSet, Agreed, ClockDomain, CodecSet, End, EndReason, Features, Hello, HostEvent,
-    HostSession, HostState, Offer, Refuse, RefuseCode, RequestedMode, StepLimits, negotiate,
+    Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
+    RefuseCode, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{BitsPerSecond, SliceCount, Timestamp};
+use net::units::Timestamp;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
-use crate::config::{App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, DEFAULT_SLICES, HostConfig};
+use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
-use crate::session::{Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia};
+use crate::session::{
+    self, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
+};
 use crate::stage::encode::EncodeCommand;
 
 /// Events of sessions under way: each sends three in its life.
@@ -444,13 +447,16 @@ impl NativeHost {
         for (id, reason) in self.endpoint.reap() {
             log::debug!("a connection is gone: {reason}");
             if let Some(mut peer) = self.peers.remove(&id) {
+                if let (Some(wanted), None) = (&peer.wanted, peer.ended) {
+                    log::info!("session {} of {}: {reason}", wanted.number, wanted.client);
+                }
                 peer.end_session(&mut self.ending, &self.registry);
             }
         }
         self.ending.retain(|session| !session.has_ended());
     }
 
-    /// Tells every client, then ends the sessions: all at once, waiting for each in turn.
+    /// Tells every client, then ends the sessions, all at once, and waits for them together.
     fn say_goodbye(&mut self) {
         let end = End {
             reason: EndReason::Shutdown,
@@ -471,7 +477,10 @@ impl NativeHost {
             peer.end_session(&mut self.ending, &self.registry);
         }
         self.transmit();
-        self.ending.clear();
+        let deadline = Instant::now() + session::JOIN_TIMEOUT;
+        for session in self.ending.drain(..) {
+            session.join_by(deadline);
+        }
     }
 }
 
@@ -543,49 +552,6 @@ impl Peer {
             registry.remove(wanted.number);
         }
     }
-}
-
-/// What the operator has set takes the place of what the client asks for.
-fn overrule(hello: &Hello, config: &HostConfig) -> Hello {
-    let mut hello = hello.clone();
-    if let Some(mode) = config.mode {
-        hello.mode = RequestedMode::from(mode);
-    }
-    hello.slices = config.slices.map_or(hello.slices, SliceCount::get);
-    hello.bitrate = config.bitrate.unwrap_or(hello.bitrate);
-    hello.fec_percent = config.fec_percent.or(hello.fec_percent);
-    hello
-}
-
-fn offer(config: &HostConfig) -> Offer {
-    Offer {
-        codecs: CodecSet::H264,
-        aeads: AeadSet::ALL,
-        features: Features::KNOWN,
-        slices: config
-            .slices
-            .or(SliceCount::new(DEFAULT_SLICES))
-            .unwrap_or(SliceCount::ONE),
-        slices_max: SliceCount::MAX,
-        bitrate: config.bitrate.unwrap_or(DEFAULT_BITRATE),
-        bitrate_max: BitsPerSecond(net::limits::BITRATE_MAX),
-        fec_percent: config.fec_percent.unwrap_or(DEFAULT_FEC_PERCENT),
-        datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
-    }
-}
-
-fn app_command(app: &App) -> std::io::Result<Vec<String>> {
-    Ok(match app {
-        App::None => Vec::new(),
-        App::Command(words) => words.clone(),
-        App::TestCard => {
-            let program = std::env::current_exe()?;
-            vec![
-                program.to_string_lossy().into_owned(),
-                "testcard".to_owned(),
-            ]
-        }
-    })
 }
 
 fn new_session_id() -> std::io::Result<[u8; 16]> {

@@ -34,9 +34,7 @@ impl CaptureStage {
             match self.capture.next(PATIENCE)? {
                 Captured::Frame(frame) => {
                     add(&counters.captured, 1);
-                    if !self.offer(frame) {
-                        break;
-                    }
+                    self.offer(frame);
                     store_allocations(&counters.capture_allocations);
                 }
                 Captured::Still | Captured::Woken => {}
@@ -45,21 +43,15 @@ impl CaptureStage {
         Ok(())
     }
 
-    /// Newest wins: a picture still waiting is taken back, and its damage with it. False if
-    /// encode is gone.
-    fn offer(&self, mut frame: Frame) -> bool {
-        loop {
-            match self.frames.try_send(frame) {
-                Ok(()) => return true,
-                Err(TrySendError::Disconnected(_)) => return false,
-                Err(TrySendError::Full(newest)) => {
-                    frame = newest;
-                    // Encode may have taken it in between, then there is room.
-                    if let Ok(older) = self.displaced.try_recv() {
-                        frame.damage = frame.damage.union(older.damage);
-                        add(&self.metrics.counters.superseded, 1);
-                    }
-                }
+    /// Newest wins: a picture still waiting is taken back, and its damage with it. Never sees
+    /// the channel closed, since `displaced` is an end of it: that encode is gone, `stop` tells.
+    fn offer(&self, mut frame: Frame) {
+        while let Err(TrySendError::Full(newest)) = self.frames.try_send(frame) {
+            frame = newest;
+            // Encode may have taken it in between, then there is room.
+            if let Ok(older) = self.displaced.try_recv() {
+                frame.damage = frame.damage.union(older.damage);
+                add(&self.metrics.counters.superseded, 1);
             }
         }
     }

@@ -8,7 +8,7 @@ use argh::FromArgs;
 use engine::config::{HostConfig, Settings, machine_name};
 use engine::host::Host as RunningHost;
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Kind};
 use crate::signals::Interrupt;
 
 /// Serve this machine's desktop: every client gets a display of its own, at its own size and
@@ -77,6 +77,10 @@ impl Host {
         introduce(&host, open);
         let mut figures = host.live_figures();
         while !interrupt.wait(Duration::from_secs(1)) {
+            if host.has_failed() {
+                let text = "the host has stopped serving; the lines above say why, start it again";
+                return Err(Failure::new(Kind::System, text));
+            }
             let line = figures.line();
             // A closed terminal is no reason to stop serving.
             let _ = writeln!(std::io::stdout().lock(), "{line}");
