@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use gpu::convert::to_rgb;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
@@ -17,14 +17,14 @@ use net::native::Welcome;
 use net::reassemble::AccessUnit;
 use net::times::FrameTimes;
 use net::units::{FrameId, Timestamp};
-use platform::thread::{Role, RoleThread};
+use platform::thread::{JoinError, Role, RoleThread};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
 const FRAMES_RECORDED_MAX: usize = 36_000;
 /// How long the decode thread waits before it looks whether it is wanted.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Decoding the last frame takes no longer.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Decoding what waits and writing the results takes no longer.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where results go.
 #[derive(Clone, Debug, Default)]
@@ -103,13 +103,15 @@ pub enum ClientError {
     /// A thread could not be started.
     #[error("the decode thread cannot be started: {0}")]
     Thread(std::io::Error),
+    /// The decode thread gave no results.
+    #[error("the results are lost: {0}; this is a bug in punktfunk, please report it")]
+    Decode(#[from] JoinError),
 }
 
 /// A connected client that decodes.
 pub struct Viewer {
     client: Client,
-    decode: Option<RoleThread<()>>,
-    results: Receiver<Result<Decoded, ClientError>>,
+    decode: RoleThread<Result<Decoded, ClientError>>,
     host_times: Vec<FrameTimes>,
     started: Timestamp,
     ended: Option<String>,
@@ -133,7 +135,6 @@ impl Viewer {
         })?;
         let units = client.units().clone();
         let feedback = client.feedback();
-        let (results_in, results) = bounded(1);
         let decoding = Decoding {
             decoder,
             record,
@@ -142,16 +143,12 @@ impl Viewer {
             feedback,
             decoded: Decoded::default(),
         };
-        let decode = platform::thread::spawn(Role::Decode, "pf-decode", move || {
-            // The receiver lives as long as the viewer, which waits for this.
-            let _ = results_in.send(decoding.run(&units));
-        })
-        .map_err(ClientError::Thread)?;
-        let decode = Some(decode);
+        let decode =
+            platform::thread::spawn(Role::Decode, "pf-decode", move || decoding.run(&units))
+                .map_err(ClientError::Thread)?;
         Ok(Self {
             client,
             decode,
-            results,
             host_times: Vec::new(),
             started,
             ended: None,
@@ -180,10 +177,7 @@ impl Viewer {
     /// [`Viewer::finish`].
     pub fn run_for(&mut self, time: Duration, interrupted: impl Fn() -> bool) -> bool {
         let until = clock::now() + time;
-        while !interrupted()
-            && self.ended.is_none()
-            && !self.decode.as_ref().is_none_or(RoleThread::is_finished)
-        {
+        while !interrupted() && self.ended.is_none() && !self.decode.is_finished() {
             let left = until.since(clock::now());
             if left.is_zero() {
                 return true;
@@ -219,13 +213,7 @@ impl Viewer {
         }
         // Closes the channel of access units, which ends the decode thread.
         drop(self.client);
-        let decoded = self.results.recv_timeout(JOIN_TIMEOUT);
-        if let Some(decode) = self.decode.take()
-            && let Err(error) = decode.join_within(JOIN_TIMEOUT)
-        {
-            log::error!("{error}");
-        }
-        let decoded = decoded.unwrap_or_else(|_| Ok(Decoded::default()))?;
+        let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
             welcome,
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),

@@ -88,8 +88,9 @@ impl Connect {
             trust: trust(&settings, host, &store)?,
             hello: hello(&settings)?,
         };
-        let interrupt = Interrupt::install()?;
         let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
+        // Not before: until there is a session, Ctrl-C simply ends the wait for one.
+        let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
         let outcome = watch(viewer, &interrupt, seconds)?;
         conclude(&outcome, stats.as_deref())
@@ -243,7 +244,8 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Connect(ConnectError::Refused { .. }) => Kind::Refused,
         ClientError::Connect(ConnectError::Unreachable { .. }) => Kind::Unreachable,
         ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
-        | ClientError::Thread(_) => Kind::System,
+        | ClientError::Thread(_)
+        | ClientError::Decode(_) => Kind::System,
         ClientError::Decoder(_) => Kind::Codec,
         ClientError::Output { .. } => Kind::Output,
     };
