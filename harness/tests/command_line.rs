@@ -185,7 +185,7 @@ fn configuration_files_that_cannot_be_used() {
         USAGE,
         &["max-sessions", "file", "1 to"],
     );
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).expect("our file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).expect("our file");
     assert_refused(&sandbox.run(&host), USAGE, &[path, "ermission denied"]);
     sandbox.assert_clean();
 }
