@@ -8,7 +8,6 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -30,7 +29,7 @@ use platform::thread::{Role, RoleThread};
 use serde::Serialize;
 
 use super::median;
-use super::udp::{self, READER_PATIENCE};
+use super::udp::{self, JOIN_TIMEOUT, READER_PATIENCE, Reading};
 
 /// Slices of every frame here.
 const SLICES: u8 = 8;
@@ -41,8 +40,6 @@ const SLICE_BYTES: usize = 39 * SHARD_BYTES_MAX;
 const WIDE_UNIT_BYTES: usize = 260_000;
 /// Access units a second in [`wide`].
 const WIDE_HZ: u32 = 240;
-/// A stage ends as soon as its channel closes.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bench on loopback could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +81,12 @@ pub fn sealed_send(rounds: u32, each: Duration, reader_gro: bool) -> Result<Seal
     let mut samples: [Vec<f64>; 5] = Default::default();
     for _ in 0..rounds {
         let bare = udp::bare_gso(each, reader_gro)?.datagrams_per_s;
-        let one_thread = against_reader(reader_gro, |to| one_thread(to, each))?;
-        let stages = against_reader(reader_gro, |to| stages_flat_out(to, each))?;
+        let one_thread =
+            against_reader(Role::Send, reader_gro, each, move |to| one_thread(to, each))?;
+        // What feeds the stages is the encoder, in the engine.
+        let stages = against_reader(Role::Encode, reader_gro, each, move |to| {
+            stages_flat_out(to, each)
+        })?;
         let round = [bare, one_thread, stages, one_thread / bare, stages / bare];
         samples
             .iter_mut()
@@ -116,6 +117,8 @@ pub struct Wide {
     pub frames: u64,
     /// Of these, frames that were not reassembled whole.
     pub lost: u64,
+    /// Batches that the kernel would not take.
+    pub not_sent: u64,
     /// Data shards that had to be recovered from parity.
     pub repaired_shards: u64,
     /// Payload, Gbit/s, before parity.
@@ -150,8 +153,14 @@ pub fn wide(warm_up: Duration, duration: Duration) -> Result<Wide, PathError> {
             reassemble(&reader, &ended)
         })?
     };
-    let measured = send_wide(&stages, warm_up, duration);
+    let feeding = platform::thread::spawn(Role::Encode, "wide-feed", move || {
+        let measured = send_wide(&stages, warm_up, duration);
+        (stages, measured)
+    })?;
+    let (stages, measured) = feeding.join_within(warm_up + duration + JOIN_TIMEOUT)?;
+    let metrics = Arc::clone(&stages.metrics);
     let finished = stages.finish();
+    let not_sent = metrics.counters.snapshot().send_failures;
     ended.store(true, Ordering::Release);
     let received = receiving.join_within(JOIN_TIMEOUT)??;
     finished?;
@@ -166,6 +175,7 @@ pub fn wide(warm_up: Duration, duration: Duration) -> Result<Wide, PathError> {
     Ok(Wide {
         frames,
         lost: frames.saturating_sub(received.frames),
+        not_sent,
         repaired_shards: received.repaired_shards,
         gbit_per_s: WIDE_UNIT_BYTES as f64 * f64::from(WIDE_HZ) * 8e-9,
         protect_cores: cores(PROTECT) / seconds,
@@ -255,8 +265,9 @@ fn reassemble(
             }
         }
         while let Some(event) = reassembler.poll(clock::now()) {
-            if let Event::Frame(unit) = event {
-                debug_assert_eq!(unit.bytes().len(), WIDE_UNIT_BYTES);
+            match event {
+                Event::Frame(unit) => debug_assert_eq!(unit.bytes().len(), WIDE_UNIT_BYTES),
+                Event::Lost(loss) => log::info!("{loss:?}"),
             }
         }
         if received == 0 && was_ended {
@@ -265,28 +276,26 @@ fn reassemble(
     }
 }
 
-/// Runs a sender while a reader drains its socket, as the bare sender's does.
+/// Runs a sender, on a thread of this role, while a reader drains its socket, as the bare
+/// sender's does.
 fn against_reader(
+    role: Role,
     gro: bool,
-    send: impl FnOnce(SocketAddr) -> Result<f64, PathError>,
+    each: Duration,
+    send: impl FnOnce(SocketAddr) -> Result<f64, PathError> + Send + 'static,
 ) -> Result<f64, PathError> {
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let reader = Socket::bind(
-        loopback,
-        SocketConfig {
-            gro,
-            ..SocketConfig::default()
-        },
-    )?;
+    let config = SocketConfig {
+        gro,
+        ..SocketConfig::default()
+    };
+    let reader = Socket::bind(loopback, config)?;
     let to = reader.local_addr()?;
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let drained = scope.spawn(|| udp::drain(&reader, &ended));
-        let rate = send(to);
-        ended.store(true, Ordering::Release);
-        drained.join().expect("the reader thread does not panic")?;
-        rate
-    })
+    let reading = Reading::start(reader)?;
+    let sending = platform::thread::spawn(role, "bench-send", move || send(to))?;
+    let sent = sending.join_within(each + 2 * JOIN_TIMEOUT);
+    reading.finish()?;
+    sent?
 }
 
 /// Datagrams a second from FEC, seal and send in turn on this thread.

@@ -3,16 +3,19 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use net::limits::{DATAGRAM_BYTES_MAX, GSO_SEGMENTS_MAX};
 use net::udp::{Receiver, SendError, SendPath, Socket, SocketConfig, Wait};
+use platform::thread::{Role, RoleThread};
 use serde::Serialize;
 
 /// How long the reader looks for more after the sender has ended.
 pub(super) const READER_PATIENCE: Duration = Duration::from_millis(20);
+/// A thread has ended its work when it is joined; this is for a machine that is very busy.
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a bare sender did, datagrams of 1392 bytes.
 #[derive(Clone, Debug, Serialize)]
@@ -33,7 +36,8 @@ pub struct BareSend {
 }
 
 /// Sends batches of 47 datagrams by GSO for `duration`, as fast as the kernel takes them, to a
-/// reader thread that drains them.
+/// reader thread that drains them. Both threads have the roles, and so the priorities, that the
+/// host's sender and the client's receiver have.
 ///
 /// A reader with GRO gets a batch as it was sent: on loopback nobody ever cuts it, and the figure is
 /// that of large buffers passed along. Without, the kernel cuts it in the sender's own call, as it
@@ -66,28 +70,25 @@ pub fn bare(send_path: SendPath, duration: Duration, reader_gro: bool) -> io::Re
         },
     )?;
     let to = reader.local_addr()?;
-    let ended = AtomicBool::new(false);
-    let (sent, received) = thread::scope(|scope| {
-        let drained = scope.spawn(|| drain(&reader, &ended));
-        let sent = send_for(&sender, to, duration);
-        ended.store(true, Ordering::Release);
-        (
-            sent,
-            drained.join().expect("the reader thread does not panic"),
-        )
-    });
-    let ((datagrams, seconds), received) = (sent?, received?);
+    let reader_gro = reader.has_gro();
+    let reading = Reading::start(reader)?;
+    let sending = platform::thread::spawn(Role::Send, "bare-send", move || {
+        send_for(&sender, to, duration).map(|sent| (sent, sender.send_path()))
+    })?;
+    let sent = sending.join_within(duration + JOIN_TIMEOUT);
+    let received = reading.finish()?;
+    let ((datagrams, seconds), send_path) = sent.map_err(io::Error::other)??;
     let datagrams_per_s = datagrams as f64 / seconds;
     Ok(BareSend {
         datagrams_per_s,
         gbit_per_s: datagrams_per_s * DATAGRAM_BYTES_MAX as f64 * 8e-9,
         received_share: received as f64 / (datagrams as f64).max(1.0),
-        send_path: match sender.send_path() {
+        send_path: match send_path {
             SendPath::Gso => "gso",
             SendPath::SendMmsg => "sendmmsg",
             SendPath::SendTo => "sendto",
         },
-        reader_gro: reader.has_gro(),
+        reader_gro,
         seconds,
     })
 }
@@ -130,8 +131,33 @@ pub(super) fn send_all(
     Ok(datagrams)
 }
 
+/// A thread that drains a socket, with the priority that a client's receiver has.
+pub(super) struct Reading {
+    ended: Arc<AtomicBool>,
+    thread: RoleThread<io::Result<usize>>,
+}
+
+impl Reading {
+    pub(super) fn start(socket: Socket) -> io::Result<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let is_ended = Arc::clone(&ended);
+        let thread = platform::thread::spawn(Role::Receive, "bench-read", move || {
+            drain(&socket, &is_ended)
+        })?;
+        Ok(Self { ended, thread })
+    }
+
+    /// Datagrams received in all, once the sender has ended.
+    pub(super) fn finish(self) -> io::Result<usize> {
+        self.ended.store(true, Ordering::Release);
+        self.thread
+            .join_within(JOIN_TIMEOUT)
+            .map_err(io::Error::other)?
+    }
+}
+
 /// Datagrams received until the sender has ended and nothing is left.
-pub(super) fn drain(socket: &Socket, ended: &AtomicBool) -> io::Result<usize> {
+fn drain(socket: &Socket, ended: &AtomicBool) -> io::Result<usize> {
     let mut receiver = Receiver::new();
     let mut datagrams = 0;
     loop {

@@ -29,6 +29,8 @@ pub struct FrameRecord {
     pub frame: FrameId,
     /// It is an IDR.
     pub keyframe: bool,
+    /// Mean quantiser, tenths.
+    pub qp_tenths: u16,
     /// Number in the marker that was read from the decoded picture.
     pub number: Option<u32>,
     /// Time in that marker.
@@ -65,6 +67,7 @@ impl From<&FrameTimes> for FrameRecord {
         Self {
             frame: times.frame,
             keyframe: times.keyframe,
+            qp_tenths: times.qp_tenths,
             captured: times.captured,
             encode_begin: seen(times.encode_begin),
             converted: seen(times.converted),
@@ -141,6 +144,8 @@ pub struct FrameRow {
     pub frame: u32,
     /// It is an IDR.
     pub keyframe: bool,
+    /// See [`FrameRecord::qp_tenths`].
+    pub qp_tenths: u16,
     /// Number in its marker.
     pub number: Option<u32>,
     /// See [`FrameRecord::drawn`]; below zero, since drawing comes before capture.
@@ -168,6 +173,7 @@ impl From<&FrameRecord> for FrameRow {
         Self {
             frame: record.frame.0,
             keyframe: record.keyframe,
+            qp_tenths: record.qp_tenths,
             number: record.number,
             drawn_us: after(record.drawn),
             encode_begin_us: after(record.encode_begin),

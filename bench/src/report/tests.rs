@@ -76,6 +76,7 @@ fn record(index: u32) -> FrameRecord {
         }
     });
     FrameRecord {
+        qp_tenths: 300,
         frame: FrameId(index),
         keyframe: index == 0,
         number: Some(index),

@@ -23,6 +23,10 @@ use platform::thread::{Role, RoleThread};
 const OVERHEAD_BYTES: usize = 28 + 18 + 20;
 /// What waits longer than this is dropped: several pictures, so that nothing is at any sane rate.
 const QUEUE_TIME_MAX: Duration = Duration::from_millis(500);
+/// Datagrams are delivered in groups of so many at most, each when its last one has departed (the
+/// last of all is never late), as by a network card that moderates its interrupts: waking the
+/// client for each would take the encoder, which shares the machine here, milliseconds a picture.
+const GROUP: usize = 4;
 /// How long an idle thread sleeps before it looks whether it is still wanted.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// The timer is trusted until so long before a departure; the rest is yielded away.
@@ -104,15 +108,13 @@ impl Relay {
             shared,
             threads: Vec::new(),
         };
-        let control = Role::Control;
+        let role = role();
         relay
             .threads
-            .push(platform::thread::spawn(control, "relay-up", move || {
-                up.run()
-            })?);
+            .push(platform::thread::spawn(role, "relay-up", move || up.run())?);
         relay
             .threads
-            .push(platform::thread::spawn(control, "relay-down", move || {
+            .push(platform::thread::spawn(role, "relay-down", move || {
                 down.run()
             })?);
         Ok(relay)
@@ -196,9 +198,9 @@ impl Down {
     fn run(mut self) {
         let mut receiver = Receiver::new();
         while !self.shared.has_ended() {
-            let wait = match self.queue.front() {
+            let wait = match self.next_delivery() {
                 None => Wait::UpTo(PATIENCE),
-                Some((departure, _)) => {
+                Some(departure) => {
                     let left = departure.since(clock::now()).saturating_sub(YIELD);
                     if left.is_zero() {
                         Wait::No
@@ -230,14 +232,34 @@ impl Down {
         }
     }
 
+    /// When the next group is complete, if anything waits.
+    fn next_delivery(&self) -> Option<Timestamp> {
+        let last_of_group = self.queue.get(GROUP - 1).or(self.queue.back());
+        last_of_group.map(|(departure, _)| *departure)
+    }
+
     fn send_due(&mut self) {
         let now = clock::now();
+        if self.next_delivery().is_none_or(|due| due > now) {
+            return;
+        }
         while let Some((_, bytes)) = self.queue.pop_front_if(|(departure, _)| *departure <= now) {
             if let Some(client) = self.shared.client() {
                 send(&self.near, client, &bytes);
             }
             self.spare.push(bytes);
         }
+    }
+}
+
+/// A wire is held up by no load of the machine, and holds up nobody. On machines whose threads are
+/// pinned any core is free for the relay; on small ones it comes before everything but the stages
+/// from the encoder on, whose times are measured.
+fn role() -> Role {
+    if platform::thread::spinning_allowed() {
+        Role::Control
+    } else {
+        Role::Capture
     }
 }
 

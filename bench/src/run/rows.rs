@@ -208,11 +208,12 @@ impl Rows {
         self.figure("wide_frames_lost", row.lost as f64);
         self.figure("wide_sender_cores", row.protect_cores + row.send_cores);
         self.note(format!(
-            "5120x1440@240: {} frames of {:.2} Gbit/s, {} lost, {} shards repaired; cores: protect \
+            "5120x1440@240: {} frames of {:.2} Gbit/s, {} lost, {} batches refused, {} shards repaired; cores: protect \
              {:.3}, send {:.3}, receive and reassemble {:.3}",
             row.frames,
             row.gbit_per_s,
             row.lost,
+            row.not_sent,
             row.repaired_shards,
             row.protect_cores,
             row.send_cores,
@@ -307,6 +308,7 @@ mod tests {
         rows.wide(&Wide {
             frames: 240,
             lost: 1,
+            not_sent: 0,
             repaired_shards: 0,
             gbit_per_s: 0.5,
             protect_cores: 0.1,
