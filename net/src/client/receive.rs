@@ -354,7 +354,7 @@ impl Receiving {
             Ok(keys) => {
                 self.media = Some(Media {
                     opener: Opener::new(keys),
-                    reassembler: Reassembler::new(ReassemblerConfig::default()),
+                    reassembler: Reassembler::new(reassembler_config(&welcome)),
                     delivery: Delivery::new(clock::now()),
                 });
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
@@ -422,6 +422,18 @@ fn media_keys(link: &mut Link, welcome: &Welcome) -> Result<MediaKeys, QuicError
     let context = exporter_context(&welcome.session, Direction::HostToClient);
     link.export(EXPORTER_LABEL, &context, &mut exported)?;
     Ok(MediaKeys::from_exporter(welcome.aead, &mut exported))
+}
+
+/// Room for frames four times as large as their share of the bitrate: the host's controller keeps
+/// them below twice. At low bitrates for any IDR.
+fn reassembler_config(welcome: &Welcome) -> ReassemblerConfig {
+    let config = ReassemblerConfig::default();
+    let share_bytes = welcome.bitrate.bytes_per_frame(welcome.mode.refresh());
+    let wanted = usize::try_from(share_bytes.saturating_mul(4)).unwrap_or(usize::MAX);
+    ReassemblerConfig {
+        access_unit_bytes_max: wanted.max(config.access_unit_bytes_max),
+        ..config
+    }
 }
 
 /// Decides what the decoder gets: after a loss nothing until a picture that needs nothing lost.
