@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use net::limits::{BITRATE_MAX, BITRATE_MIN, SESSIONS_MAX};
+use net::limits::{BITRATE_MAX, BITRATE_MIN, FEC_PERCENT_MAX, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
 /// The native protocol's default port.
@@ -244,8 +244,8 @@ impl Settings {
                 .trim_end_matches('%')
                 .parse()
                 .ok()
-                .filter(|&p: &u8| p <= 200);
-            percent.ok_or("use a percentage from 0 to 200".to_owned())
+                .filter(|&p: &u8| p <= FEC_PERCENT_MAX);
+            percent.ok_or(format!("use a percentage from 0 to {FEC_PERCENT_MAX}"))
         })
     }
 

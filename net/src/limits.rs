@@ -47,6 +47,10 @@ pub const ACCESS_UNIT_BYTES_MAX: usize = 16 << 20;
 /// Frames that a reassembler holds open at once. Reordering beyond this is loss.
 pub const FRAMES_IN_FLIGHT_MAX: usize = 8;
 
+/// Most parity, percent of the data: more of it than data helps nobody, and this keeps to the
+/// limits of both codes.
+pub const FEC_PERCENT_MAX: u8 = 100;
+
 /// Lowest bitrate that a session may ask for, bit/s.
 pub const BITRATE_MIN: u64 = 250_000;
 /// Highest bitrate that a session may ask for, bit/s.

@@ -2,8 +2,10 @@
 
 use crate::crypto::Aead;
 use crate::limits::{
-    BITRATE_MAX, BITRATE_MIN, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, SLICES_PER_FRAME_MAX,
+    BITRATE_MAX, BITRATE_MIN, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, FEC_PERCENT_MAX,
+    SLICES_PER_FRAME_MAX,
 };
+
 use crate::units::{BitsPerSecond, Mode, SliceCount};
 
 use super::PROTOCOL_VERSION;
@@ -143,8 +145,8 @@ fn agree_fec_percent(hello: &Hello, offer: &Offer) -> u8 {
     if !hello.fec_codes.contains(FecCodes::ALL) {
         return 0;
     }
-    // More parity than data helps nobody, and 100 keeps every code's limits.
-    hello.fec_percent.unwrap_or(offer.fec_percent).min(100)
+    let wanted = hello.fec_percent.unwrap_or(offer.fec_percent);
+    wanted.min(FEC_PERCENT_MAX)
 }
 
 fn agree_slices(hello: &Hello, offer: &Offer) -> Result<SliceCount, Refuse> {

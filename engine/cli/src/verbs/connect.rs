@@ -161,7 +161,8 @@ fn watch(
         welcome.encoder_name,
         welcome.fec_percent,
     );
-    let until = seconds.map(|seconds| Instant::now() + seconds);
+    // More seconds than the clock has are as good as no limit.
+    let until = seconds.and_then(|seconds| Instant::now().checked_add(seconds));
     let mut before = viewer.received();
     loop {
         let left = until.map_or(Duration::MAX, |at| {
