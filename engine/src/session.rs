@@ -169,15 +169,12 @@ impl Session {
         })
     }
 
-    /// Tells the session. A command that finds the queue full is dropped: those that matter are
-    /// repeated by whoever needs them.
-    pub fn command(&self, command: SessionCommand) {
-        let Some(commands) = &self.commands else {
-            return;
-        };
-        if commands.try_send(command).is_err() {
-            log::debug!("a session's queue is full; a command is left out");
-        }
+    /// Tells the session. False if its queue is full or it has ended; the command is left out
+    /// then, and whoever needs it says it again.
+    #[must_use]
+    pub fn command(&self, command: SessionCommand) -> bool {
+        let commands = self.commands.as_ref();
+        commands.is_some_and(|commands| commands.try_send(command).is_ok())
     }
 
     /// What its pipeline measures.

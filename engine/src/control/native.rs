@@ -9,6 +9,8 @@
 //!  5. send what QUIC has to send, forget who is gone.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,6 @@ use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::Timestamp;
-use std::os::fd::{AsFd, AsRawFd};
 
 use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
@@ -90,6 +91,8 @@ struct Peer {
     session: Option<Session>,
     /// From Start on.
     reports: Option<Receiver<FrameTimes>>,
+    /// Where the client has moved, until its session knows.
+    moved: Option<SocketAddr>,
     /// Since when the machine has been at its end.
     ended: Option<Timestamp>,
 }
@@ -298,7 +301,8 @@ impl NativeHost {
                 HostEvent::Start => self.start(id, peer),
                 HostEvent::KeyframeRequest(request) => {
                     let newest_lost = request.newest_lost;
-                    peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
+                    // A queue that is full of requests holds one of the same effect.
+                    let _ = peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
                         newest_lost,
                     }));
                 }
@@ -416,7 +420,11 @@ impl NativeHost {
                 })
             });
         match started {
-            Ok(start) => peer.command(SessionCommand::Start(Box::new(start))),
+            Ok(start) => {
+                // It is the first command but for redirections, so there is room; if the session
+                // has ended by itself, its event says so.
+                let _ = peer.command(SessionCommand::Start(Box::new(start)));
+            }
             Err(text) => {
                 log::error!("session {}: {text}", wanted.number);
                 peer.machine.end(End {
@@ -492,6 +500,7 @@ impl Peer {
             wanted: None,
             session: None,
             reports: None,
+            moved: None,
             ended: None,
         }
     }
@@ -521,16 +530,20 @@ impl Peer {
         }
     }
 
-    fn command(&self, command: SessionCommand) {
-        if let Some(session) = &self.session {
-            session.command(command);
-        }
+    /// False if there is no session or it takes no command now.
+    fn command(&self, command: SessionCommand) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.command(command))
     }
 
-    /// Media follows the path that QUIC has validated.
+    /// Media follows the path that QUIC has validated. QUIC tells it once, so it is kept until
+    /// the session has taken it.
     fn follow(&mut self, link: &mut Link) {
-        if let Some(peer) = link.take_migration() {
-            self.command(SessionCommand::Redirect(peer));
+        self.moved = link.take_migration().or(self.moved);
+        if let Some(peer) = self.moved
+            && self.command(SessionCommand::Redirect(peer))
+        {
+            self.moved = None;
         }
     }
 

@@ -197,7 +197,8 @@ impl State {
         }
     }
 
-    /// The kept picture once more: nothing in it changed, and its latency counts from now.
+    /// The kept picture once more: nothing in it changed, and its latency counts from now. One
+    /// that failed has been waiting since it was captured.
     fn repeat(&mut self) {
         if let Some(frame) = &mut self.picture {
             frame.damage = Rect {
@@ -206,7 +207,9 @@ impl State {
                 width: 0,
                 height: 0,
             };
-            frame.captured = clock::now();
+            if self.failures == 0 {
+                frame.captured = clock::now();
+            }
         }
     }
 }
