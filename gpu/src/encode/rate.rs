@@ -76,6 +76,10 @@ const FALL_MARGIN: f32 = 1.1;
 const FALL_SLOPE_NEW: f32 = 0.55;
 /// Quantiser below which the differences coded are mostly noise.
 const NOISE_QP: u8 = 20;
+/// The most that is aimed for with a picture that little predicts, in shares. Such a prediction is
+/// off by half where scenes of different kinds take turns, and the coarser start of a new scene is
+/// gone three pictures later.
+const CUT_MAX: f32 = 0.85;
 /// The least that is aimed for, however much is owed, in shares.
 const AIM_MIN: f32 = 0.3;
 /// The most that is aimed for on top of a share if enough was kept, in shares.
@@ -211,7 +215,12 @@ impl RateController {
         };
         let unpredicted = if idr { 1.0 } else { content.unpredicted };
         let spread = mix(self.predicted.spread, self.unpredicted.spread, unpredicted);
-        let aim = self.aim(spread);
+        let most = if unpredicted > 0.5 {
+            CUT_MAX
+        } else {
+            LARGEST_SHARES
+        };
+        let aim = self.aim(spread, most);
         let mut qp = *self.qp_range.end();
         let lowest = self.lowest(content, unpredicted);
         while qp > lowest && self.predict(content, idr, qp - 1) <= aim {
@@ -262,15 +271,18 @@ impl RateController {
         self.reference_qp += (qp - self.reference_qp) * coded;
     }
 
-    /// Bits to aim for.
-    fn aim(&self, spread: f32) -> f32 {
+    /// Bits to aim for: below `most` shares, and with all known error below [`LARGEST_SHARES`].
+    fn aim(&self, spread: f32, most: f32) -> f32 {
         let wanted = if self.owed > 0.0 {
             self.share - self.owed * PAYBACK
         } else {
             self.share + (-self.owed).min(self.share * EXTRA_MAX)
         };
         let safe = self.share * LARGEST_SHARES * (-SPREADS * spread).exp2();
-        wanted.max(self.share * AIM_MIN).min(safe)
+        wanted
+            .max(self.share * AIM_MIN)
+            .min(safe)
+            .min(self.share * most)
     }
 
     /// The lowest quantiser that may be taken whatever it would cost.

@@ -88,13 +88,13 @@ fn what_was_taken_too_much_is_paid_back() {
     let scene = content(8e6, 0.1, 0.0);
     controller.plan(&scene, true);
     controller.encoded(2 * SHARE as usize / 8);
-    let in_debt = controller.aim(0.0);
+    let in_debt = controller.aim(0.0, LARGEST_SHARES);
     assert!(in_debt < 0.8 * SHARE, "{in_debt}");
     for _ in 0..200 {
         controller.plan(&scene, false);
         controller.encoded(0);
     }
-    let rich = controller.aim(0.0);
+    let rich = controller.aim(0.0, LARGEST_SHARES);
     assert!(rich <= (1.0 + EXTRA_MAX) * SHARE + 1.0, "{rich}");
 }
 
