@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Select, Sender, TrySendError, bounded};
 use gpu::encode::Encoder;
 use net::packetize::{Batch, PADDING_BYTES_MAX, Packetizer};
 use net::times::FrameTimes;
@@ -41,7 +41,7 @@ use crate::stage::capture::CaptureStage;
 use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
 use crate::stage::protect::ProtectStage;
 use crate::stage::send::SendStage;
-use crate::stage::{StageFault, ToProtect, ToSend};
+use crate::stage::{PictureDone, StageFault, ToProtect, ToSend};
 
 /// Frames of slices between encode and protect: one being sealed, one being encoded.
 pub const FRAMES_OF_SLICES: usize = 2;
@@ -103,10 +103,18 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let (peers_in, peers) = bounded(1);
     let (reports_in, reports) = bounded(REPORTS);
 
+    prepare_to_wait(&slices_in, &slices, || {
+        ToProtect::Done(PictureDone::default())
+    });
+    prepare_to_wait(&batches_in, &batches, || {
+        ToSend::Done(PictureDone::default())
+    });
+
     // One buffer more than the channel holds for each side that works on one.
     let slice_bytes_max = slice_bytes_max(parts.mode, parts.slices);
     let slice_buffers = slices_in_flight + 2;
     let (slice_pool_in, slice_pool) = bounded(slice_buffers);
+    prepare_to_wait_empty(&slice_pool);
     for _ in 0..slice_buffers {
         let buffer = vec![0; slice_bytes_max + PADDING_BYTES_MAX].into_boxed_slice();
         slice_pool_in
@@ -116,6 +124,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     // As with slices, and one that protect keeps at hand.
     let batch_buffers = BATCHES + 3;
     let (batch_pool_in, batch_pool) = bounded(batch_buffers);
+    prepare_to_wait_empty(&batch_pool);
     for _ in 0..batch_buffers {
         batch_pool_in
             .try_send(Batch::new())
@@ -269,6 +278,9 @@ impl Runner<'_> {
         let stop = self.stop.clone();
         let on_fault = Arc::clone(self.on_fault);
         platform::thread::spawn(role, name, move || {
+            // The thread's own part in waiting is allocated when it first does, too.
+            let (_open, never) = bounded::<()>(1);
+            prepare_to_wait_empty(&never);
             let run = std::panic::AssertUnwindSafe(|| run(&stop));
             let ended = std::panic::catch_unwind(run).unwrap_or(Err(StageFault::Panic(name)));
             if let Err(fault) = ended {
@@ -277,6 +289,30 @@ impl Runner<'_> {
             stop.ask();
         })
     }
+}
+
+/// Lets both sides of a new channel wait once. crossbeam allocates the list of those who wait when
+/// the first one does, and for a full channel that is in the middle of a stream.
+fn prepare_to_wait<T>(sender: &Sender<T>, receiver: &Receiver<T>, filler: impl Fn() -> T) {
+    while sender.try_send(filler()).is_ok() {}
+    let mut full = Select::new();
+    full.send(sender);
+    assert!(
+        full.select_timeout(Duration::ZERO).is_err(),
+        "it was just filled"
+    );
+    while receiver.try_recv().is_ok() {}
+    prepare_to_wait_empty(receiver);
+}
+
+/// The same for the receiving side alone.
+fn prepare_to_wait_empty<T>(receiver: &Receiver<T>) {
+    let mut empty = Select::new();
+    empty.recv(receiver);
+    assert!(
+        empty.select_timeout(Duration::ZERO).is_err(),
+        "nothing was sent yet"
+    );
 }
 
 /// No slice is larger than twice its share of the raw 4:2:0 picture: CAVLC at the lowest

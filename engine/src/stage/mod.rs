@@ -22,7 +22,7 @@ pub struct Slice {
 }
 
 /// What is known of a picture once the encoder has returned, after its last slice.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PictureDone {
     /// Which one.
     pub frame: FrameId,
