@@ -103,3 +103,6 @@ pub const SESSIONS_MAX: usize = 16;
 /// QUIC connections (sessions, handshakes, strangers) that a host keeps at once.
 pub const CONNECTIONS_MAX: usize = 64;
 const _: () = assert!(CONNECTIONS_MAX >= 2 * SESSIONS_MAX);
+/// Of these from one IP address, so that one neighbour cannot take them all.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 2;
+const _: () = assert!(CONNECTIONS_PER_ADDRESS_MAX >= SESSIONS_MAX);

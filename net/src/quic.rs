@@ -22,7 +22,7 @@ use boring::ssl::{SslContextBuilder, SslMethod, SslOptions, SslVerifyMode};
 use quiche::{ConnectionId, Header, PathEvent, RecvInfo, Type};
 
 use crate::identity::{Fingerprint, Identity};
-use crate::limits::{CONNECTIONS_MAX, CONTROL_BODY_BYTES_MAX};
+use crate::limits::{CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, CONTROL_BODY_BYTES_MAX};
 use crate::native::ALPN;
 
 /// Largest QUIC packet we send: what every IPv6 path carries (RFC 9000 section 14).
@@ -265,7 +265,8 @@ pub struct LinkId(u64);
 pub struct EndpointStats {
     /// Datagrams that are not QUIC, or belong to no connection.
     pub strays: u64,
-    /// Strangers turned away because [`CONNECTIONS_MAX`] are here.
+    /// Strangers turned away because [`CONNECTIONS_MAX`] are here, or
+    /// [`CONNECTIONS_PER_ADDRESS_MAX`] from the same address.
     pub refused_full: u64,
     /// Strangers asked to prove their address.
     pub retries: u64,
@@ -386,7 +387,8 @@ impl Endpoint {
             self.answer(answer, length, from);
             return None;
         }
-        if self.links.len() >= CONNECTIONS_MAX {
+        let neighbours = self.links.values().filter(|link| link.peer.ip() == from.ip()).count();
+        if self.links.len() >= CONNECTIONS_MAX || neighbours >= CONNECTIONS_PER_ADDRESS_MAX {
             self.stats.refused_full += 1;
             return None;
         }

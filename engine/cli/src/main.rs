@@ -3,6 +3,7 @@
 
 mod exit;
 mod logger;
+mod output;
 mod signals;
 mod verbs;
 
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     engine::metrics::set_allocation_probe(bench::alloc::thread_allocations);
     let done = match arguments.verb {
         _ if arguments.version => {
-            print!("{}", version());
+            output::say(version());
             Ok(())
         }
         Some(verb) => verb.run(),
@@ -61,20 +62,27 @@ fn main() -> ExitCode {
 /// The command line; or what to exit with, because help was asked for or something is not
 /// understood. `argh::from_env` would end the process itself, with a code of its own.
 fn parse() -> Result<Arguments, ExitCode> {
-    let words: Result<Vec<String>, _> =
-        std::env::args_os().skip(1).map(std::ffi::OsString::into_string).collect();
+    let words: Result<Vec<String>, _> = std::env::args_os()
+        .skip(1)
+        .map(std::ffi::OsString::into_string)
+        .collect();
     let words = words.map_err(|word| {
-        report(&Failure::usage(format!("{} is not valid UTF-8", word.to_string_lossy())))
+        report(&Failure::usage(format!(
+            "{} is not valid UTF-8",
+            word.to_string_lossy()
+        )))
     })?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Arguments::from_args(&["punktfunk"], &words).map_err(|early| match early.status {
         Ok(()) => {
-            println!("{}", early.output.trim_end());
+            output::say(early.output.trim_end());
             ExitCode::SUCCESS
         }
         Err(()) => {
             let reason = early.output.trim_end();
-            report(&Failure::usage(format!("{reason}\nadd --help to see what there is")))
+            report(&Failure::usage(format!(
+                "{reason}\nadd --help to see what there is"
+            )))
         }
     })
 }

@@ -30,7 +30,7 @@ use net::packetize::{Packetizer, PacketizerConfig};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::Timestamp;
+use net::units::{FrameId, Timestamp};
 
 use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
@@ -48,6 +48,9 @@ const RECEIVES_PER_TURN: usize = 16;
 /// How often finished frames' times are passed on to a client that wants them.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A frame that has not come after this long will not: longer than any round trip that is played
+/// over, and than the client's own deadlines.
+const OVERDUE: Duration = Duration::from_millis(700);
 /// A client that was told the end has this long to close the connection itself.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -91,6 +94,8 @@ struct Peer {
     session: Option<Session>,
     /// From Start on.
     reports: Option<Receiver<FrameTimes>>,
+    /// The frame sent last, and when control heard of it.
+    last_sent: Option<(FrameId, Timestamp)>,
     /// Where the client has moved, until its session knows.
     moved: Option<SocketAddr>,
     /// Since when the machine has been at its end.
@@ -306,7 +311,10 @@ impl NativeHost {
                         newest_lost,
                     }));
                 }
-                HostEvent::Statistics(statistics) => log::debug!("{statistics:?}"),
+                HostEvent::Statistics(statistics) => {
+                    log::debug!("{statistics:?}");
+                    peer.mend_the_end(now, statistics.newest_frame);
+                }
                 HostEvent::Ended(end) => log::info!("a session ended: {}", end.text),
             }
         }
@@ -500,6 +508,7 @@ impl Peer {
             wanted: None,
             session: None,
             reports: None,
+            last_sent: None,
             moved: None,
             ended: None,
         }
@@ -550,8 +559,21 @@ impl Peer {
     fn pass_reports(&mut self) {
         let Some(reports) = &self.reports else { return };
         let times: Vec<FrameTimes> = reports.try_iter().collect();
-        if !times.is_empty() {
+        if let Some(last) = times.last() {
+            self.last_sent = Some((last.frame, clock::now()));
             self.machine.send_frame_times(&times);
+        }
+    }
+
+    /// A client that has lost the last frame before stillness cannot know: nothing follows that
+    /// would show the gap. Its statistics tell.
+    fn mend_the_end(&self, now: Timestamp, newest_at_client: Option<FrameId>) {
+        if let Some((newest_lost, at)) = self.last_sent
+            && now.since(at) >= OVERDUE
+            && newest_at_client < Some(newest_lost)
+        {
+            let keyframe = EncodeCommand::Keyframe { newest_lost };
+            self.command(SessionCommand::Encode(keyframe));
         }
     }
 

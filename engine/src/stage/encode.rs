@@ -182,10 +182,12 @@ struct State {
 impl State {
     fn obey(&mut self, command: EncodeCommand) {
         match command {
-            // An IDR that is newer than the loss is on its way already.
-            EncodeCommand::Keyframe { newest_lost } => {
+            // A frame that was never sent was never lost: the peer is wrong, or lies. And an IDR
+            // that is newer than the loss is on its way already.
+            EncodeCommand::Keyframe { newest_lost } if newest_lost < self.next => {
                 self.idr_due |= self.last_idr.is_none_or(|idr| newest_lost >= idr);
             }
+            EncodeCommand::Keyframe { .. } => {}
         }
     }
 

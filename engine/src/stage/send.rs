@@ -30,6 +30,8 @@ pub struct SendStage {
     metrics: Arc<SessionMetrics>,
     slices: [SliceTimes; SLICES_PER_FRAME_MAX as usize],
     slice_count: u8,
+    /// The kernel has taken every batch of the frame so far.
+    sent_whole: bool,
 }
 
 impl SendStage {
@@ -55,6 +57,7 @@ impl SendStage {
             metrics,
             slices,
             slice_count: 0,
+            sent_whole: true,
         }
     }
 
@@ -83,6 +86,10 @@ impl SendStage {
         if !batch.departure.is_zero() {
             platform::thread::wait_until(batch.departure);
         }
+        if batch.first_of_slice && batch.slice.0 == 0 {
+            // A picture that the encoder failed on has no report; its slices end here.
+            self.begin_frame();
+        }
         let counters = &self.metrics.counters;
         let first_byte = clock::now();
         let sent = self.put(&batch)?;
@@ -90,16 +97,13 @@ impl SendStage {
             add(&counters.datagrams, u64::from(batch.datagrams));
             add(&counters.sent_bytes, batch.bytes().len() as u64);
         } else {
+            self.sent_whole = false;
             add(&counters.send_failures, 1);
         }
 
         let index = usize::from(batch.slice.0).min(self.slices.len() - 1);
         let times = &mut self.slices[index];
         if batch.first_of_slice {
-            if batch.slice.0 == 0 {
-                // A picture that the encoder failed on has no report; its slices end here.
-                self.slice_count = 0;
-            }
             *times = SliceTimes {
                 encoded,
                 protected,
@@ -149,9 +153,10 @@ impl SendStage {
     }
 
     fn report(&mut self, done: &PictureDone) {
-        let count = usize::from(self.slice_count);
-        if let (Some(first), Some(last)) =
-            (self.slices[..count].first(), self.slices[..count].last())
+        let slices = &self.slices[..usize::from(self.slice_count)];
+        // A frame that did not go out whole has no last byte whose time could be told.
+        if self.sent_whole
+            && let (Some(first), Some(last)) = (slices.first(), slices.last())
         {
             self.metrics
                 .capture_to_first_byte
@@ -173,6 +178,12 @@ impl SendStage {
         if self.reports.try_send(times).is_err() {
             add(&self.metrics.counters.reports_dropped, 1);
         }
+        self.begin_frame();
+    }
+
+    fn begin_frame(&mut self) {
+        self.slices = [SliceTimes::default(); SLICES_PER_FRAME_MAX as usize];
         self.slice_count = 0;
+        self.sent_whole = true;
     }
 }

@@ -399,6 +399,12 @@ impl Receiving {
         }
     }
 
+    /// Everything before the reassembler's front was delivered or given up.
+    fn newest_frame(&self) -> Option<FrameId> {
+        let front = self.media.as_ref()?.reassembler.front();
+        front.0.checked_sub(1).map(FrameId)
+    }
+
     fn statistics(&self) -> ClientStatistics {
         let counters = self.ends.counters.snapshot();
         ClientStatistics {
@@ -409,6 +415,7 @@ impl Receiving {
             datagrams: counters.datagrams,
             bytes: counters.bytes,
             not_opened: counters.not_opened,
+            newest_frame: self.newest_frame(),
         }
     }
 }

@@ -55,8 +55,7 @@ impl Message {
                 last_good,
                 newest_lost,
             }) => {
-                writer.u8(u8::from(last_good.is_some()));
-                writer.u32(last_good.map_or(0, |frame| frame.0));
+                write_known_frame(*last_good, &mut writer);
                 writer.u32(newest_lost.0);
             }
             Self::Statistics(statistics) => write_statistics(statistics, &mut writer),
@@ -86,14 +85,10 @@ impl Message {
                 text: text::read(reader, REASON_BYTES_MAX)?,
             }),
             Kind::Start => Self::Start,
-            Kind::KeyframeRequest => {
-                let has_last_good = reader.u8()? != 0;
-                let last_good = FrameId(reader.u32()?);
-                Self::KeyframeRequest(KeyframeRequest {
-                    last_good: has_last_good.then_some(last_good),
-                    newest_lost: FrameId(reader.u32()?),
-                })
-            }
+            Kind::KeyframeRequest => Self::KeyframeRequest(KeyframeRequest {
+                last_good: read_known_frame(reader)?,
+                newest_lost: FrameId(reader.u32()?),
+            }),
             Kind::Statistics => Self::Statistics(read_statistics(reader)?),
             Kind::FrameTimes => Self::FrameTimes(read_frame_times(reader)?),
             Kind::End => Self::End(End {
@@ -209,6 +204,7 @@ fn write_statistics(statistics: &ClientStatistics, writer: &mut Writer<'_>) {
     writer.u64(statistics.datagrams);
     writer.u64(statistics.bytes);
     writer.u64(statistics.not_opened);
+    write_known_frame(statistics.newest_frame, writer);
 }
 
 fn read_statistics(reader: &mut Reader<'_>) -> Result<ClientStatistics, MessageError> {
@@ -220,7 +216,19 @@ fn read_statistics(reader: &mut Reader<'_>) -> Result<ClientStatistics, MessageE
         datagrams: reader.u64()?,
         bytes: reader.u64()?,
         not_opened: reader.u64()?,
+        newest_frame: read_known_frame(reader)?,
     })
+}
+
+fn write_known_frame(frame: Option<FrameId>, writer: &mut Writer<'_>) {
+    writer.u8(u8::from(frame.is_some()));
+    writer.u32(frame.map_or(0, |frame| frame.0));
+}
+
+fn read_known_frame(reader: &mut Reader<'_>) -> Result<Option<FrameId>, MessageError> {
+    let is_known = reader.u8()? != 0;
+    let frame = FrameId(reader.u32()?);
+    Ok(is_known.then_some(frame))
 }
 
 fn write_frame_times(frames: &[FrameTimes], writer: &mut Writer<'_>) {

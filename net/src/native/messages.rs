@@ -9,7 +9,7 @@
 //! | 0x0003 | Refuse | H→C | u16 code; text |
 //! | 0x0004 | Start | C→H | empty |
 //! | 0x0010 | KeyframeRequest | C→H | u8 1 if a last good frame follows; u32 last good; u32 first lost |
-//! | 0x0011 | Statistics | C→H | 7 × u64 |
+//! | 0x0011 | Statistics | C→H | 7 × u64 counters; u8 1 if a frame is known, u32 newest frame |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
 //! | 0x001F | End | both | u16 reason; text |
 //!
@@ -363,6 +363,10 @@ pub struct ClientStatistics {
     pub bytes: u64,
     /// Media datagrams that could not be opened.
     pub not_opened: u64,
+    /// The newest frame that it has received or given up; `None` before the first. A host that has
+    /// sent newer ones a while ago knows by it that the last of them was lost whole, which the
+    /// client cannot.
+    pub newest_frame: Option<FrameId>,
 }
 
 /// The session is over.

@@ -52,11 +52,12 @@ pub struct StepLimits {
 }
 
 impl Default for StepLimits {
-    /// 5 s each. A client waits for the host's Welcome as long as both together.
+    /// The peer gets 5 s. The host's own decision takes a compositor's start, which on a loaded
+    /// machine is 10 s at most. A client waits for the Welcome as long as both together.
     fn default() -> Self {
         Self {
             peer: Duration::from_secs(5),
-            own: Duration::from_secs(5),
+            own: Duration::from_secs(12),
         }
     }
 }

@@ -51,8 +51,8 @@ impl Receiver {
     }
 
     /// Receives what is there, waiting as `wait` says if nothing is, whether or not the socket is
-    /// non-blocking. Returns the number of datagrams that [`Receiver::datagrams`] now gives; 0 if
-    /// the time ran out (or a signal came).
+    /// non-blocking. Returns the number of datagrams that [`Receiver::datagrams`] now gives, but 1
+    /// where only empty ones came; 0 if the time ran out (or a signal came).
     ///
     /// # Errors
     /// The kernel's, if the socket is of no more use. An ICMP error is none: it is counted.
@@ -74,7 +74,8 @@ impl Receiver {
             }
             datagrams += message.datagrams();
         }
-        Ok(datagrams)
+        // Zero would say that the socket is drained.
+        Ok(datagrams.max(1))
     }
 
     /// The datagrams of the last [`Receiver::recv`], with their senders, in order of arrival. They

@@ -26,6 +26,8 @@ use crate::select::Refusal;
 const NAME: &str = "sway";
 /// For one exchange with sway: it answers in microseconds unless it is in trouble.
 const IPC_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same at the end of a session, which a wedged sway must not hold up.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Adds outputs to a running sway.
 #[derive(Clone, Debug, Default)]
@@ -216,6 +218,7 @@ impl Drop for ExtraOutput {
         }
         drop(self.placer.take());
         process::kill_marked(self.directory.token());
+        self.ipc.set_timeout(FAREWELL_TIMEOUT);
         remove_output(&mut self.ipc, &self.ipc_socket, &self.address.output);
         self.directory.remove();
         process::reap_orphans();

@@ -97,6 +97,11 @@ impl SwayIpc {
         Ok(Self { stream, timeout })
     }
 
+    /// Every later exchange takes at most `timeout`.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     /// The other side has closed the connection. Asks the kernel, not sway.
     #[must_use]
     pub fn is_closed(&self) -> bool {

@@ -1,6 +1,5 @@
 //! `punktfunk connect`
 
-use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use net::native::{AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
 use crate::exit::{Failure, Kind};
+use crate::output::say;
 use crate::signals::Interrupt;
 
 /// Show another machine's desktop.
@@ -127,7 +127,7 @@ fn trust(settings: &Settings, host: SocketAddr, store: &Store) -> Result<Trust, 
 
 fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
     let report: Report = from_outcome(outcome);
-    println!("{}", bench::report::table(&report));
+    say(bench::report::table(&report));
     if let Some(path) = stats {
         std::fs::write(path, report.json()).map_err(|error| {
             Failure::new(
@@ -152,7 +152,7 @@ fn watch(
     seconds: Option<Duration>,
 ) -> Result<Outcome, Failure> {
     let welcome = viewer.welcome();
-    println!(
+    say(format_args!(
         "connected to {}: {} at {}, {} slices by {}, {} % parity",
         welcome.host_name,
         welcome.mode,
@@ -160,7 +160,7 @@ fn watch(
         welcome.slices.get(),
         welcome.encoder_name,
         welcome.fec_percent,
-    );
+    ));
     // More seconds than the clock has are as good as no limit.
     let until = seconds.and_then(|seconds| Instant::now().checked_add(seconds));
     let mut before = viewer.received();
@@ -173,12 +173,7 @@ fn watch(
             break;
         }
         let now = viewer.received();
-        // A closed terminal is no reason to stop watching.
-        let _ = writeln!(
-            std::io::stdout().lock(),
-            "{}",
-            live_line(&before, &now, turn)
-        );
+        say(live_line(&before, &now, turn));
         before = now;
     }
     viewer.finish().map_err(failure)

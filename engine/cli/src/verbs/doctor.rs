@@ -4,6 +4,7 @@ use argh::FromArgs;
 use engine::doctor;
 
 use crate::exit::{Failure, Kind};
+use crate::output::say;
 
 /// Say, backend by backend, what this machine can do, and where it cannot, why and what helps.
 #[derive(FromArgs)]
@@ -20,9 +21,9 @@ impl Doctor {
         if self.json {
             let json = serde_json::to_string_pretty(&report)
                 .map_err(|error| Failure::new(Kind::Output, error))?;
-            println!("{json}");
+            say(json);
         } else {
-            print!("{report}");
+            say(report);
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! `punktfunk host`
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use engine::config::{HostConfig, Settings, machine_name};
 use engine::host::Host as RunningHost;
 
 use crate::exit::{Failure, Kind};
+use crate::output::say;
 use crate::signals::Interrupt;
 
 /// Serve this machine's desktop: every client gets a display of its own, at its own size and
@@ -82,8 +82,7 @@ impl Host {
                 return Err(Failure::new(Kind::System, text));
             }
             let line = figures.line();
-            // A closed terminal is no reason to stop serving.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+            say(line);
         }
         host.stop();
         Ok(())
@@ -126,16 +125,16 @@ fn connect_command(host: &RunningHost) -> String {
 
 fn introduce(host: &RunningHost, open: bool) {
     let address = host.local_addr();
-    println!(
+    say(format_args!(
         "punktfunk host {} ({})",
         env!("CARGO_PKG_VERSION"),
         host.name()
-    );
-    println!("listening    {address} (udp)");
-    println!("fingerprint  {}", host.fingerprint());
-    println!("display      {}", host.display());
-    println!("encoder      {}", host.encoder());
-    println!("connect      {}", connect_command(host));
+    ));
+    say(format_args!("listening    {address} (udp)"));
+    say(format_args!("fingerprint  {}", host.fingerprint()));
+    say(format_args!("display      {}", host.display()));
+    say(format_args!("encoder      {}", host.encoder()));
+    say(format_args!("connect      {}", connect_command(host)));
     if open {
         eprintln!(
             "punktfunk: --open: anybody who reaches {address} can watch this desktop; there is no \

@@ -109,11 +109,12 @@ fn golden_small_messages() {
         datagrams: 5,
         bytes: 6,
         not_opened: 7,
+        newest_frame: Some(FrameId(8)),
     };
     let counters: Vec<u8> = (1..=7u64).flat_map(u64::to_le_bytes).collect();
     check(
         Message::Statistics(statistics),
-        &[&[0x11, 0, 56, 0, 0, 0], &counters],
+        &[&[0x11, 0, 61, 0, 0, 0], &counters, &[1, 8, 0, 0, 0]],
     );
     check(
         Message::End(end(EndReason::Shutdown, "bye")),
@@ -313,7 +314,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                 newest_lost,
             })
         }),
-        any::<[u64; 7]>().prop_map(|c| Message::Statistics(ClientStatistics {
+        (any::<[u64; 7]>(), prop::option::of(frame())).prop_map(|(c, newest_frame)| Message::Statistics(ClientStatistics {
             frames_received: c[0],
             frames_lost: c[1],
             shards_repaired: c[2],
@@ -321,6 +322,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             datagrams: c[4],
             bytes: c[5],
             not_opened: c[6],
+            newest_frame,
         })),
         prop::collection::vec(any_frame_times(), 0..=16).prop_map(Message::FrameTimes),
         (any::<u16>(), text(256)).prop_map(|(reason, text)| {
