@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -174,6 +175,7 @@ impl Host {
         LiveFigures {
             registry: Arc::clone(&self.registry),
             last: Vec::new(),
+            turned_away: 0,
             at: Instant::now(),
         }
     }
@@ -269,6 +271,8 @@ pub struct SessionEntry {
 #[derive(Default)]
 pub struct Registry {
     entries: Mutex<Vec<SessionEntry>>,
+    /// Datagrams of strangers that led to no connection.
+    turned_away: AtomicU64,
 }
 
 impl Registry {
@@ -286,6 +290,10 @@ impl Registry {
             .retain(|entry| entry.number != number);
     }
 
+    pub(crate) fn note_turned_away(&self, datagrams: u64) {
+        self.turned_away.store(datagrams, Relaxed);
+    }
+
     fn list(&self) -> Vec<SessionEntry> {
         self.entries
             .lock()
@@ -298,6 +306,7 @@ impl Registry {
 pub struct LiveFigures {
     registry: Arc<Registry>,
     last: Vec<(u64, CounterSnapshot, [HistogramSnapshot; 2])>,
+    turned_away: u64,
     at: Instant,
 }
 
@@ -352,9 +361,14 @@ impl LiveFigures {
         }
         self.last = seen;
         if line.is_empty() {
-            "waiting for a client".to_owned()
-        } else {
-            line
+            "waiting for a client".clone_into(&mut line);
         }
+        let turned_away = self.registry.turned_away.load(Relaxed);
+        if turned_away > self.turned_away {
+            let datagrams = turned_away - self.turned_away;
+            let _ = write!(line, "; {datagrams} datagrams of strangers turned away");
+        }
+        self.turned_away = turned_away;
+        line
     }
 }

@@ -470,6 +470,9 @@ impl NativeHost {
             }
         }
         self.ending.retain(|session| !session.has_ended());
+        let stats = self.endpoint.stats();
+        self.registry
+            .note_turned_away(stats.strays + stats.refused_full + stats.retries);
     }
 
     /// Tells every client, then ends the sessions, all at once, and waits for them together.
