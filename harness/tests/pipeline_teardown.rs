@@ -70,9 +70,8 @@ fn the_owner_drops_it_while_encode_waits_for_a_buffer() {
         ..PacketizerConfig::default()
     };
     let rig = Rig::with(EncoderRemote::new(shape, &[]), "320x240@60", config);
-    rig.capture.picture(WHOLE);
-    rig.capture.picture(WHOLE);
     eventually("encode waits for a buffer of the slice pool", || {
+        rig.capture.picture(WHOLE);
         rig.encoder.is_waiting_for_a_buffer()
     });
     rig.ends_clean();
@@ -184,8 +183,8 @@ fn a_socket_that_fails_ends_a_session_whose_encoder_waits_for_a_buffer() {
         ..PacketizerConfig::default()
     };
     let rig = Rig::with(EncoderRemote::new(shape, &[]), "320x240@60", config);
-    rig.capture.picture(WHOLE);
     eventually("encode waits for a buffer of the slice pool", || {
+        rig.capture.picture(WHOLE);
         rig.encoder.is_waiting_for_a_buffer()
     });
     let _ = rustix::net::shutdown(&rig.socket, Shutdown::Write);

@@ -84,7 +84,8 @@ impl Ladder {
             peer: peer.address(),
         };
         let session = self.session.as_ref().expect("it runs");
-        session.command(SessionCommand::Start(Box::new(media)));
+        let taken = session.command(SessionCommand::Start(Box::new(media)));
+        assert!(taken, "its queue is empty");
         assert!(matches!(self.event(), SessionEvent::Started { .. }));
         for _ in 0..3 {
             peer.next_unit();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use gpu::decode::Picture;
 use harness::facts::eventually;
-use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
+use harness::loopback::{LoopbackClient, LoopbackHost, MODE, encoders, hello};
 use harness::relay::{Relay, Way};
 use harness::stranger::Stranger;
 use net::client::{ConnectError, Trust};
@@ -37,7 +37,7 @@ fn share_of_ground(picture: &Picture<'_>) -> f64 {
 fn next_client(host: &LoopbackHost) -> LoopbackClient {
     let mut client = None;
     eventually("the next client gets the place", || {
-        let hello = hello("320x240@60");
+        let hello = hello(MODE);
         client = match LoopbackClient::with(host.address(), Trust::FirstUse, hello) {
             Err(ConnectError::Refused {
                 code: RefuseCode::Busy,
@@ -97,7 +97,7 @@ fn a_host_that_is_stopped_tells_its_clients() {
 fn a_client_that_closes_without_a_farewell_frees_its_session() {
     let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
     let mut rude = Stranger::connect(host.address());
-    rude.say_message(&Message::Hello(hello("320x240@60")));
+    rude.say_message(&Message::Hello(hello(MODE)));
     rude.until("the host welcomes it", |it| {
         it.heard
             .iter()
@@ -147,7 +147,7 @@ fn two_sessions_run_side_by_side_and_end_alone() {
 fn one_session_too_many_is_refused_with_the_reason() {
     let host = LoopbackHost::synthetic(&[("max-sessions", "1")]);
     let mut first = LoopbackClient::connect(host.address());
-    let second = LoopbackClient::with(host.address(), Trust::FirstUse, hello("320x240@60"));
+    let second = LoopbackClient::with(host.address(), Trust::FirstUse, hello(MODE));
     match second.err() {
         Some(ConnectError::Refused {
             code: RefuseCode::Busy,

@@ -1,6 +1,6 @@
 //! A client speaks only to the host that it trusts, and says nothing before it knows.
 
-use harness::loopback::{LoopbackClient, LoopbackHost, hello};
+use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::stub_host::StubHost;
 use net::client::{ConnectError, Trust};
 
@@ -9,7 +9,7 @@ fn a_host_with_another_fingerprint_hears_nothing() {
     let impostor = StubHost::start();
     let trusted = LoopbackHost::synthetic(&[]);
     let trust = Trust::Pinned(trusted.fingerprint());
-    let refused = LoopbackClient::with(impostor.address(), trust, hello("320x240@60"));
+    let refused = LoopbackClient::with(impostor.address(), trust, hello(MODE));
     match refused.err() {
         Some(ConnectError::Impostor {
             host,
@@ -34,7 +34,7 @@ fn a_host_with_another_fingerprint_hears_nothing() {
 #[test]
 fn an_unknown_host_is_asked_about_and_hears_nothing() {
     let unknown = StubHost::start();
-    let refused = LoopbackClient::with(unknown.address(), Trust::Ask, hello("320x240@60"));
+    let refused = LoopbackClient::with(unknown.address(), Trust::Ask, hello(MODE));
     let error = refused.err().expect("nobody vouches for it");
     let told = error.to_string();
     assert!(told.contains(&unknown.fingerprint().to_string()), "{told}");
@@ -49,19 +49,19 @@ fn an_unknown_host_is_asked_about_and_hears_nothing() {
 #[test]
 fn what_was_trusted_at_first_use_is_held_to_afterwards() {
     let host = LoopbackHost::synthetic(&[]);
-    let mut first = LoopbackClient::with(host.address(), Trust::FirstUse, hello("320x240@60"))
+    let mut first = LoopbackClient::with(host.address(), Trust::FirstUse, hello(MODE))
         .expect("whoever answers is trusted once");
     first.watch(3, |_, _| {});
     let pinned = Trust::Pinned(first.fingerprint());
     first.end();
 
-    let mut again = LoopbackClient::with(host.address(), pinned, hello("320x240@60"))
-        .expect("it is the same host");
+    let mut again =
+        LoopbackClient::with(host.address(), pinned, hello(MODE)).expect("it is the same host");
     again.watch(3, |_, _| {});
     again.end();
 
     let impostor = StubHost::start();
-    let refused = LoopbackClient::with(impostor.address(), pinned, hello("320x240@60"));
+    let refused = LoopbackClient::with(impostor.address(), pinned, hello(MODE));
     assert!(matches!(refused.err(), Some(ConnectError::Impostor { .. })));
     assert_eq!(impostor.heard().said, b"");
 }
