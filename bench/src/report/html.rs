@@ -305,7 +305,7 @@ fn conditions(run: &Run) -> String {
         ),
         ("threads", machine.priority.clone()),
         (
-            "load at the start",
+            "load of the last minute",
             machine
                 .load_1min
                 .map_or("unknown".into(), |l| format!("{l:.2}")),

@@ -13,7 +13,7 @@ pub struct Machine {
     pub kernel: String,
     /// Governor of the first core's frequency, where there is one.
     pub governor: Option<String>,
-    /// Mean number of runnable tasks over the last minute, at the start of the run.
+    /// Mean number of runnable tasks over the last minute, as the run ended; its own are in it.
     pub load_1min: Option<f64>,
     /// Priority that threads of the frame's way get here.
     #[serde(default)]

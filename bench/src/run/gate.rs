@@ -86,6 +86,15 @@ pub fn measure_budgets(setup: &Setup, time: Duration, progress: &mut dyn FnMut(&
     step("bare and sealed senders", GateRun::senders);
     step("GF(2^8)", GateRun::codes);
     step("5120x1440@240, pre-encoded", GateRun::wide);
+    let loads = run.reports.iter().filter_map(|kept| {
+        let load = kept.report.run.machine.load_1min?;
+        Some(format!("{} {load:.1}", kept.name))
+    });
+    let loads: Vec<_> = loads.collect();
+    run.rows.note(format!(
+        "load of the machine (1 min) as each session ended: {}",
+        loads.join(", ")
+    ));
     Gated {
         verdicts: gate::gate(&run.rows.figures),
         notes: run.rows.notes,
