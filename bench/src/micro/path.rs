@@ -135,7 +135,8 @@ pub struct Wide {
     pub seconds: f64,
 }
 
-/// Sends access units of 260 kB in 8 slices, 240 a second, for `duration` after `warm_up`. The slices come evenly over the frame's time, as from an encoder that needs all of it.
+/// Sends access units of 260 kB in 8 slices, 240 a second, for `duration` after `warm_up`.
+/// The slices come evenly over the frame's time, as from an encoder that needs all of it.
 ///
 /// # Errors
 /// See [`PathError`].

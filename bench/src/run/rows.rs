@@ -208,8 +208,8 @@ impl Rows {
         self.figure("wide_frames_lost", row.lost as f64);
         self.figure("wide_sender_cores", row.protect_cores + row.send_cores);
         self.note(format!(
-            "5120x1440@240: {} frames of {:.2} Gbit/s, {} lost, {} batches refused, {} shards repaired; cores: protect \
-             {:.3}, send {:.3}, receive and reassemble {:.3}",
+            "5120x1440@240: {} frames of {:.2} Gbit/s, {} lost, {} batches refused, {} shards \
+             repaired; cores: protect {:.3}, send {:.3}, receive and reassemble {:.3}",
             row.frames,
             row.gbit_per_s,
             row.lost,
