@@ -11,9 +11,9 @@
 //! | stage | thread | core | priority | its input holds | when that is full |
 //! |---|---|---|---|---|---|
 //! | capture | `pf-capture` | shared | 4th | the compositor's pictures | the compositor waits |
-//! | encode | `pf-encode` | own, from 4 cores up | 3rd | 1 frame | newest wins, the loser is counted |
-//! | protect | `pf-protect` | own, from 4 cores up | 2nd | [`FRAMES_OF_SLICES`] frames of slices | encode blocks |
-//! | send | `pf-send` | own, from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
+//! | encode | `pf-encode` | own from 4 cores up | 3rd | 1 frame | newest wins, the loser is counted |
+//! | protect | `pf-protect` | own from 4 cores up | 2nd | slices of [`FRAMES_OF_SLICES`] | encode blocks |
+//! | send | `pf-send` | own from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
 //!
 //! A late stage may interrupt an earlier one, or slicing would gain nothing. Commands to encode
 //! are coalesced ([`COMMANDS`]); reports of finished frames ([`REPORTS`]) and faults are dropped

@@ -246,9 +246,12 @@ proptest! {
             partial.convert(&frame(&shared, rect)).expect("fits");
             let mut whole = Converter::<Nv12>::new(SIZE);
             whole.convert(&frame(&shared, rect)).expect("fits");
-            prop_assert!(first_difference(&partial.current().luma, &whole.current().luma).is_none(), "current luma {:?}", first_difference(&partial.current().luma, &whole.current().luma));
-            prop_assert!(first_difference(&partial.current().chroma, &whole.current().chroma).is_none(), "current chroma {:?}", first_difference(&partial.current().chroma, &whole.current().chroma));
-            prop_assert!(first_difference(&partial.previous().luma, &before.luma).is_none(), "previous luma {:?}", first_difference(&partial.previous().luma, &before.luma));
+            let difference = first_difference(&partial.current().luma, &whole.current().luma);
+            prop_assert!(difference.is_none(), "current luma {difference:?}");
+            let difference = first_difference(&partial.current().chroma, &whole.current().chroma);
+            prop_assert!(difference.is_none(), "current chroma {difference:?}");
+            let difference = first_difference(&partial.previous().luma, &before.luma);
+            prop_assert!(difference.is_none(), "previous luma {difference:?}");
         }
     }
 

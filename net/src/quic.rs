@@ -387,7 +387,11 @@ impl Endpoint {
             self.answer(answer, length, from);
             return None;
         }
-        let neighbours = self.links.values().filter(|link| link.peer.ip() == from.ip()).count();
+        let neighbours = self
+            .links
+            .values()
+            .filter(|link| link.peer.ip() == from.ip())
+            .count();
         if self.links.len() >= CONNECTIONS_MAX || neighbours >= CONNECTIONS_PER_ADDRESS_MAX {
             self.stats.refused_full += 1;
             return None;

@@ -299,7 +299,8 @@ fn moved(plane: &Nv12, x: usize, y: usize, motion: (i32, i32)) -> Option<(usize,
     inside.then_some((x, y))
 }
 
-/// Sum of absolute differences of two macroblocks, every other row. Wrapping, like all loops here that must become
+/// Sum of absolute differences of two macroblocks, every other row.
+/// Wrapping, like all loops here that must become
 /// vector code: the checks of a debug build would prevent it, and no sum comes near the bounds.
 fn difference(planes: Planes<'_>, at: (usize, usize), from: (usize, usize)) -> u32 {
     let (a, b) = (planes.picture, planes.previous);

@@ -314,16 +314,18 @@ fn any_message() -> impl Strategy<Value = Message> {
                 newest_lost,
             })
         }),
-        (any::<[u64; 7]>(), prop::option::of(frame())).prop_map(|(c, newest_frame)| Message::Statistics(ClientStatistics {
-            frames_received: c[0],
-            frames_lost: c[1],
-            shards_repaired: c[2],
-            frames_decoded: c[3],
-            datagrams: c[4],
-            bytes: c[5],
-            not_opened: c[6],
-            newest_frame,
-        })),
+        (any::<[u64; 7]>(), prop::option::of(frame())).prop_map(|(c, newest_frame)| {
+            Message::Statistics(ClientStatistics {
+                frames_received: c[0],
+                frames_lost: c[1],
+                shards_repaired: c[2],
+                frames_decoded: c[3],
+                datagrams: c[4],
+                bytes: c[5],
+                not_opened: c[6],
+                newest_frame,
+            })
+        }),
         prop::collection::vec(any_frame_times(), 0..=16).prop_map(Message::FrameTimes),
         (any::<u16>(), text(256)).prop_map(|(reason, text)| {
             Message::End(End {
