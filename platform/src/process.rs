@@ -216,9 +216,9 @@ pub struct Guard {
     child: Child,
 }
 
-/// `$1` token, `$2` directory, then the last command, if any. The guard reads until end of file on standard input, which comes
-/// when the host is gone. `grep` finds the marked by their environment; twice, because a marked
-/// process may have been forking.
+/// `$1` token, `$2` directory, then the last command, if any. The guard reads until end of file on
+/// standard input, which comes when the host is gone. `grep` finds the marked by their environment;
+/// twice, because a marked process may have been forking.
 const GUARD_SCRIPT: &str = r#"
 trap '' INT TERM HUP
 read -r _
