@@ -76,10 +76,9 @@ const FALL_MARGIN: f32 = 1.1;
 const FALL_SLOPE_NEW: f32 = 0.55;
 /// Quantiser below which the differences coded are mostly noise.
 const NOISE_QP: u8 = 20;
-/// The most that is aimed for with a picture that little predicts, in shares. Such a prediction is
-/// off by half where scenes of different kinds take turns, and the coarser start of a new scene is
-/// gone three pictures later.
-const CUT_MAX: f32 = 0.85;
+/// The most that is aimed for with a cut, in shares. Such a prediction is off by half where scenes
+/// of different kinds take turns, and the coarser start of a scene is gone three pictures later.
+const CUT_MAX: f32 = 0.95;
 /// The least that is aimed for, however much is owed, in shares.
 const AIM_MIN: f32 = 0.3;
 /// The most that is aimed for on top of a share if enough was kept, in shares.
@@ -215,7 +214,7 @@ impl RateController {
         };
         let unpredicted = if idr { 1.0 } else { content.unpredicted };
         let spread = mix(self.predicted.spread, self.unpredicted.spread, unpredicted);
-        let most = if unpredicted > 0.5 {
+        let most = if !idr && unpredicted > 0.5 {
             CUT_MAX
         } else {
             LARGEST_SHARES
