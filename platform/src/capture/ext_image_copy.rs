@@ -24,9 +24,10 @@ use wayland_protocols::ext::image_copy_capture::v1::client::{
     ext_image_copy_capture_session_v1::{self, ExtImageCopyCaptureSessionV1},
 };
 
-use super::link::{Link, State, Wait, ended};
+use super::link::{Link, State, ended};
 use super::pool::{Layout, NOTHING, Pool, clip, rank};
-use super::{BUSY_INTERVAL, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
+use super::steps::{Steps, next_frame};
+use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
 use crate::display::OutputAddress;
 use crate::select::Refusal;
 
@@ -123,7 +124,29 @@ impl ExtImageCopy {
         })
     }
 
-    /// Asks for the next frame, if none is asked for. False if that must wait for a free buffer.
+    fn failed(&mut self, reason: WEnum<FailureReason>) -> Result<(), CaptureError> {
+        match reason {
+            WEnum::Value(FailureReason::Stopped) => return Err(ended("the output was removed")),
+            // The new constraints are told before this; `advance` compares them.
+            WEnum::Value(FailureReason::BufferConstraints) => {}
+            _ => {}
+        }
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            let text = format!("the compositor failed {FAILURES_MAX} frames in a row: {reason:?}");
+            return Err(ended(text));
+        }
+        Ok(())
+    }
+}
+
+impl Steps for ExtImageCopy {
+    type Protocol = Protocol;
+
+    fn link(&mut self) -> &mut Link<Protocol> {
+        &mut self.link
+    }
+
     fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.link.output_lost() || self.link.state.protocol.stopped {
             return Err(ended("the output was removed"));
@@ -163,7 +186,6 @@ impl ExtImageCopy {
         Ok(true)
     }
 
-    /// The frame asked for, if it is done; the next is asked for then.
     fn take(&mut self) -> Result<Option<Frame>, CaptureError> {
         let events = &self.link.state.protocol.frame;
         let (Some(outcome), damage) = (events.outcome, events.damage) else {
@@ -197,49 +219,11 @@ impl ExtImageCopy {
             captured,
         }))
     }
-
-    fn failed(&mut self, reason: WEnum<FailureReason>) -> Result<(), CaptureError> {
-        match reason {
-            WEnum::Value(FailureReason::Stopped) => return Err(ended("the output was removed")),
-            // The new constraints are told before this; `advance` compares them.
-            WEnum::Value(FailureReason::BufferConstraints) => {}
-            _ => {}
-        }
-        self.failures += 1;
-        if self.failures >= FAILURES_MAX {
-            let text = format!("the compositor failed {FAILURES_MAX} frames in a row: {reason:?}");
-            return Err(ended(text));
-        }
-        Ok(())
-    }
 }
 
 impl Capture for ExtImageCopy {
     fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
-        let deadline = clock::now() + timeout;
-        // Asked first, so that a flood of frames cannot starve it.
-        if self.link.waker.take() {
-            return Ok(Captured::Woken);
-        }
-        loop {
-            let has_buffer = self.advance()?;
-            let busy_until = clock::now() + BUSY_INTERVAL;
-            let until = if has_buffer {
-                deadline
-            } else {
-                deadline.min(busy_until)
-            };
-            match self.link.wait(until)? {
-                Wait::Woken => return Ok(Captured::Woken),
-                Wait::TimedOut if until == deadline => return Ok(Captured::Still),
-                Wait::TimedOut => {}
-                Wait::Events => {
-                    if let Some(frame) = self.take()? {
-                        return Ok(Captured::Frame(frame));
-                    }
-                }
-            }
-        }
+        next_frame(self, timeout)
     }
 
     fn waker(&self) -> Arc<dyn Waker> {

@@ -4,6 +4,7 @@ pub mod ext_image_copy;
 mod link;
 mod pool;
 pub mod screencopy;
+mod steps;
 pub mod synthetic;
 
 use std::sync::Arc;

@@ -23,9 +23,10 @@ use wayland_protocols_wlr::screencopy::v1::client::zwlr_screencopy_manager_v1::{
     self, ZwlrScreencopyManagerV1,
 };
 
-use super::link::{Link, State, Wait, ended};
+use super::link::{Link, State, ended};
 use super::pool::{Layout, NOTHING, Pool, ShmSurface, clip};
-use super::{BUSY_INTERVAL, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
+use super::steps::{Steps, next_frame};
+use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
 use crate::display::OutputAddress;
 use crate::select::Refusal;
 
@@ -145,7 +146,26 @@ impl Screencopy {
         })
     }
 
-    /// Makes the request that is due, if any. False if it must wait for a free buffer.
+    fn deliver(&mut self, index: usize, damage: Rect) -> Option<Arc<ShmSurface>> {
+        let surface = self.pool.filled(index, damage);
+        let now = match self.delivered {
+            Delivered::Nothing => Delivered::First(Arc::clone(&surface)),
+            Delivered::First(_) | Delivered::More => Delivered::More,
+        };
+        match std::mem::replace(&mut self.delivered, now) {
+            Delivered::First(first) if first.same_picture(&surface) => None,
+            _ => Some(surface),
+        }
+    }
+}
+
+impl Steps for Screencopy {
+    type Protocol = Events;
+
+    fn link(&mut self) -> &mut Link<Events> {
+        &mut self.link
+    }
+
     fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.link.output_lost() {
             return Err(ended("the output was removed"));
@@ -176,7 +196,6 @@ impl Screencopy {
         Ok(true)
     }
 
-    /// The frame in the making, if it is done; the next is asked for then.
     fn take(&mut self) -> Result<Option<Frame>, CaptureError> {
         let Some(outcome) = self.link.state.protocol.outcome else {
             return Ok(None);
@@ -222,46 +241,11 @@ impl Screencopy {
             captured,
         }))
     }
-
-    fn deliver(&mut self, index: usize, damage: Rect) -> Option<Arc<ShmSurface>> {
-        let surface = self.pool.filled(index, damage);
-        let now = match self.delivered {
-            Delivered::Nothing => Delivered::First(Arc::clone(&surface)),
-            Delivered::First(_) | Delivered::More => Delivered::More,
-        };
-        match std::mem::replace(&mut self.delivered, now) {
-            Delivered::First(first) if first.same_picture(&surface) => None,
-            _ => Some(surface),
-        }
-    }
 }
 
 impl Capture for Screencopy {
     fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
-        let deadline = clock::now() + timeout;
-        // Asked first, so that a flood of frames cannot starve it.
-        if self.link.waker.take() {
-            return Ok(Captured::Woken);
-        }
-        loop {
-            let has_buffer = self.advance()?;
-            let busy_until = clock::now() + BUSY_INTERVAL;
-            let until = if has_buffer {
-                deadline
-            } else {
-                deadline.min(busy_until)
-            };
-            match self.link.wait(until)? {
-                Wait::Woken => return Ok(Captured::Woken),
-                Wait::TimedOut if until == deadline => return Ok(Captured::Still),
-                Wait::TimedOut => {}
-                Wait::Events => {
-                    if let Some(frame) = self.take()? {
-                        return Ok(Captured::Frame(frame));
-                    }
-                }
-            }
-        }
+        next_frame(self, timeout)
     }
 
     fn waker(&self) -> Arc<dyn Waker> {
