@@ -2,13 +2,20 @@
 
 mod common;
 
+use std::sync::{PoisonError, RwLock};
+
 use common::*;
 use platform::display::private_sway::PrivateSway;
 use platform::display::sway_ipc::SwayIpc;
 use platform::display::{DisplayBackend, DisplayError, DisplayRequest};
 
+/// Held for reading by tests that make displays, for writing by the one that counts what is left:
+/// a neighbour's directory has no process yet for a moment, and none any more for another.
+static DISPLAYS: RwLock<()> = RwLock::new(());
+
 #[test]
 fn the_output_has_exactly_the_mode_asked_for() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
     for wanted in [
         "1280x720@60",
         "1366x768@75",
@@ -30,6 +37,7 @@ fn the_output_has_exactly_the_mode_asked_for() {
 
 #[test]
 fn dropping_it_leaves_no_process_socket_or_directory() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
     // A grandchild that left the process group and ignores every polite signal.
     let script = "trap '' TERM HUP; setsid sh -c 'trap \"\" TERM HUP; touch \"$0/up\"; \
                   while :; do sleep 60; done' \"$(dirname \"$SWAYSOCK\")\" & wait";
@@ -50,6 +58,7 @@ fn dropping_it_leaves_no_process_socket_or_directory() {
 
 #[test]
 fn an_application_that_ends_does_not_end_the_display() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
     let mut display = private_display("640x480@60", &["sh", "-c", "echo goodbye >&2; exit 3"]);
     for _ in 0..3 {
         display.check().expect("the display lives on");
@@ -58,6 +67,7 @@ fn an_application_that_ends_does_not_end_the_display() {
 
 #[test]
 fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
+    let _displays = DISPLAYS.write().unwrap_or_else(PoisonError::into_inner);
     let mode = "640x480@60".parse().expect("a valid mode");
     let request = DisplayRequest {
         mode,
@@ -73,6 +83,7 @@ fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn two_displays_live_side_by_side() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
     let first = private_display("640x480@60", &[]);
     let mut second = private_display("800x600@60", &[]);
     assert_ne!(
@@ -85,8 +96,7 @@ fn two_displays_live_side_by_side() {
         .expect("its neighbour's end is none of its business");
 }
 
-/// Private directories that no living test of this process can have made meanwhile: those whose
-/// sway never came up or is gone.
+/// Private directories whose sway never came up or is gone.
 fn directories() -> std::collections::BTreeSet<std::path::PathBuf> {
     let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, Into::into);
     let entries = std::fs::read_dir(base)
