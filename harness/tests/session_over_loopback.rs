@@ -10,6 +10,7 @@ use harness::loopback::{LoopbackClient, LoopbackHost, MODE, encoders, hello};
 use harness::relay::{Relay, Way};
 use harness::stranger::Stranger;
 use net::client::{ConnectError, Trust};
+use net::media::VideoHeader;
 use net::native::{Message, RefuseCode};
 use net::units::FrameId;
 
@@ -161,13 +162,17 @@ fn one_session_too_many_is_refused_with_the_reason() {
     assert_eq!(first.end().frames_lost, 0);
 }
 
+fn ends_frame(header: &VideoHeader) -> bool {
+    matches!(header, VideoHeader::Data(data) if data.descriptor.ends_frame())
+}
+
 #[test]
 fn as_many_losses_as_there_is_parity_cost_no_frame() {
     let host = LoopbackHost::synthetic(&[("fec", "50")]);
-    // The first shards of every block, as many as it has parity.
+    // The last column of every frame: of one or two, as of more, half of them is no less.
     let relay = Relay::new(
         host.address(),
-        Box::new(|_, _, media| media.is_none_or(|it| it.shard >= it.parity_shards)),
+        Box::new(|_, _, media| !media.is_some_and(ends_frame)),
     );
     let mut client = LoopbackClient::connect(relay.address());
     let mut expected = FrameId(0);
@@ -188,7 +193,8 @@ fn one_loss_more_is_one_hole_that_an_idr_mends() {
     let relay = Relay::new(
         host.address(),
         Box::new(|_, _, media| {
-            media.is_none_or(|it| it.frame != FrameId(VICTIM) || it.shard > it.parity_shards)
+            let victim = media.filter(|it| it.frame().frame == FrameId(VICTIM));
+            victim.is_none_or(|it| !ends_frame(it) && matches!(it, VideoHeader::Data(_)))
         }),
     );
     let mut client = LoopbackClient::connect(relay.address());
@@ -233,7 +239,7 @@ fn a_lost_idr_is_asked_for_again() {
     let relay = Relay::new(
         host.address(),
         Box::new(move |_, _, media| {
-            let Some(header) = media.filter(|it| it.keyframe) else {
+            let Some(header) = media.map(VideoHeader::frame).filter(|it| it.keyframe) else {
                 return true;
             };
             if last != Some(header.frame) {

@@ -30,13 +30,13 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The commands of the reassembler's body do reach whole frames: of one shard, and of two blocks
-/// whose second is recovered.
+/// The commands of the reassembler's body do reach whole frames: of one shard, and of two whose
+/// second is recovered.
 #[test]
 fn commands_make_frames() {
-    let one = [0, 0, 0, 0, 2, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let first = [0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let parity = [0, 0, 0, 0, 2, 0, 0x08, 1, 1, 0, 0, 1, 1, 0, 0, 0];
+    let one = [0, 0, 0, 0, 2, 0, 0x18, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let first = [0, 0, 1, 0, 2, 0, 0x08, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let parity = [0, 0, 0, 0, 2, 0, 0x10, 0, 1, 1, 0, 1, 0, 64, 0, 0];
     let stats = reassembler::run(&[one, one, first, parity].concat());
     assert_eq!(
         (stats.frames, stats.repaired_shards, stats.lost_frames),
@@ -52,10 +52,14 @@ proptest! {
 
     /// Near a header that is valid, with one byte of another value.
     #[test]
-    fn nearly_valid_datagrams(at in 0..32usize, value in any::<u8>()) {
-        let mut data = vec![0; 32 + 1344 + 16];
-        let valid = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 4, 0, 64, 5];
-        data[..valid.len()].copy_from_slice(&valid);
+    fn nearly_valid_datagrams(parity in any::<bool>(), at in 0..32usize, value in any::<u8>()) {
+        let mut data = vec![0; 24 + 1344 + 16];
+        if parity {
+            data.resize(24 + 8 + 1344 + 16, 0);
+            (data[0], data[3], data[24], data[26]) = (3, 1, 20, 4);
+        } else {
+            (data[0], data[18], data[19]) = (1, 64, 5);
+        }
         data[at] = value;
         media_header::run(&data);
     }

@@ -26,7 +26,7 @@ use net::native::{
     Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
     RefuseCode, StepLimits, negotiate,
 };
-use net::packetize::{Packetizer, PacketizerConfig};
+use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
@@ -415,7 +415,7 @@ impl NativeHost {
             .and_then(|keys| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let config = PacketizerConfig {
-                    fec_percent: wanted.agreed.fec_percent,
+                    protection: Protection::at_frame_end(wanted.agreed.fec_percent),
                     datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
                     ..PacketizerConfig::default()
                 };

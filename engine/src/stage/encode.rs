@@ -265,7 +265,7 @@ pub struct SliceOutlet {
     pub pool: Receiver<Box<[u8]>>,
     /// To protect.
     pub slices: Sender<ToProtect>,
-    /// Bytes of a pool buffer that a slice may fill; the rest is for padding.
+    /// Bytes of a pool buffer.
     pub slice_bytes_max: usize,
     current: Option<Box<[u8]>>,
     captured: Timestamp,
