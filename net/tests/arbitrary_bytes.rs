@@ -3,6 +3,8 @@
 
 use proptest::prelude::*;
 
+#[path = "../fuzz/bodies/clock_echo.rs"]
+mod clock_echo;
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
 #[path = "../fuzz/bodies/media_header.rs"]
@@ -88,5 +90,21 @@ proptest! {
     #[test]
     fn control_messages(data in framed()) {
         control_stream::run(&data);
+    }
+
+    /// Stamps of any size, and such as nearly make samples.
+    #[test]
+    fn echoes(
+        any in prop::collection::vec(any::<u64>(), 0..60),
+        near in prop::collection::vec((0..4u64, any::<bool>()), 0..400),
+    ) {
+        let bytes = |stamps: Vec<u64>| -> Vec<u8> {
+            stamps.iter().flat_map(|stamp| stamp.to_le_bytes()).collect()
+        };
+        clock_echo::run(&bytes(any));
+        let near = near.iter().enumerate().map(|(i, &(ms, host))| {
+            (i as u64 / 4 * 900 + ms * 400 + u64::from(host) * 5_000) * 1_000_000
+        });
+        clock_echo::run(&bytes(near.collect()));
     }
 }
