@@ -18,6 +18,7 @@ pub mod fec;
 pub mod packetize;
 pub mod reassemble;
 pub mod clock_sync;
+pub mod path_mtu;
 pub mod audio;
 pub mod gamestream;
 pub mod native;
