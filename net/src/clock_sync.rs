@@ -11,8 +11,8 @@
 //! - **Filter**: of each second the sample of the smallest round trip is kept, for 64 s. A queue
 //!   in one direction shifts the middle of a sample by half its length, and makes its round trip
 //!   long: such samples lose.
-//! - **Drift**: the median of the slopes between the better samples at least 8 s apart (Theil
-//!   and Sen). **Level**: the median of those samples moved to now along that slope, held within
+//! - **Drift**: the median of the slopes between the better samples that are far enough apart
+//!   (Theil and Sen), once a second. **Level**: the median of those samples moved to now along that slope, held within
 //!   the intersection of all intervals.
 //! - **Uncertainty**: the farther end of the intersection of all intervals at the asked time.
 //!   It is a bound, not a guess: half the best round trip plus the drift since, or less.
@@ -54,12 +54,14 @@ const BUCKET_NS: i64 = 1_000_000_000;
 const BUCKETS: usize = 64;
 /// Pairs of all buckets, an upper bound of what drift is computed from.
 const PAIRS: usize = BUCKETS * (BUCKETS - 1) / 2;
-/// Samples closer than this say nothing of drift: 100 µs of noise over 8 s are 12 ppm already.
-const DRIFT_SPAN_NS_MIN: i64 = 8_000_000_000;
+/// Samples closer than this say nothing of drift: 100 µs of noise over 2 s are 50 ppm already.
+const DRIFT_SPAN_NS_MIN: i64 = 2_000_000_000;
+/// Nor do those closer than this part of the time that all samples span.
+const DRIFT_SPAN_PART: i64 = 3;
 /// Fewest pairs that say something.
 const DRIFT_PAIRS_MIN: usize = 3;
 /// Round trips this near to the best are as good, ns: what a busy client's wake-up costs.
-const AS_GOOD_NS: i64 = 200_000;
+const AS_GOOD_NS: i64 = 50_000;
 /// No clock counts so far (146 years); sums of a few stamps below fit an i64.
 const STAMP_NS_MAX: u64 = 1 << 61;
 const _: () = assert!(DRIFT_PPB_MAX + SLEW_PPB_MAX < 1_000_000_000, "time runs on");
@@ -167,7 +169,8 @@ struct Sample {
 impl Sample {
     fn half_at(&self, t: i64) -> i64 {
         let age = t.saturating_sub(self.at).saturating_abs();
-        self.half.saturating_add(scaled(age, DRIFT_PPB_MAX))
+        self.half
+            .saturating_add(age / (1_000_000_000 / DRIFT_PPB_MAX) + 1)
     }
 }
 
@@ -329,14 +332,12 @@ impl ClockSync {
             self.newest = sample.at;
             self.contradictions += 1;
         }
-        let kept = self.buckets[slot].filter(|kept| {
-            kept.at.div_euclid(BUCKET_NS) == sample.at.div_euclid(BUCKET_NS)
-                && kept.round_trip <= sample.round_trip
-        });
-        if kept.is_none() {
+        let second = sample.at.div_euclid(BUCKET_NS);
+        let kept = self.buckets[slot].filter(|kept| kept.at.div_euclid(BUCKET_NS) == second);
+        if kept.is_none_or(|kept| sample.round_trip < kept.round_trip) {
             self.buckets[slot] = Some(sample);
         }
-        self.fit(signed(t4));
+        self.fit(signed(t4), kept.is_none());
         Ok(())
     }
 
@@ -359,11 +360,12 @@ impl ClockSync {
 
     /// The samples of the window.
     fn samples(&self) -> impl Iterator<Item = &Sample> {
-        let first = self.newest.div_euclid(BUCKET_NS) - BUCKETS as i64;
+        let first = self.newest.div_euclid(BUCKET_NS) - (BUCKETS as i64 - 1);
+        let first_ns = first.saturating_mul(BUCKET_NS);
         self.buckets
             .iter()
             .flatten()
-            .filter(move |sample| sample.at.div_euclid(BUCKET_NS) > first)
+            .filter(move |sample| sample.at >= first_ns)
     }
 
     /// Where the offset at `t` lies for certain.
@@ -378,15 +380,17 @@ impl ClockSync {
             })
     }
 
-    /// A new line from the samples, met by what is reported at `now`.
-    fn fit(&mut self, now: i64) {
+    /// A new line from the samples, met by what is reported at `now`; with a new slope where a
+    /// second has begun.
+    fn fit(&mut self, now: i64, new_second: bool) {
         let now = self.line.map_or(now, |line| line.at.max(now));
         let mut good = [(0, 0); BUCKETS];
         let count = self.select(&mut good);
         let good = &mut good[..count];
-        let drift_ppb = self
-            .drift(good)
-            .unwrap_or_else(|| self.line.map_or(0, |line| line.drift_ppb));
+        let drift_ppb = new_second
+            .then(|| self.drift(good))
+            .flatten()
+            .unwrap_or_else(|| self.drift_ppb());
         for (at, offset) in good.iter_mut() {
             *offset = offset.saturating_add(scaled(now.saturating_sub(*at), drift_ppb));
         }
@@ -432,11 +436,17 @@ impl ClockSync {
 
     /// Median slope, parts per 10⁹, where there is enough to tell.
     fn drift(&mut self, good: &[(i64, i64)]) -> Option<i64> {
+        let (first, last) = good
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(first, last), &(at, _)| {
+                (first.min(at), last.max(at))
+            });
+        let span_min = DRIFT_SPAN_NS_MIN.max((last - first) / DRIFT_SPAN_PART);
         let mut count = 0;
         for (i, &(at, offset)) in good.iter().enumerate() {
             for &(other_at, other_offset) in &good[i + 1..] {
                 let dt = i128::from(other_at) - i128::from(at);
-                if dt.abs() >= i128::from(DRIFT_SPAN_NS_MIN) {
+                if dt.abs() >= i128::from(span_min) {
                     let rise = i128::from(other_offset) - i128::from(offset);
                     let slope = rise * 1_000_000_000 / dt;
                     let bound = i128::from(DRIFT_PPB_MAX);

@@ -4,8 +4,8 @@
 //! Rule: call [`AudioReceiver::poll`] until it says how long to wait.
 //!
 //! - **When a packet plays**: at the path's smallest delay (of the last 10 s), plus the jitter (all
-//!   but 1 in 1000 of the delays of the last 10 s lie below it) and 1 ms, plus the time until its farthest
-//!   copy arrives; at most [`DELAY_MAX`]. While nothing is lost, no copies come and none is
+//!   but 1 in 1000 of the delays of the last 10 s lie below it) and 1 ms, plus the time until its
+//!   farthest copy arrives; at most [`DELAY_MAX`]. While nothing is lost, no copies come and none is
 //!   waited for.
 //! - **When that grows** the play-out stretches: what came too late and was not played yet is
 //!   played now, else one is concealed without passing over it. **When it shrinks** for a second,

@@ -78,7 +78,8 @@ impl AudioSender {
     }
 
     /// The next packet, captured at `captured` of the host's clock, becomes the datagram `out`
-    /// (replaced; at most [`AUDIO_DATAGRAM_BYTES_MAX`]). Call it for every 5 ms that pass, or the
+    /// (replaced; with a capacity of [`AUDIO_DATAGRAM_BYTES_MAX`] it never
+    /// grows). Call it for every 5 ms that pass, or the
     /// client takes the gap for delay. Copies that do not fit are left out, farthest first.
     ///
     /// # Errors

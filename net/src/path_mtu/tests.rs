@@ -278,8 +278,14 @@ proptest! {
     fn arbitrary_reports(
         ceiling in 0..2000usize,
         reports in prop::collection::vec(
-            (0..300u64, 0..400u64, prop_oneof![0..1500usize, Just(1200), Just(1392), any::<usize>()],
-             any::<bool>()), 0..300),
+            (
+                0..300u64,
+                0..400u64,
+                prop_oneof![0..1500usize, Just(1200), Just(1392), any::<usize>()],
+                any::<bool>(),
+            ),
+            0..300,
+        ),
     ) {
         let mut machine = PathMtu::new(ms(0), ceiling);
         let mut t = 1000;
