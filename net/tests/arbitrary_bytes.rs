@@ -3,6 +3,10 @@
 
 use proptest::prelude::*;
 
+#[path = "../fuzz/bodies/audio_plane.rs"]
+mod audio_plane;
+#[path = "../fuzz/bodies/clock_echo.rs"]
+mod clock_echo;
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
 #[path = "../fuzz/bodies/media_header.rs"]
@@ -44,7 +48,40 @@ fn commands_make_frames() {
     );
 }
 
+/// The commands of the audio body do reach a stream that plays, repairs and starts anew.
+#[test]
+fn commands_make_audio() {
+    let on_time = [50, 100, 0, 0, 0, 0, 2, 0];
+    let jump = [50, 100, 0xff, 9, 9, 9, 9, 0];
+    let lost = [100, 100, 0x80 + 43, 0, 0, 0, 2, 0];
+    let stats = audio_plane::run(
+        &[
+            [on_time; 100].concat(),
+            lost.to_vec(),
+            [on_time; 9].concat(),
+            jump.to_vec(),
+        ]
+        .concat(),
+    );
+    assert!(stats.played > 90, "{stats:?}");
+    // The one that is lost, and two from before the first datagram.
+    assert_eq!((stats.repaired, stats.starts), (3, 2), "{stats:?}");
+}
+
 proptest! {
+    #[test]
+    fn audio(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        audio_plane::run(&data);
+    }
+
+    /// Near a datagram that is valid, with one byte of another value.
+    #[test]
+    fn nearly_valid_audio(at in 0..19usize, value in any::<u8>()) {
+        let mut data = [0xc9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 7, 8];
+        data[at] = value;
+        audio_plane::run(&data);
+    }
+
     #[test]
     fn datagrams(data in prop::collection::vec(any::<u8>(), 0..1500)) {
         media_header::run(&data);
@@ -92,5 +129,21 @@ proptest! {
     #[test]
     fn control_messages(data in framed()) {
         control_stream::run(&data);
+    }
+
+    /// Stamps of any size, and such as nearly make samples.
+    #[test]
+    fn echoes(
+        any in prop::collection::vec(any::<u64>(), 0..60),
+        near in prop::collection::vec((0..4u64, any::<bool>()), 0..400),
+    ) {
+        let bytes = |stamps: Vec<u64>| -> Vec<u8> {
+            stamps.iter().flat_map(|stamp| stamp.to_le_bytes()).collect()
+        };
+        clock_echo::run(&bytes(any));
+        let near = near.iter().enumerate().map(|(i, &(ms, host))| {
+            (i as u64 / 4 * 900 + ms * 400 + u64::from(host) * 5_000) * 1_000_000
+        });
+        clock_echo::run(&bytes(near.collect()));
     }
 }
