@@ -21,6 +21,7 @@ pub mod clock_sync;
 pub mod path_mtu;
 pub mod audio;
 pub mod gamestream;
+pub mod feedback;
 pub mod native;
 pub mod udp;
 pub mod quic;
