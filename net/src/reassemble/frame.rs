@@ -246,13 +246,11 @@ impl Assembly {
         if !self.keep(column, descriptor) {
             return Insert::NoRoom;
         }
-        let group = self.groups[..self.group_count]
-            .iter()
-            .position(|group| group.columns().contains(&column));
-        if let Some(group) = group {
-            self.groups[group].data_present += 1;
+        let groups = self.groups[..self.group_count].iter_mut();
+        for group in groups.filter(|group| group.columns().contains(&column)) {
+            group.data_present += 1;
         }
-        self.settle(now, group, decoder)
+        self.settle(now, decoder)
     }
 
     /// Takes a parity shard of this frame.
@@ -290,7 +288,7 @@ impl Assembly {
         if let Some(begun) = &mut self.begun {
             begun.latest = now;
         }
-        self.settle(now, Some(index), decoder)
+        self.settle(now, decoder)
     }
 
     /// Moves the frame, which is complete, into `buffer`.
@@ -447,17 +445,22 @@ impl Assembly {
         self.broken.is_none()
     }
 
-    /// After a shard came: recovers `group` if it can be, moves the prefix on, and looks whether
-    /// the frame is complete.
-    fn settle(&mut self, now: Timestamp, group: Option<usize>, decoder: &mut Decoder) -> Insert {
+    /// After a shard came: recovers what can be, moves the prefix on, and looks whether the frame
+    /// is complete.
+    fn settle(&mut self, now: Timestamp, decoder: &mut Decoder) -> Insert {
         let mut repaired = 0;
-        if let Some(index) = group
-            && self.groups[index].can_be_recovered()
-            && let Some(stride_bytes) = self.stride(&self.groups[index])
-        {
+        // All groups: the size of a whole shard may have been what one of them waited for.
+        for index in 0..self.group_count {
+            let group = &self.groups[index];
+            if !group.can_be_recovered() {
+                continue;
+            }
+            let Some(stride_bytes) = self.stride(group) else {
+                continue;
+            };
             self.shard_bytes = stride_bytes;
             match self.recover(index, decoder) {
-                Ok(columns) => repaired = columns,
+                Ok(columns) => repaired += columns,
                 Err(broken) => {
                     self.broken = Some(broken);
                     return Insert::NoRoom;

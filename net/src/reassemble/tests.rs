@@ -369,6 +369,20 @@ fn parity_alone_gives_a_frame_back() {
 }
 
 #[test]
+fn parity_that_came_before_all_data_is_used_once_the_shards_size_is_known() {
+    let mut host = Host::new(20);
+    let mut client = Reassembler::new(small());
+    let parts = slices(0, &[1, 10_753]);
+    let shards = host.send(0, &parts);
+    handle(&mut client, at(0), &shards[1..]);
+    let Some(Event::Frame(unit)) = client.poll(at(0)) else {
+        panic!("the frame is whole")
+    };
+    assert!(unit.bytes() == parts.concat());
+    assert_eq!(unit.repaired_shards, 1);
+}
+
+#[test]
 fn what_is_missing_is_known() {
     let gaps = |client: &Reassembler| {
         let mut gaps = Vec::new();
