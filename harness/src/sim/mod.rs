@@ -22,3 +22,7 @@ pub mod tap;
 pub mod link;
 pub mod network;
 pub mod cross;
+pub mod encoder;
+pub mod unit;
+pub mod decoder;
+pub mod scenario;
