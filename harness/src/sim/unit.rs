@@ -62,15 +62,23 @@ impl Unit {
     /// Writes the bytes from `offset` on, as many as `out` takes.
     pub fn fill(&self, offset: usize, out: &mut [u8]) {
         let head = self.head();
-        let mut written = 0;
-        while written < out.len() {
-            let at = offset + written;
-            let word = self.word(&head, at / 8).to_le_bytes();
-            let from = &word[at % 8..];
-            let take = from.len().min(out.len() - written);
-            out[written..written + take].copy_from_slice(&from[..take]);
-            written += take;
+        let mut index = offset / 8;
+        let lead = (8 - offset % 8) % 8;
+        let (lead, rest) = out.split_at_mut(lead.min(out.len()));
+        if !lead.is_empty() {
+            let word = self.word(&head, index).to_le_bytes();
+            let from = offset % 8;
+            lead.copy_from_slice(&word[from..from + lead.len()]);
+            index += 1;
         }
+        let mut words = rest.chunks_exact_mut(8);
+        for chunk in &mut words {
+            chunk.copy_from_slice(&self.word(&head, index).to_le_bytes());
+            index += 1;
+        }
+        let tail = words.into_remainder();
+        let word = self.word(&head, index).to_le_bytes();
+        tail.copy_from_slice(&word[..tail.len()]);
     }
 
     /// Reads a unit, to its last byte.
@@ -102,13 +110,26 @@ impl Unit {
             return Err(Damage::Length);
         }
         let head = unit.head();
-        for (index, chunk) in bytes.chunks(8).enumerate() {
+        let words = bytes.chunks_exact(8);
+        let tail = words.remainder();
+        let mut count = 0;
+        for (index, chunk) in words.enumerate() {
             let word = unit.word(&head, index).to_le_bytes();
-            if let Some(wrong) = chunk.iter().zip(word).position(|(a, b)| *a != b) {
-                return Err(Damage::Byte(index * 8 + wrong));
+            if chunk != word {
+                return Err(unit.first_wrong(&head, index, chunk));
             }
+            count = index + 1;
+        }
+        if tail != &unit.word(&head, count).to_le_bytes()[..tail.len()] {
+            return Err(unit.first_wrong(&head, count, tail));
         }
         Ok(unit)
+    }
+
+    fn first_wrong(&self, head: &[u64; 2], index: usize, chunk: &[u8]) -> Damage {
+        let word = self.word(head, index).to_le_bytes();
+        let same = chunk.iter().zip(word).take_while(|(a, b)| **a == *b);
+        Damage::Byte(index * 8 + same.count())
     }
 
     fn head(&self) -> [u64; 2] {
@@ -120,10 +141,11 @@ impl Unit {
     }
 
     fn word(&self, head: &[u64; 2], index: usize) -> u64 {
-        head.get(index).copied().unwrap_or_else(|| {
-            let seed = u64::from(self.frame.0) << 32 | index as u64;
-            seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-        })
+        if let Some(word) = head.get(index) {
+            return *word;
+        }
+        let seed = u64::from(self.frame.0) << 32 | index as u64;
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
     }
 }
 
@@ -148,8 +170,11 @@ mod tests {
             unit.fill(0, first);
             unit.fill(517, second);
             assert_eq!(Unit::read(&bytes), Ok(unit));
-            bytes[700] ^= 1;
-            assert_eq!(Unit::read(&bytes), Err(Damage::Byte(700)));
+            for wrong in [17, 700, 1002] {
+                bytes[wrong] ^= 1;
+                assert_eq!(Unit::read(&bytes), Err(Damage::Byte(wrong)));
+                bytes[wrong] ^= 1;
+            }
             assert_eq!(Unit::read(&bytes[..1002]), Err(Damage::Length));
             assert_eq!(Unit::read(&bytes[..3]), Err(Damage::Head));
         }
