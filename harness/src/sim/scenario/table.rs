@@ -1,11 +1,12 @@
-//! The scenarios that the figures are stated for.
+//! The scenarios that the figures are stated for, and the other troubles of a path.
 
 use std::time::Duration;
 
 use net::units::{BitsPerSecond, RefreshMilliHz};
 
 use super::{Flow, FlowKind, Part, Scenario};
-use crate::sim::link::Discipline;
+use crate::sim::link::{AggregationConfig, Discipline};
+use crate::sim::network::PORT;
 use crate::sim::rng::Chance;
 use crate::sim::schedule::Steps;
 
@@ -205,7 +206,59 @@ impl Scenario {
         scenario.lasting(600 * SECOND)
     }
 
-    /// All of the table of figures.
+    /// A client on Wi-Fi: aggregates of up to 32, 0.2 to 2 ms for the medium, a stall of 40 ms in
+    /// one access of 200, jitter of 1 ms.
+    #[must_use]
+    pub fn wifi() -> Self {
+        let radio = AggregationConfig {
+            access_min: Duration::from_micros(200),
+            access_max: ms(2),
+            stall_chance: Chance::ratio(1, 200),
+            stall: ms(40),
+            burst_packets_max: 32,
+            air_rate: mbit(300),
+            queue_packets_max: 1000,
+        };
+        let mut scenario = Self::lossy("wifi".to_owned(), Part::Aggregation(radio), ms(10));
+        for way in [&mut scenario.down, &mut scenario.up] {
+            way.push(Part::Jitter(ms(1), true));
+        }
+        scenario.flows = vec![session(mbit(20), true)];
+        scenario
+    }
+
+    /// One datagram in 50 is held back for 3 ms and one in 100 comes twice; nothing is lost.
+    #[must_use]
+    pub fn disorder() -> Self {
+        let hold = Part::Reorder(Chance::percent(2), ms(3));
+        let mut scenario = Self::lossy("disorder".to_owned(), hold, ms(10));
+        for way in [&mut scenario.down, &mut scenario.up] {
+            way.push(Part::Duplicate(Chance::percent(1), ms(1)));
+        }
+        scenario
+    }
+
+    /// After 20 s the path towards the client takes 1280 bytes only.
+    #[must_use]
+    pub fn mtu_change() -> Self {
+        let mtu = Part::Mtu(Steps::constant(1500).then(20 * SECOND, 1280));
+        let mut scenario = Self::lossy("mtu-change".to_owned(), mtu, ms(10));
+        scenario.up.retain(|part| !matches!(part, Part::Mtu(_)));
+        scenario
+    }
+
+    /// After 20 s the client's NAT gives it another port and forgets the old one.
+    #[must_use]
+    pub fn address_change() -> Self {
+        let port = Steps::constant(PORT).then(20 * SECOND, 40_001);
+        let unbind = Part::Unbind(port.clone());
+        let mut scenario = Self::lossy("address-change".to_owned(), unbind, ms(10));
+        scenario.up.retain(|part| !matches!(part, Part::Unbind(_)));
+        scenario.flows[0].up.push(Part::Rebind(port));
+        scenario
+    }
+
+    /// All: those that figures are stated for, and the other troubles of a path.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
@@ -221,6 +274,10 @@ impl Scenario {
             Self::fast_nic(),
             Self::outage(),
             Self::audio(),
+            Self::wifi(),
+            Self::disorder(),
+            Self::mtu_change(),
+            Self::address_change(),
         ]);
         all
     }
