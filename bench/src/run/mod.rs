@@ -275,6 +275,7 @@ impl Bench {
             counters,
             threads: usage.threads,
             encoder_cpu_percent: Some(usage.encoder_cpu_percent),
+            ask_allocations: usage.ask_allocations,
             verified: observed.verified,
             connect_to_picture_ms: outcome.first_picture.map(|time| time.as_secs_f64() * 1e3),
         };

@@ -103,8 +103,10 @@ impl Rows {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         self.note(format!(
-            "allocations after the first second: {}",
-            parts.join(", ")
+            "allocations after the first second, a frame's way: {}; pf-capture asking for the next \
+             picture, after hand-over: {}",
+            parts.join(", "),
+            report.run.ask_allocations_text().unwrap_or_default(),
         ));
     }
 

@@ -227,7 +227,7 @@ impl<P: 'static> Link<P> {
     }
 
     /// Sends what was asked. A full socket is not an error: the next wait goes on.
-    pub(super) fn flush(&self) -> Result<bool, CaptureError> {
+    fn flush(&self) -> Result<bool, CaptureError> {
         match self.connection.flush() {
             Ok(()) => Ok(true),
             Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
