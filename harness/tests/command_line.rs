@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::{env, fs};
 
+use bench::record::Trace;
+use bench::report::Report;
 use harness::facts::{self, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost};
 use harness::program::{Ended, Sandbox, start};
@@ -196,6 +198,96 @@ fn a_variable_with_a_bad_value_is_named() {
     let mut command = sandbox.command(&["host", "--desktop", "synthetic"]);
     let ended = start(command.env("PUNKTFUNK_SLICES", "99")).wait();
     assert_refused(&ended, USAGE, &["PUNKTFUNK_SLICES", "99", "1 to 32"]);
+}
+
+/// The bench takes its settings from flag, variable and file as the host does; and what it records
+/// is the run that it reports.
+#[test]
+fn a_bench_with_settings_from_everywhere_records_its_run() {
+    let sandbox = Sandbox::new();
+    let path = |name: &str| sandbox.path().join(name).display().to_string();
+    let (file, json, trace) = (path("config.toml"), path("run.json"), path("run.jsonl"));
+    let settings = "desktop = 'synthetic'\nencoder = 'openh264'\nmode = '320x240@60'\n\
+                    bitrate = '3M'\nfec = 30\nseconds = 0.5\nslices = 5\nencoder-threads = 1\n\
+                    port = 1\nmax-sessions = 1\nvideo-drop = 1000\n";
+    fs::write(&file, settings).expect("writable");
+    let arguments = [
+        "bench",
+        "--config",
+        &file,
+        "--bitrate",
+        "2M",
+        "--json",
+        &json,
+        "--record",
+        &trace,
+    ];
+    let mut command = sandbox.command(&arguments);
+    command.env("PUNKTFUNK_BITRATE", "1M");
+    command.env("PUNKTFUNK_FEC", "40");
+    command.env("PUNKTFUNK_ENCODER_THREADS", "2");
+    let ended = start(&mut command).wait();
+    assert!(ended.status.success(), "{ended:?}");
+
+    let report = fs::read_to_string(&json).expect("written");
+    let report: Report = serde_json::from_str(&report).expect("a report");
+    let set = &report.run.configuration;
+    assert_eq!(
+        (set.mode.as_str(), set.bitrate_bps),
+        ("320x240@60", 2_000_000)
+    );
+    assert_eq!(set.encoder, "openh264");
+    assert_eq!(
+        (set.encoder_threads, set.slices),
+        (2, 1),
+        "openh264 emits one slice"
+    );
+    assert!((set.fec_percent - 40.0).abs() < f64::EPSILON, "{set:?}");
+
+    let trace = fs::read_to_string(&trace).expect("written");
+    let trace = Trace::parse(&trace).expect("a trace");
+    assert_eq!(trace.header.mode, set.mode);
+    assert_eq!(trace.header.encoder, set.encoder);
+    let [first, .., last] = &trace.frames[..] else {
+        panic!("{} frames", trace.frames.len())
+    };
+    assert!(first.keyframe && first.captured_us == 0, "{first:?}");
+    assert!(first.frame < last.frame && last.captured_us > 0, "{last:?}");
+    for frame in &trace.frames {
+        let [slice] = &frame.slices[..] else {
+            panic!("{frame:?}")
+        };
+        let stamps = [frame.encode_begin_us, frame.converted_us, slice.encoded_us];
+        assert!(stamps.is_sorted() && slice.bytes > 0, "{frame:?}");
+    }
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_bench_that_cannot_be_run() {
+    let synthetic = ["bench", "--desktop", "synthetic"];
+    let with = |more: &[&'static str]| [&synthetic[..], more].concat();
+    refused(&with(&["--mode", "0x0@60"]), USAGE, &["--mode", "0x0@60"]);
+    refused(&with(&["--slices", "33"]), USAGE, &["--slices", "1 to 32"]);
+    refused(&with(&["--seconds", "0"]), USAGE, &["--seconds", "above 0"]);
+    refused(&with(&["--link", "fast"]), USAGE, &["--link", "fast"]);
+    refused(
+        &with(&["--record", "x", "--compare", "whole"]),
+        USAGE,
+        &["--record", "--compare"],
+    );
+    refused(
+        &with(&["--encoder-threads", "99"]),
+        USAGE,
+        &["--encoder-threads", "1 to 16"],
+    );
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&synthetic);
+    let ended = start(command.env("PUNKTFUNK_ENCODER_THREADS", "99")).wait();
+    assert_refused(&ended, USAGE, &["PUNKTFUNK_ENCODER_THREADS", "99"]);
+    let mut command = sandbox.command(&["bench"]);
+    let ended = start(command.env("PUNKTFUNK_DESKTOP", "windows")).wait();
+    assert_refused(&ended, DISPLAY, &["windows", "private-sway"]);
 }
 
 #[test]

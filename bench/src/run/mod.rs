@@ -88,8 +88,10 @@ pub struct Scenario {
 pub struct Setup {
     /// The executable that has the verb `testcard`.
     pub program: PathBuf,
-    /// Settings for the host, as flags.
-    pub host_settings: Vec<(&'static str, String)>,
+    /// Settings for the host. Not all of them: it listens on a port of its own on loopback, keeps
+    /// its state in a temporary directory, shows the test card, and its mode, slices and bitrate
+    /// are the scenario's.
+    pub settings: Settings,
     /// For the report: what the measured program was built from.
     pub revision: String,
 }
@@ -133,6 +135,9 @@ pub struct Measured {
     pub run: Run,
     /// Frames within the measured time.
     pub records: Vec<FrameRecord>,
+    /// Frames of the whole session, from its first IDR on: the warm-up's, the measured ones, and
+    /// those of the cool-down. Of the first session where several were appended.
+    pub session: Vec<FrameRecord>,
     /// What the host's stages counted in that time.
     pub host: CounterSnapshot,
     /// What the client's receiver counted in the whole session.
@@ -183,22 +188,23 @@ impl Bench {
     pub fn start(setup: &Setup, scenario: &Scenario) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir().map_err(BenchError::Directory)?;
         let drawn_log = directory.path().join("drawn.txt");
-        let state = directory
-            .path()
-            .join("state")
-            .to_string_lossy()
-            .into_owned();
-        let mut flags: BTreeMap<&'static str, String> =
-            setup.host_settings.iter().cloned().collect();
-        flags.insert("port", "0".to_owned());
-        flags.insert("state-dir", state);
-        let flags: Vec<_> = flags
-            .iter()
-            .map(|(&key, value)| (key, value.as_str()))
-            .collect();
-        let mut config = HostConfig::from_settings(&Settings::of(&flags))?;
-        let encoder_threads = config.encoder_threads;
-        config.app = App::Command(testcard_command(&setup.program, scenario, &drawn_log));
+        let state = directory.path().join("state");
+        let mut settings = setup.settings.clone();
+        settings.overrule("bind", "127.0.0.1");
+        settings.overrule("port", "0");
+        // Sessions follow each other faster than they end.
+        settings.overrule("max-sessions", "4");
+        settings.overrule("state-dir", state.to_string_lossy());
+        settings.overrule("app", "testcard");
+        let read = HostConfig::from_settings(&settings)?;
+        let encoder_threads = read.encoder_threads;
+        let config = HostConfig {
+            app: App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+            mode: None,
+            slices: None,
+            bitrate: None,
+            ..read
+        };
         let host = Host::start(config)?;
         Ok(Self {
             setup: setup.clone(),
@@ -250,10 +256,11 @@ impl Bench {
         let observed = observed
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let records: Vec<_> = records::merge(&outcome, &observed.markers)
-            .into_iter()
-            .filter(|record| (from..to).contains(&record.captured))
-            .collect();
+        let session = records::merge(&outcome, &observed.markers);
+        let measured = session
+            .iter()
+            .filter(|record| (from..to).contains(&record.captured));
+        let records: Vec<_> = measured.cloned().collect();
         let usage = after.since(&before);
         let mut counters = records::count(&records, &outcome);
         counters.captured = usage.counters.captured;
@@ -282,6 +289,7 @@ impl Bench {
         Ok(Measured {
             run,
             records,
+            session,
             host: usage.counters,
             received: outcome.received,
         })

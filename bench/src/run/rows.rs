@@ -250,6 +250,7 @@ mod tests {
         let measured = Measured {
             run: report.run.clone(),
             records: Vec::new(),
+            session: Vec::new(),
             host: Default::default(),
             received: Default::default(),
         };
@@ -362,6 +363,7 @@ mod tests {
         let nothing = Measured {
             run: empty.run.clone(),
             records: Vec::new(),
+            session: Vec::new(),
             host: Default::default(),
             received: Default::default(),
         };
