@@ -250,6 +250,8 @@ fn a_bench_with_settings_from_everywhere_records_its_run() {
     let trace = Trace::parse(&trace).expect("a trace");
     assert_eq!(trace.header.mode, set.mode);
     assert_eq!(trace.header.encoder, set.encoder);
+    // There is no test card on a synthetic display, and the trace does not say that there is.
+    assert_eq!(trace.header.content, "a drawn pattern");
     let [first, .., last] = &trace.frames[..] else {
         panic!("{} frames", trace.frames.len())
     };

@@ -44,6 +44,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// host's stamps of them, which it passes on every 100 ms.
 const COOL_DOWN: Duration = Duration::from_millis(400);
 
+/// The kind of display on which no application runs, and thus no test card.
+const SYNTHETIC: &str = "synthetic";
+
 /// What lies between client and host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -265,7 +268,9 @@ impl Bench {
         let mut counters = records::count(&records, &outcome);
         counters.captured = usage.counters.captured;
         counters.superseded = usage.counters.superseded;
-        let drawn = drawn_log.numbers_between(from, to);
+        let shows_card = self.host.display() != SYNTHETIC;
+        let drawn = shows_card.then(|| drawn_log.numbers_between(from, to));
+        let drawn = drawn.flatten();
         (counters.drawn, counters.delivered) = match &drawn {
             Some(drawn) => records::delivered_of(drawn, &observed.markers),
             None => records::delivered_between(&records),
@@ -277,6 +282,11 @@ impl Bench {
             configuration: Configuration {
                 encoder_threads: self.encoder_threads,
                 capture: capture.to_owned(),
+                content: if shows_card {
+                    scenario.content.name().to_owned()
+                } else {
+                    "a drawn pattern".to_owned()
+                },
                 ..configuration(scenario, &outcome, link)
             },
             counters,
@@ -393,7 +403,6 @@ fn configuration(scenario: &Scenario, outcome: &Outcome, link: Link) -> Configur
     let welcome = &outcome.welcome;
     Configuration {
         mode: welcome.mode.to_string(),
-        content: scenario.content.name().to_owned(),
         fps: scenario
             .fps_max
             .unwrap_or(f64::from(welcome.mode.refresh().get()) / 1000.0),

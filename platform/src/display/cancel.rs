@@ -72,7 +72,7 @@ pub(super) fn check(deadline: Instant, cancel: &Cancel) -> io::Result<Duration> 
     }
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
-        let text = "sway does not answer";
+        let text = "no answer in time";
         return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
     Ok(left.min(LOOK_INTERVAL))

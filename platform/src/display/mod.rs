@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use net::units::Mode;
 
 pub use cancel::Cancel;
+pub(crate) use cancel::connect;
 
 use crate::select::Refusal;
 

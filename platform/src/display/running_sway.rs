@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use super::app::App;
-use super::cancel::{self, Cancel};
+use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
 use super::wlroots::{await_mode, await_output, custom_mode};
@@ -86,7 +86,7 @@ impl DisplayBackend for RunningSway {
         let version = SwayIpc::connect(ipc_socket, PROBE_TIMEOUT)
             .and_then(|mut ipc| ipc.version())
             .map_err(|error| Refusal::new(error.to_string(), "unset SWAYSOCK if it is stale"))?;
-        cancel::connect(wayland_socket, deadline, &Cancel::default()).map_err(|error| {
+        super::connect(wayland_socket, deadline, &Cancel::default()).map_err(|error| {
             Refusal::new(
                 format!("{} cannot be reached: {error}", wayland_socket.display()),
                 "unset WAYLAND_DISPLAY if it is stale",
