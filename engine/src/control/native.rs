@@ -24,7 +24,7 @@ use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
-    RefuseCode, StepLimits, negotiate,
+    RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};

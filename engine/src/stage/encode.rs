@@ -101,6 +101,10 @@ impl EncodeStage {
     }
 
     fn wait(&self, state: &State) -> Work {
+        // Before any picture: it would refer to what the client has just reported lost.
+        if let Ok(command) = self.commands.try_recv() {
+            return Work::Command(command);
+        }
         if state.failures > 0 {
             // The picture is not sent yet, and on a still screen no other one will come.
             return match self.frames.try_recv() {
