@@ -14,7 +14,7 @@ const FAST: &str = "320x240@240";
 /// Longer than a hundred refreshes of the fast mode.
 const MANY_REFRESHES: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// Long enough between two refreshes for a picture to come from capture to encode.
+/// Slow enough that no picture counts as still while another is on its way to encode.
 const SLOW: &str = "320x240@10";
 
 /// A pipeline that has sent six pictures.
