@@ -387,3 +387,7 @@ mod tests {
         assert_eq!(asked(&mut delivery, START), Some((10, 10, RepairWish::Idr)));
     }
 }
+
+#[cfg(test)]
+#[path = "delivery_model.rs"]
+mod model;
