@@ -17,6 +17,7 @@ pub mod identity;
 pub mod fec;
 pub mod packetize;
 pub mod reassemble;
+pub mod feedback;
 pub mod native;
 pub mod udp;
 pub mod quic;

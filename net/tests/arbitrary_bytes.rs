@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
+#[path = "../fuzz/bodies/feedback.rs"]
+mod feedback;
 #[path = "../fuzz/bodies/media_header.rs"]
 mod media_header;
 #[path = "../fuzz/bodies/reassembler.rs"]
@@ -78,6 +80,36 @@ proptest! {
             data.extend_from_slice(&command);
         }
         reassembler::run(&data);
+    }
+
+    #[test]
+    fn feedback_bytes(data in prop::collection::vec(any::<u8>(), 0..900)) {
+        feedback::run(&data);
+    }
+
+    /// The announced length, few bits set: most checks are passed.
+    #[test]
+    fn nearly_valid_feedback(
+        receipts in 0..4u8,
+        wants in 0..4u8,
+        set in prop::collection::vec((0..116usize, 0..3u8), 0..24),
+    ) {
+        let mut data = vec![0; 52 + 8 * usize::from(receipts + wants)];
+        (data[50], data[51]) = (receipts, wants);
+        for item in data[52..].chunks_exact_mut(8) {
+            item[4] = 1;
+            item[6] = 1;
+        }
+        if receipts > 0 {
+            data[25] = 1;
+            data[58] = 0;
+        }
+        for (at, value) in set {
+            if at != 50 && at != 51 && at < data.len() {
+                data[at] = value;
+            }
+        }
+        feedback::run(&data);
     }
 
     #[test]
