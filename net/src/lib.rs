@@ -18,6 +18,7 @@ pub mod fec;
 pub mod packetize;
 pub mod reassemble;
 pub mod feedback;
+pub mod rate;
 pub mod native;
 pub mod udp;
 pub mod quic;
