@@ -17,6 +17,11 @@ use crate::units::Timestamp;
 pub const SLOT: Duration = Duration::from_millis(5);
 const SLOT_NS: u64 = SLOT.as_nanos() as u64;
 const SLOTS: usize = 128;
+/// A delay that grows by this between two datagrams that follow each other, and by more than
+/// [`STALL_BYTES`] take at the rate of the last half second, is a stall of the link.
+const STALL: Duration = Duration::from_millis(8);
+const STALL_BYTES: f64 = 4.0 * 1392.0;
+const STALL_RATE_WINDOW: Duration = Duration::from_millis(500);
 /// Width of a part of the base's history.
 const BASE_PART_NS: u64 = 3_000_000_000;
 const BASE_PARTS: usize = 10;
@@ -41,10 +46,12 @@ pub struct Arrivals {
     slots: [Slot; SLOTS],
     base: [BasePart; BASE_PARTS],
     newest: Timestamp,
+    last_delay_ns: i64,
     /// Since when, client's clock, no slot was below the threshold that the caller set.
     busy_since: Option<Timestamp>,
+    /// Bytes that came after `busy_since`.
+    busy_bytes: u64,
     busy_from: Duration,
-    total_bytes: u64,
 }
 
 const EMPTY: Slot = Slot {
@@ -65,15 +72,15 @@ impl Arrivals {
             slots: [EMPTY; SLOTS],
             base: [part; BASE_PARTS],
             newest: Timestamp::ZERO,
+            last_delay_ns: i64::MAX,
             busy_since: None,
+            busy_bytes: 0,
             busy_from,
-            total_bytes: 0,
         }
     }
 
     /// A datagram of `bytes` left at `departure` (host's clock) and came at `arrival` (client's).
     pub fn handle(&mut self, departure: Timestamp, arrival: Timestamp, bytes: u64) {
-        self.total_bytes += bytes;
         // The offset of the clocks is unknown: only the difference modulo 2⁶⁴ has a meaning.
         let delay_ns = arrival.as_ns().wrapping_sub(departure.as_ns()) as i64;
         let index = arrival.as_ns() / SLOT_NS;
@@ -86,6 +93,11 @@ impl Arrivals {
         }
         slot.delay_min_ns = slot.delay_min_ns.min(delay_ns);
         slot.bytes += bytes;
+        if self.is_stall(delay_ns) {
+            // The queue let nothing through, which says nothing about its rate when it does.
+            self.busy_since = None;
+        }
+        self.last_delay_ns = delay_ns;
         self.newest = self.newest.max(arrival);
 
         let index = arrival.as_ns() / BASE_PART_NS;
@@ -101,13 +113,10 @@ impl Arrivals {
             self.busy_since = None;
         } else if self.busy_since.is_none() {
             self.busy_since = Some(arrival);
+            self.busy_bytes = 0;
+        } else if self.busy_since < Some(arrival) {
+            self.busy_bytes += bytes;
         }
-    }
-
-    /// When the newest datagram came, client's clock.
-    #[must_use]
-    pub const fn newest(&self) -> Timestamp {
-        self.newest
     }
 
     /// The least queue delay of the last `window` of arrivals; zero if there were none.
@@ -133,10 +142,26 @@ impl Arrivals {
         bytes as f64 * 8e9 / span_ns as f64
     }
 
-    /// Bytes that ever arrived.
+    /// Bits a second that the queue let through since it was last empty, over the last `window`
+    /// at most: the bottleneck's rate, or our part of it. Over less than `least` it says nothing.
     #[must_use]
-    pub const fn total_bytes(&self) -> u64 {
-        self.total_bytes
+    pub fn delivered_busy(&self, least: Duration, window: Duration) -> Option<f64> {
+        let busy_for = self.busy_for();
+        if busy_for < least {
+            None
+        } else if busy_for <= window {
+            Some(self.busy_bytes as f64 * 8.0 / busy_for.as_secs_f64())
+        } else {
+            Some(self.delivered(window))
+        }
+    }
+
+    fn is_stall(&self, delay_ns: i64) -> bool {
+        let jump_ns = delay_ns.saturating_sub(self.last_delay_ns);
+        if jump_ns <= STALL.as_nanos() as i64 {
+            return false;
+        }
+        jump_ns as f64 * self.delivered(STALL_RATE_WINDOW) > STALL_BYTES * 8e9
     }
 
     fn first_index(&self, window: Duration) -> u64 {
@@ -214,7 +239,7 @@ mod tests {
         for arrival in [0, u64::MAX, 1, u64::MAX - 1, 1 << 63] {
             arrivals.handle(ms(5), Timestamp::from_ns(arrival), 1000);
             arrivals.handle(Timestamp::from_ns(u64::MAX), Timestamp::from_ns(arrival), 1);
-            arrivals.queue_delay_min(SLOT);
+            assert!(arrivals.queue_delay_min(SLOT) < Duration::MAX);
             assert!(arrivals.delivered(SLOT).is_finite());
         }
     }

@@ -28,6 +28,11 @@ const MEDIAN_OF: usize = 5;
 /// An estimate without a new sample for this long is out of date.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// How long the highest estimate is remembered.
+pub const PEAK_AGE: Duration = Duration::from_secs(20);
+const PEAK_PARTS: usize = 10;
+const PEAK_PART_NS: u64 = PEAK_AGE.as_nanos() as u64 / PEAK_PARTS as u64;
+
 /// A burst while its receipts come in.
 #[derive(Clone, Copy, Debug)]
 struct Burst {
@@ -57,6 +62,8 @@ pub struct Bottleneck {
     rate: Option<f64>,
     is_held: bool,
     newest: Timestamp,
+    /// The highest estimate of each of the last parts: index and rate.
+    peaks: [(u64, f64); PEAK_PARTS],
 }
 
 impl Bottleneck {
@@ -82,6 +89,17 @@ impl Bottleneck {
     #[must_use]
     pub fn rate(&self, now: Timestamp) -> Option<f64> {
         self.rate.filter(|_| now.since(self.newest) <= FRESH)
+    }
+
+    /// The highest [`Self::rate`] of the last 20 s. Where somebody shares the hop, his datagrams
+    /// among ours make bursts look slower than the hop is; the peak is what they looked like
+    /// without him.
+    #[must_use]
+    pub fn peak(&self, now: Timestamp) -> Option<f64> {
+        let index = now.as_ns() / PEAK_PART_NS;
+        let is_in = |part: &&(u64, f64)| index.saturating_sub(part.0) < PEAK_PARTS as u64;
+        let peaks = self.peaks.iter().filter(is_in).map(|part| part.1);
+        peaks.max_by(f64::total_cmp).filter(|&peak| peak > 0.0)
     }
 
     /// True if bursts are held up at [`Self::rate`], false if they pass and it is a lower bound.
@@ -113,6 +131,12 @@ impl Bottleneck {
         } else {
             self.take_passed(arrived);
         }
+        let index = now.as_ns() / PEAK_PART_NS;
+        let part = &mut self.peaks[(index % PEAK_PARTS as u64) as usize];
+        if part.0 != index {
+            *part = (index, 0.0);
+        }
+        part.1 = part.1.max(self.rate.unwrap_or(0.0));
     }
 
     fn take_held(&mut self, rate: f64) {
@@ -193,7 +217,6 @@ mod tests {
             let start = u64::from(id) * 100_000_000;
             let at = |mbit: u64| Timestamp::from_ns(start + i * 10_000_000 / mbit);
             let datagram = Arrived {
-                sequence: 0,
                 departure: at(left),
                 arrival: at(arrived),
                 bytes: 1250,

@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::limits::{BITRATE_MAX, BITRATE_MIN};
 use crate::units::{BitsPerSecond, Timestamp};
 
+use super::bottleneck::PEAK_AGE;
 use super::estimator::{STANDING_WINDOW, Signals};
 use super::pacer::{Pace, UNMEASURED_BURST_BYTES};
 
@@ -29,8 +30,14 @@ use super::pacer::{Pace, UNMEASURED_BURST_BYTES};
 const OVERUSE: Duration = Duration::from_millis(8);
 /// Below this the queue counts as drained.
 const DRAINED: Duration = Duration::from_millis(3);
-/// The part of the rate delivered through a standing queue that a back-off leaves.
-const BACK_OFF: f64 = 0.85;
+/// A back-off takes this much of our part of the bottleneck: who has more yields more.
+const BACK_OFF_SHARE: f64 = 0.3;
+/// A back-off takes at least this.
+const BACK_OFF_LEAST: f64 = 0.1;
+/// What is left after loss or load, which no bottleneck explains.
+const SHED: f64 = 0.85;
+/// Delivery above this part of the target drains the queue without a back-off.
+const DRAINS_BY_ITSELF: f64 = 1.03;
 /// The output falls by as much as drains the queue in this time.
 const DRAIN_TIME: Duration = Duration::from_millis(150);
 /// The output never falls below this part of the target for a queue's sake.
@@ -58,13 +65,18 @@ const PACE_GAIN_UNMEASURED: f64 = 2.0;
 const BURST_BYTES_MIN: f64 = 6000.0;
 /// The part of a share that is used for the share to count as used.
 const USED: f64 = 0.7;
-/// Expected fall of the queue before its staying says anything.
+/// Expected fall of the queue before its staying says anything: half of it, within these.
 const EXPECT_FALL: Duration = Duration::from_millis(15);
+const EXPECT_FALL_MOST: Duration = Duration::from_millis(40);
 /// The part of the expected fall that must have come.
 const FALL_LEAST: f64 = 0.35;
 /// The part of the bottleneck that is held against a competitor: at least, at most.
 const SHARE_LEAST: f64 = 0.35;
 const SHARE_MOST: f64 = 0.5;
+/// What left this long into a contest shows in [`Signals::delivered`] when it arrives.
+const CONTEST_SETTLES: Duration = Duration::from_millis(100);
+/// Delivery below this part of what is sent means that there is not even our share.
+const STARVED: f64 = 0.7;
 /// Silence beyond the round trip that is an outage.
 const OUTAGE_AFTER: Duration = Duration::from_millis(100);
 /// An outage longer than this may have changed the path.
@@ -85,6 +97,12 @@ const PROBE_TIME_S: f64 = 0.006;
 /// Loss that counts as congestion without a queue: share, and times the share that was there.
 const LOSS_HEAVY: f64 = 0.1;
 const LOSS_GROWN: f64 = 2.0;
+/// Loss beyond twice what was there that holds a climb.
+const LOSS_MORE: f64 = 0.03;
+/// How fast the share that was there is believed to grow, a second.
+const LOSS_FORGET: f64 = 0.01;
+/// Datagrams that make a share.
+const LOSS_DATAGRAMS_MIN: u32 = 100;
 /// Runs of loss that make a share believable.
 const LOSS_BURSTS_MIN: u32 = 12;
 /// Between two polls.
@@ -200,11 +218,11 @@ struct Knee {
 /// A back-off, until its queue is gone.
 #[derive(Clone, Copy, Debug)]
 struct Drain {
-    since: Timestamp,
     target_before: f64,
     bottleneck_before: f64,
-    /// The highest standing queue since.
-    peak: Duration,
+    /// Once datagrams that left then arrive, the queue must fall from what it is.
+    watch_from: Timestamp,
+    start: Duration,
     /// By how much the queue must have fallen if it is ours alone, seconds.
     expected_fall_s: f64,
     /// No other back-off before this.
@@ -238,6 +256,8 @@ pub struct Controller {
     knee: Option<Knee>,
     drain: Option<Drain>,
     contest: Option<Contest>,
+    /// [`Signals::answered`] at the last poll.
+    answered: Timestamp,
     /// No contest before this: the last one turned out to be a slower link.
     contest_after: Timestamp,
     outage: Option<Outage>,
@@ -246,7 +266,7 @@ pub struct Controller {
     last_used: Timestamp,
     probed: Timestamp,
     probes: u32,
-    loss_floor: f64,
+    loss_floor: Option<f64>,
     decoder: Load,
     encoder: Load,
     load_hold_until: Timestamp,
@@ -264,13 +284,14 @@ impl Controller {
             knee: None,
             drain: None,
             contest: None,
+            answered: now,
             contest_after: now,
             outage: None,
             hold_until: now,
             last_used: now,
             probed: now,
             probes: 0,
-            loss_floor: 0.0,
+            loss_floor: None,
             decoder: Load::default(),
             encoder: Load::default(),
             load_hold_until: now,
@@ -316,7 +337,7 @@ impl Controller {
         }
         self.watch_outage(now, s);
         if self.outage.is_none() {
-            self.watch_competitor(now, s, elapsed_s);
+            self.watch_competitor(now, s);
             if self.contest.is_some() {
                 self.compete(now, s, elapsed_s);
             } else {
@@ -359,18 +380,26 @@ impl Controller {
 
     /// Rule 2. We send less than the queue lets through, so it must fall by the difference. If it
     /// does not, it is not ours.
-    fn watch_competitor(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
+    fn watch_competitor(&mut self, now: Timestamp, s: &Signals) {
         let output = self.output(s);
-        let Some(drain) = &mut self.drain else {
+        let elapsed_s = s.answered.since(self.answered).as_secs_f64();
+        self.answered = s.answered;
+        let (Some(drain), Some(delivered)) = (&mut self.drain, s.delivered) else {
             return;
         };
-        drain.peak = drain.peak.max(s.standing);
-        if now < drain.since + s.rtt + STANDING_WINDOW || s.standing <= OVERUSE {
+        // What we sent since must first get through the queue that was there before.
+        if s.answered < drain.watch_from {
+            drain.start = s.standing;
             return;
         }
-        drain.expected_fall_s += elapsed_s * (1.0 - output / s.delivered.max(1.0)).clamp(0.0, 1.0);
-        let fall_s = drain.peak.saturating_sub(s.standing).as_secs_f64();
-        let is_stuck = drain.expected_fall_s > EXPECT_FALL.as_secs_f64().max(0.5 * drain.peak.as_secs_f64())
+        if s.standing <= OVERUSE {
+            return;
+        }
+        drain.expected_fall_s += elapsed_s * (1.0 - output / delivered.max(1.0)).clamp(0.0, 1.0);
+        let fall_s = drain.start.saturating_sub(s.standing).as_secs_f64();
+        let certain_s = (drain.start / 2).clamp(EXPECT_FALL, EXPECT_FALL_MOST);
+        let certain_s = certain_s.as_secs_f64();
+        let is_stuck = drain.expected_fall_s > certain_s
             && fall_s < FALL_LEAST * drain.expected_fall_s;
         if is_stuck && now >= self.contest_after {
             let drain = *drain;
@@ -383,7 +412,9 @@ impl Controller {
                 hold_until: now,
             });
             let share = SHARE_MOST * drain.bottleneck_before;
-            self.target = self.bounded(drain.target_before.min(share).max(self.target));
+            let least = SHARE_LEAST * drain.bottleneck_before;
+            let target = drain.target_before.clamp(least, share).max(self.target);
+            self.target = self.bounded(target);
         }
     }
 
@@ -398,15 +429,18 @@ impl Controller {
             since.is_some_and(|since| now.since(since) > Duration::from_millis(ms))
         };
         contest.quiet_since = since(contest.quiet_since, s.standing < OVERUSE / 2);
-        contest.starved_since = since(contest.starved_since, s.delivered_long < 0.7 * s.sent);
+        let delivered = s.delivered.unwrap_or(s.delivered_long);
+        let is_settled = s.answered > contest.since + CONTEST_SETTLES;
+        let is_starved = is_settled && delivered < STARVED * s.sent;
+        contest.starved_since = since(contest.starved_since, is_starved);
         self.contest = Some(contest);
-        if lasted(contest.starved_since, 300) {
+        if lasted(contest.starved_since, 200) {
             // No competitor: the link itself is slower than our share.
             self.contest = None;
-            self.contest_after = now + Duration::from_secs(2);
+            self.contest_after = now + PEAK_AGE;
             return;
         }
-        if lasted(contest.quiet_since, 200) {
+        if lasted(contest.quiet_since, 1000) {
             self.contest = None;
             self.knee = Some(Knee {
                 at: now,
@@ -415,10 +449,9 @@ impl Controller {
             });
             return;
         }
-        let is_lossy = s.loss_short.share() > LOSS_GROWN * self.loss_floor + 0.03;
-        if is_lossy && now >= contest.hold_until {
+        if self.loses_more(s) && now >= contest.hold_until {
             let least = SHARE_LEAST * contest.bottleneck;
-            self.target = self.bounded((self.target * BACK_OFF).max(least.min(self.target)));
+            self.target = self.bounded((self.target * SHED).max(least.min(self.target)));
             contest.hold_until = now + Duration::from_millis(500);
             self.contest = Some(contest);
         } else if self.target < SHARE_MOST * contest.bottleneck {
@@ -428,31 +461,40 @@ impl Controller {
     }
 
     /// Rule 3. One back-off for each queue; another if it still stands when this one must have
-    /// worked.
+    /// worked. Wants arrivals over the whole window: a gap in them is a stall, not a queue.
     fn back_off(&mut self, now: Timestamp, s: &Signals) {
         if self.drain.is_some() && s.queue_delay < DRAINED {
             self.drain = None;
         }
+        let Some(delivered) = s.delivered.filter(|_| s.busy_for >= STANDING_WINDOW) else {
+            return;
+        };
         if s.standing <= OVERUSE || self.drain.is_some_and(|drain| now < drain.hold_until) {
             return;
         }
-        let bottleneck = s.bottleneck.unwrap_or(self.target).max(s.delivered);
+        // A stall of the link left a queue, and the link already carries more than we add.
+        if delivered > DRAINS_BY_ITSELF * self.target {
+            return;
+        }
+        let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
         let before = self.drain;
         self.knee = Some(Knee {
             at: now,
-            rate: self.target.min(s.delivered),
-            bottleneck,
+            rate: self.target.min(delivered),
+            bottleneck: s.bottleneck.unwrap_or(delivered),
         });
         let target_before = before.map_or(self.target, |drain| drain.target_before);
-        self.target = self.bounded(BACK_OFF * self.target.min(s.delivered));
+        let part = (BACK_OFF_SHARE * delivered / bottleneck).max(BACK_OFF_LEAST);
+        self.target = self.bounded((1.0 - part) * self.target.min(delivered));
         self.is_starting = false;
         // The effect is seen a round trip later, and the queue takes its time to drain.
         let settle = s.rtt + STANDING_WINDOW + s.standing.min(DRAIN_TIME) * 2 + DRAIN_TIME;
+        let watch_from = now + self.config.frame_interval + STANDING_WINDOW;
         self.drain = Some(Drain {
-            since: before.map_or(now, |drain| drain.since),
             target_before,
             bottleneck_before: before.map_or(bottleneck, |drain| drain.bottleneck_before),
-            peak: before.map_or(s.standing, |drain| drain.peak),
+            watch_from: before.map_or(watch_from, |drain| drain.watch_from),
+            start: before.map_or(s.standing, |drain| drain.start),
             expected_fall_s: before.map_or(0.0, |drain| drain.expected_fall_s),
             hold_until: now + settle,
         });
@@ -462,17 +504,14 @@ impl Controller {
     /// Rule 4. A policer drops without a queue. Random loss is no congestion: only a share that
     /// is heavy, certain, and well above what this path always loses counts.
     fn shed_loss(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
-        if s.loss.datagrams == 0 {
+        if s.loss.datagrams < LOSS_DATAGRAMS_MIN {
             return;
         }
         let share = s.loss.share();
-        // What the path always loses: falls at once, rises slowly. The first share is taken whole.
-        self.loss_floor = if self.is_starting {
-            share
-        } else {
-            share.min(self.loss_floor + 0.01 * elapsed_s)
-        };
-        let is_heavy = share > LOSS_HEAVY && share > LOSS_GROWN * self.loss_floor;
+        // What the path always loses: falls at once, rises slowly.
+        let floor = self.loss_floor.map_or(share, |floor| share.min(floor + LOSS_FORGET * elapsed_s));
+        self.loss_floor = Some(floor);
+        let is_heavy = share > LOSS_HEAVY && share > LOSS_GROWN * floor;
         if !is_heavy || s.loss.bursts < LOSS_BURSTS_MIN || now < self.hold_until {
             return;
         }
@@ -492,7 +531,7 @@ impl Controller {
         let interval = self.config.frame_interval;
         let is_behind = |load: &Load| load.time > interval || load.waiting > 2;
         if now >= self.load_hold_until && (is_behind(&self.decoder) || is_behind(&self.encoder)) {
-            self.target = self.bounded(self.target * BACK_OFF);
+            self.target = self.bounded(self.target * SHED);
             self.is_starting = false;
             self.load_hold_until = now + Duration::from_millis(500);
             self.hold_until = self.hold_until.max(now + Duration::from_secs(2));
@@ -503,16 +542,21 @@ impl Controller {
     fn climb(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
         self.forget_knee(now, s);
         let known = s.bottleneck.filter(|_| s.is_held);
-        if self.is_starting && known.is_some_and(|rate| self.target >= BACK_OFF * rate) {
+        let is_found = known.is_some_and(|rate| self.target >= SHED * rate);
+        if is_found || self.target >= self.config.ceiling.0 as f64 {
             self.is_starting = false;
         }
         let is_used = now.since(self.last_used) < Duration::from_millis(100);
         let is_proven = s.bottleneck.is_some_and(|rate| rate > PACE_GAIN * self.target)
             && s.bottleneck_age < Duration::from_secs(1);
+        if let Some(rate) = known.filter(|_| now.since(self.last_used) > PROBE_INTERVAL) {
+            // The path changed while the application slept: a probe knows better.
+            self.target = self.bounded(self.target.min(rate));
+        }
         if now < self.hold_until || s.standing > OVERUSE / 2 || !(is_used || is_proven) {
             return;
         }
-        if self.drain.is_some() || s.silence.is_none() {
+        if self.drain.is_some() || s.silence.is_none() || self.loses_more(s) {
             return;
         }
         let near = self.knee.filter(|knee| {
@@ -521,12 +565,18 @@ impl Controller {
         let step = if self.is_starting {
             self.target * CLIMB_START * elapsed_s / (s.rtt.as_secs_f64() + 0.05)
         } else if let Some(knee) = near {
-            CLIMB_NEAR * knee.bottleneck * elapsed_s
+            CLIMB_NEAR * s.bottleneck_peak.unwrap_or(knee.rate) * elapsed_s
         } else {
             self.target * CLIMB * elapsed_s
         };
-        let most = known.map_or(f64::INFINITY, |rate| UTILISATION * rate);
+        let most = known.and(s.bottleneck_peak);
+        let most = most.map_or(f64::INFINITY, |rate| UTILISATION * rate);
         self.target = self.bounded((self.target + step).min(most.max(self.target)));
+    }
+
+    /// More than this path always loses, just now.
+    fn loses_more(&self, s: &Signals) -> bool {
+        s.loss_short.share() > LOSS_GROWN * self.loss_floor.unwrap_or(0.0) + LOSS_MORE
     }
 
     fn forget_knee(&mut self, now: Timestamp, s: &Signals) {
@@ -553,7 +603,7 @@ impl Controller {
         }
         let excess = s.queue_delay - OVERUSE / 2;
         let part = 1.0 - excess.as_secs_f64() / DRAIN_TIME.as_secs_f64();
-        let rate = self.target.min(s.delivered.max(DRAIN_LEAST * self.target));
+        let rate = s.delivered.map_or(self.target, |rate| rate.min(self.target));
         self.bounded(rate * part.max(DRAIN_LEAST))
     }
 

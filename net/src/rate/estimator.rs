@@ -36,14 +36,17 @@ pub struct Signals {
     pub standing: Duration,
     /// How long the queue has never been empty.
     pub busy_for: Duration,
-    /// Arriving bits a second, over the time that the queue was busy (20 to 100 ms).
-    pub delivered: f64,
-    /// Arriving bits a second over 500 ms.
+    /// Arriving bits a second over the time that the queue was busy, the last 20 to 100 ms of it;
+    /// `None` if it was empty since.
+    pub delivered: Option<f64>,
+    /// Arriving bits a second over 300 ms.
     pub delivered_long: f64,
     /// Leaving bits a second over the last 200 ms.
     pub sent: f64,
     /// Bits a second that the bottleneck passes, if known.
     pub bottleneck: Option<f64>,
+    /// The most of that in 20 s.
+    pub bottleneck_peak: Option<f64>,
     /// True if bursts are held up at that rate, false if it is a lower bound.
     pub is_held: bool,
     /// Time since a burst last said something about the bottleneck.
@@ -58,6 +61,9 @@ pub struct Signals {
     pub rtt_min: Duration,
     /// How long the oldest datagram has waited for an answer, if one waits.
     pub unanswered: Option<Duration>,
+    /// When the youngest datagram that is known to have arrived left, host's clock. What is seen
+    /// now is the effect of what was sent then.
+    pub answered: Timestamp,
     /// Time since a feedback last named something new; `None` before the first.
     pub silence: Option<Duration>,
 }
@@ -71,6 +77,7 @@ pub struct Estimator {
     loss: LossMeter,
     rtt: Option<Duration>,
     rtt_min: Duration,
+    answered: Timestamp,
     last_news: Option<Timestamp>,
     /// Bits sent, in parts of 25 ms: index and bits.
     sent: [(u64, u64); SENT_PARTS],
@@ -87,6 +94,7 @@ impl Estimator {
             loss: LossMeter::default(),
             rtt: None,
             rtt_min: Duration::MAX,
+            answered: Timestamp::ZERO,
             last_news: None,
             sent: [(0, 0); SENT_PARTS],
         }
@@ -128,6 +136,7 @@ impl Estimator {
         );
         if let Some(newest) = newest {
             self.last_news = Some(now);
+            self.answered = self.answered.max(newest.departure);
             let held = feedback.sent.since(newest.arrival);
             self.take_rtt(now.since(newest.departure).saturating_sub(held));
         }
@@ -137,15 +146,15 @@ impl Estimator {
     #[must_use]
     pub fn signals(&self, now: Timestamp) -> Signals {
         let busy_for = self.arrivals.busy_for();
-        let delivery = busy_for.clamp(DELIVERY_MIN, DELIVERY_MAX);
         Signals {
             queue_delay: self.arrivals.queue_delay_min(NEWEST_WINDOW),
             standing: self.arrivals.queue_delay_min(STANDING_WINDOW),
             busy_for,
-            delivered: self.arrivals.delivered(delivery),
-            delivered_long: self.arrivals.delivered(Duration::from_millis(500)),
+            delivered: self.arrivals.delivered_busy(DELIVERY_MIN, DELIVERY_MAX),
+            delivered_long: self.arrivals.delivered(Duration::from_millis(300)),
             sent: self.sent_rate(now),
             bottleneck: self.bottleneck.rate(now),
+            bottleneck_peak: self.bottleneck.peak(now),
             is_held: self.bottleneck.is_held(),
             bottleneck_age: now.since(self.bottleneck.newest()),
             loss: self.loss.loss(now),
@@ -153,6 +162,7 @@ impl Estimator {
             rtt: self.rtt.unwrap_or_default(),
             rtt_min: self.rtt.map_or(Duration::ZERO, |_| self.rtt_min),
             unanswered: self.log.unanswered_since().map(|since| now.since(since)),
+            answered: self.answered,
             silence: self.last_news.map(|last| now.since(last)),
         }
     }
