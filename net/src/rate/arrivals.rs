@@ -180,7 +180,10 @@ impl Arrivals {
         let now = self.newest.as_ns() / BASE_PART_NS;
         let is_kept = |part: &&BasePart| now.saturating_sub(part.index) < BASE_PARTS as u64;
         let parts = self.base.iter().filter(is_kept);
-        let base_ns = parts.map(|part| part.delay_min_ns).min().unwrap_or(delay_ns);
+        let base_ns = parts
+            .map(|part| part.delay_min_ns)
+            .min()
+            .unwrap_or(delay_ns);
         // Negative while a receipt of before the base's history is taken: no delay.
         let above_ns = delay_ns.saturating_sub(base_ns).max(0);
         Duration::from_nanos(above_ns.unsigned_abs())

@@ -242,7 +242,11 @@ mod tests {
         assert_eq!(rate_mbit(&bottleneck), Some(50.0));
         assert!(bottleneck.is_held());
         burst(&mut bottleneck, 4, 20, 60, 50);
-        assert_eq!(rate_mbit(&bottleneck), Some(50.0), "3 datagrams are no burst");
+        assert_eq!(
+            rate_mbit(&bottleneck),
+            Some(50.0),
+            "3 datagrams are no burst"
+        );
         assert_eq!(bottleneck.rate(bottleneck.newest() + 2 * FRESH), None);
     }
 

@@ -399,8 +399,8 @@ impl Controller {
         let fall_s = drain.start.saturating_sub(s.standing).as_secs_f64();
         let certain_s = (drain.start / 2).clamp(EXPECT_FALL, EXPECT_FALL_MOST);
         let certain_s = certain_s.as_secs_f64();
-        let is_stuck = drain.expected_fall_s > certain_s
-            && fall_s < FALL_LEAST * drain.expected_fall_s;
+        let is_stuck =
+            drain.expected_fall_s > certain_s && fall_s < FALL_LEAST * drain.expected_fall_s;
         if is_stuck && now >= self.contest_after {
             let drain = *drain;
             self.drain = None;
@@ -509,7 +509,9 @@ impl Controller {
         }
         let share = s.loss.share();
         // What the path always loses: falls at once, rises slowly.
-        let floor = self.loss_floor.map_or(share, |floor| share.min(floor + LOSS_FORGET * elapsed_s));
+        let floor = self
+            .loss_floor
+            .map_or(share, |floor| share.min(floor + LOSS_FORGET * elapsed_s));
         self.loss_floor = Some(floor);
         let is_heavy = share > LOSS_HEAVY && share > LOSS_GROWN * floor;
         if !is_heavy || s.loss.bursts < LOSS_BURSTS_MIN || now < self.hold_until {
@@ -547,7 +549,9 @@ impl Controller {
             self.is_starting = false;
         }
         let is_used = now.since(self.last_used) < Duration::from_millis(100);
-        let is_proven = s.bottleneck.is_some_and(|rate| rate > PACE_GAIN * self.target)
+        let is_proven = s
+            .bottleneck
+            .is_some_and(|rate| rate > PACE_GAIN * self.target)
             && s.bottleneck_age < Duration::from_secs(1);
         if let Some(rate) = known.filter(|_| now.since(self.last_used) > PROBE_INTERVAL) {
             // The path changed while the application slept: a probe knows better.
@@ -559,9 +563,9 @@ impl Controller {
         if self.drain.is_some() || s.silence.is_none() || self.loses_more(s) {
             return;
         }
-        let near = self.knee.filter(|knee| {
-            (NEAR_FROM * knee.rate..NEAR_TO * knee.rate).contains(&self.target)
-        });
+        let near = self
+            .knee
+            .filter(|knee| (NEAR_FROM * knee.rate..NEAR_TO * knee.rate).contains(&self.target));
         let step = if self.is_starting {
             self.target * CLIMB_START * elapsed_s / (s.rtt.as_secs_f64() + 0.05)
         } else if let Some(knee) = near {
@@ -603,7 +607,9 @@ impl Controller {
         }
         let excess = s.queue_delay - OVERUSE / 2;
         let part = 1.0 - excess.as_secs_f64() / DRAIN_TIME.as_secs_f64();
-        let rate = s.delivered.map_or(self.target, |rate| rate.min(self.target));
+        let rate = s
+            .delivered
+            .map_or(self.target, |rate| rate.min(self.target));
         self.bounded(rate * part.max(DRAIN_LEAST))
     }
 

@@ -116,7 +116,11 @@ mod tests {
         let mut meter = LossMeter::default();
         let now = |ms: u64| Timestamp::from_ns(ms * 1_000_000);
         for i in 0..1000 {
-            let fate = if i % 100 < 4 { Fate::Lost } else { Fate::Arrived };
+            let fate = if i % 100 < 4 {
+                Fate::Lost
+            } else {
+                Fate::Arrived
+            };
             meter.handle(now(10_000 + i), fate);
         }
         let loss = meter.loss(now(11_000));

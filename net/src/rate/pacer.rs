@@ -109,7 +109,9 @@ impl Pacer {
     }
 
     fn time_of(&self, bytes: u32) -> Duration {
-        Duration::from_nanos(u64::from(bytes).saturating_mul(8_000_000_000) / self.pace.rate.0.max(1))
+        Duration::from_nanos(
+            u64::from(bytes).saturating_mul(8_000_000_000) / self.pace.rate.0.max(1),
+        )
     }
 }
 
@@ -154,7 +156,11 @@ mod tests {
         assert_eq!(at(&mut pacer, Urgency::Audio), us(100));
         assert_eq!(at(&mut pacer, Urgency::Repeat), us(100));
         assert_eq!(at(&mut pacer, Urgency::Repeat), us(100));
-        assert_eq!(at(&mut pacer, Urgency::Repeat), us(600), "repeats are paced too");
+        assert_eq!(
+            at(&mut pacer, Urgency::Repeat),
+            us(600),
+            "repeats are paced too"
+        );
         assert_eq!(video(&mut pacer, 100, 1000), 4000, "2000 µs of others");
     }
 
@@ -170,7 +176,11 @@ mod tests {
         };
         pacer.set_pace(us(2000), pace);
         assert_eq!(pacer.backlog(us(2000)), Duration::from_micros(4000));
-        assert_eq!(video(&mut pacer, 2000, 1000), 9000, "not before the one before");
+        assert_eq!(
+            video(&mut pacer, 2000, 1000),
+            9000,
+            "not before the one before"
+        );
     }
 
     #[test]
@@ -178,6 +188,9 @@ mod tests {
         let sizes = [1, 10, 50, 100, 1000].map(|mbit| pacer(mbit, 48 * 1024).batch_datagrams());
         assert_eq!(sizes, [1, 1, 4, 8, 35]);
         let mut pacer = pacer(0, 0);
-        assert!(video(&mut pacer, 0, u32::MAX) < u64::MAX, "no division by zero");
+        assert!(
+            video(&mut pacer, 0, u32::MAX) < u64::MAX,
+            "no division by zero"
+        );
     }
 }

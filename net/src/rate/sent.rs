@@ -149,7 +149,9 @@ impl SentLog {
                 is_received: false,
             };
         }
-        self.end = self.end.max(sent.first_sequence + u64::from(sent.datagrams));
+        self.end = self
+            .end
+            .max(sent.first_sequence + u64::from(sent.datagrams));
     }
 
     /// Matches receipts: `arrived` is called once in the life of each datagram, in the order of
@@ -185,7 +187,9 @@ impl SentLog {
     /// When the oldest datagram left that is younger than all that are known to have arrived.
     #[must_use]
     pub fn unanswered_since(&self) -> Option<Timestamp> {
-        let first = self.highest_received.map_or(self.first, |highest| highest + 1);
+        let first = self
+            .highest_received
+            .map_or(self.first, |highest| highest + 1);
         let first = first.max(self.end.saturating_sub(SENT_MAX as u64));
         (first < self.end).then(|| self.entries[slot(first)].departure)
     }
@@ -347,7 +351,11 @@ mod tests {
     fn receipts_of_nothing_are_counted() {
         let mut log = SentLog::new();
         sent(&mut log, 0, 1);
-        let lie = feedback(9, u64::MAX, &[(5, 9, 1), (1 << 40, 2, 1), (u64::MAX - 9, 9, 1)]);
+        let lie = feedback(
+            9,
+            u64::MAX,
+            &[(5, 9, 1), (1 << 40, 2, 1), (u64::MAX - 9, 9, 1)],
+        );
         assert_eq!(take(&mut log, &lie), (vec![], vec![]));
         assert_eq!(log.unknown_receipts(), 20);
     }

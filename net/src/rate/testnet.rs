@@ -62,6 +62,8 @@ pub struct Path {
     pub losing: Losing,
     /// Nothing passes either way: from, to, ms.
     pub outages: Vec<(u64, u64)>,
+    /// Up to so much more on the way of each datagram; none overtakes another.
+    pub jitter: Duration,
     /// The link pauses and keeps its queue: every, for, ms.
     pub stall: Option<(u64, u64)>,
 }
@@ -74,6 +76,7 @@ impl Path {
             buffer_bytes,
             losing: Losing::Nothing,
             outages: Vec::new(),
+            jitter: Duration::ZERO,
             stall: None,
         }
     }
@@ -125,9 +128,10 @@ pub struct Stream {
     pub rate: Rate,
     pacer: Pacer,
     decision: Decision,
-    start: Timestamp,
     /// Most that the application gives, Mbit/s, from when on; none for all it may.
     pub app: Vec<(u64, f64)>,
+    /// Every how many frames one is three times as large; 0 for never.
+    pub large_every: u32,
     sequence: u64,
     frame: u32,
     log: ReceiptLog,
@@ -148,6 +152,7 @@ pub struct Stream {
 /// A bulk flow, RFC 9438 with immediate selective acknowledgements.
 struct Cubic {
     start: Timestamp,
+    end: Timestamp,
     cwnd: f64,
     ssthresh: f64,
     w_max: f64,
@@ -172,6 +177,7 @@ pub struct Net {
     is_serving: bool,
     dice: Dice,
     is_bad: bool,
+    last_arrival: Timestamp,
     pub streams: Vec<Stream>,
     cubic: Option<Cubic>,
     pub cubic_bytes: u64,
@@ -194,6 +200,7 @@ impl Net {
             is_serving: false,
             dice: Dice::new(seed),
             is_bad: false,
+            last_arrival: Timestamp::ZERO,
             streams: Vec::new(),
             cubic: None,
             cubic_bytes: 0,
@@ -213,8 +220,8 @@ impl Net {
             rate,
             pacer: Pacer::new(decision.pace),
             decision,
-            start,
             app: Vec::new(),
+            large_every: 0,
             sequence: 0,
             frame: 0,
             log: ReceiptLog::new(),
@@ -233,10 +240,11 @@ impl Net {
         &mut self.streams[id]
     }
 
-    /// The bulk flow from `start_ms` on.
-    pub fn cubic(&mut self, start_ms: u64) {
+    /// The bulk flow in a span.
+    pub fn cubic(&mut self, start_ms: u64, end_ms: u64) {
         self.cubic = Some(Cubic {
             start: at_ms(start_ms),
+            end: at_ms(end_ms),
             cwnd: 10.0,
             ssthresh: f64::INFINITY,
             w_max: 0.0,
@@ -271,7 +279,11 @@ impl Net {
         let mut waits: Vec<_> = in_span.map(|&(_, wait)| wait).collect();
         waits.sort_unstable();
         let index = (waits.len() as f64 * percent / 100.0) as usize;
-        waits.get(index).or(waits.last()).copied().unwrap_or_default()
+        waits
+            .get(index)
+            .or(waits.last())
+            .copied()
+            .unwrap_or_default()
     }
 
     fn at(&mut self, time: Timestamp, event: Event) {
@@ -281,7 +293,8 @@ impl Net {
         });
         self.slots[slot] = Some(event);
         self.order += 1;
-        self.events.push(Reverse((time.max(self.now), self.order, slot)));
+        self.events
+            .push(Reverse((time.max(self.now), self.order, slot)));
     }
 
     fn handle(&mut self, event: Event) {
@@ -351,7 +364,9 @@ impl Net {
         let rate = limit.map_or(wire, |&(_, mbit)| wire.min(mbit * 1e6));
         // Frames differ by 15 %, as a one-frame VBV leaves them.
         let noise = 0.85 + 0.3 * stream.dice.roll();
-        let bytes = rate / 8.0 * FRAME.as_secs_f64() * noise;
+        let is_large = stream.large_every > 0 && stream.frame % stream.large_every == 1;
+        let size = noise * if is_large { 3.0 } else { 1.0 };
+        let bytes = rate / 8.0 * FRAME.as_secs_f64() * size;
         let mut left = (bytes / f64::from(MTU)).round() as u16;
         left = left.max(u16::from(rate > 0.0));
         let burst = stream.frame;
@@ -423,7 +438,9 @@ impl Net {
         self.queued_bytes -= u64::from(packet.bytes);
         self.waits.push((self.now, self.now.since(packet.queued)));
         if !self.loses() && !self.path.is_out(self.now) {
-            let arrival = self.now + self.path.one_way;
+            let late = self.path.jitter.mul_f64(self.dice.roll());
+            let arrival = (self.now + self.path.one_way + late).max(self.last_arrival);
+            self.last_arrival = arrival;
             let event = Event::Arrive(packet.flow, packet.sequence, packet.burst, packet.is_last);
             self.at(arrival, event);
         }
@@ -502,7 +519,7 @@ impl Net {
         let rtt = (self.path.one_way * 2).as_secs_f64() + 0.02;
         cubic.take_ack(self.now, sequence, rtt);
         let now = self.now;
-        while (cubic.outstanding.len() as f64) < cubic.cwnd {
+        while (cubic.outstanding.len() as f64) < cubic.cwnd && now < cubic.end {
             cubic.outstanding.insert(cubic.next);
             self.enqueue(Packet {
                 flow: CUBIC,
@@ -568,14 +585,10 @@ impl Stream {
         bytes as f64 * 8.0 / 1e3 / (to_ms - from_ms) as f64
     }
 
-    /// The states in the order in which they were entered, with the time, ms.
-    pub fn states(&self) -> Vec<(u64, State)> {
-        let mut states: Vec<(u64, State)> = Vec::new();
-        for &(time, state, _) in &self.history {
-            if states.last().is_none_or(|&(_, last)| last != state) {
-                states.push((time.since(self.start).as_millis() as u64, state));
-            }
-        }
-        states
+    /// True if a state was held at any time in a span.
+    pub fn was(&self, state: State, from_ms: u64, to_ms: u64) -> bool {
+        let span = at_ms(from_ms)..at_ms(to_ms);
+        let mut states = self.history.iter();
+        states.any(|&(time, held, _)| held == state && span.contains(&time))
     }
 }
