@@ -21,7 +21,7 @@ const NEWEST_WINDOW: Duration = Duration::from_millis(10);
 /// A queue of more than this keeps the bottleneck busy: what arrives then is its rate.
 const BUSY_FROM: Duration = Duration::from_millis(2);
 /// Delivery is measured over at most this long, and at least over [`DELIVERY_MIN`].
-const DELIVERY_MAX: Duration = Duration::from_millis(100);
+const DELIVERY_MAX: Duration = STANDING_WINDOW;
 const DELIVERY_MIN: Duration = Duration::from_millis(20);
 /// Width of a part of the history of what was sent.
 const SENT_PART_NS: u64 = 25_000_000;
@@ -36,7 +36,7 @@ pub struct Signals {
     pub standing: Duration,
     /// How long the queue has never been empty.
     pub busy_for: Duration,
-    /// Arriving bits a second over the time that the queue was busy, the last 20 to 100 ms of it;
+    /// Arriving bits a second over the time that the queue was busy, the last 20 to 35 ms of it;
     /// `None` if it was empty since.
     pub delivered: Option<f64>,
     /// Arriving bits a second over 300 ms.

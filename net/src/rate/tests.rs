@@ -89,7 +89,7 @@ fn a_slower_link_is_noticed_within_a_frame_and_a_half() {
             .0
             .since(at_ms(5_000));
         figure(format_args!("notice seed {seed}: {after:.1?}"));
-        assert!(after <= ms(35), "seed {seed}: {after:?}");
+        assert!(after <= ms(40), "seed {seed}: {after:?}");
     }
 }
 
