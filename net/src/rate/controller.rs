@@ -85,6 +85,8 @@ const CONTEST_SETTLES: Duration = Duration::from_millis(100);
 const STARVED: f64 = 0.7;
 /// Silence beyond the round trip that is an outage.
 const OUTAGE_AFTER: Duration = Duration::from_millis(100);
+/// Silence that is one before the round trip is known (RFC 6298 section 2.1).
+const OUTAGE_AT_START: Duration = Duration::from_secs(1);
 /// An outage longer than this may have changed the path.
 const OUTAGE_LONG: Duration = Duration::from_millis(400);
 /// The part of the target that a long outage leaves.
@@ -264,9 +266,12 @@ impl Controller {
     /// Rule 1. Something was sent, and for longer than it can take nothing new is known to have
     /// arrived.
     fn watch_outage(&mut self, now: Timestamp, s: &Signals) {
-        let patience = OUTAGE_AFTER + s.rtt * 2;
+        let patience = match s.silence {
+            Some(_) => OUTAGE_AFTER + s.rtt * 2,
+            None => OUTAGE_AT_START,
+        };
         let waits = s.unanswered.is_some_and(|waits| waits > patience);
-        let is_silent = s.silence.is_some_and(|silence| silence > patience);
+        let is_silent = s.silence.is_none_or(|silence| silence > patience);
         match self.outage {
             None if waits && is_silent => {
                 self.outage = Some(Outage {

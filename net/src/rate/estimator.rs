@@ -18,6 +18,9 @@ pub const STANDING_WINDOW: Duration = Duration::from_millis(35);
 /// The queue as it is now: the least delay of two slots of arrivals, so that one late wake-up of
 /// the receiving thread is no queue.
 const NEWEST_WINDOW: Duration = Duration::from_millis(10);
+/// Silence beyond a round trip after which the last delays are out of date: twice the longest
+/// time between two feedbacks while something arrives.
+const STALE_AFTER: Duration = Duration::from_millis(40);
 /// A queue of more than this keeps the bottleneck busy: what arrives then is its rate.
 const BUSY_FROM: Duration = Duration::from_millis(2);
 /// Delivery is measured over at most this long, and at least over [`DELIVERY_MIN`].
@@ -146,9 +149,14 @@ impl Estimator {
     #[must_use]
     pub fn signals(&self, now: Timestamp) -> Signals {
         let busy_for = self.arrivals.busy_for();
+        let silence = self.last_news.map(|last| now.since(last));
+        // A queue that we add nothing to drains; what nobody has seen since is not believed.
+        let stale = silence.unwrap_or_default();
+        let stale = stale.saturating_sub(self.rtt.unwrap_or_default() + STALE_AFTER);
+        let queue = |window| self.arrivals.queue_delay_min(window).saturating_sub(stale);
         Signals {
-            queue_delay: self.arrivals.queue_delay_min(NEWEST_WINDOW),
-            standing: self.arrivals.queue_delay_min(STANDING_WINDOW),
+            queue_delay: queue(NEWEST_WINDOW),
+            standing: queue(STANDING_WINDOW),
             busy_for,
             delivered: self.arrivals.delivered_busy(DELIVERY_MIN, DELIVERY_MAX),
             delivered_long: self.arrivals.delivered(Duration::from_millis(300)),
@@ -163,7 +171,7 @@ impl Estimator {
             rtt_min: self.rtt.map_or(Duration::ZERO, |_| self.rtt_min),
             unanswered: self.log.unanswered_since().map(|since| now.since(since)),
             answered: self.answered,
-            silence: self.last_news.map(|last| now.since(last)),
+            silence,
         }
     }
 

@@ -264,6 +264,39 @@ fn stalls_of_a_radio_are_no_congestion() {
 }
 
 #[test]
+fn a_longer_way_is_no_queue_for_ever() {
+    let mut path = Path::new(50.0, 10, 400_000);
+    path.reroute = Some((5_000, ms(35)));
+    let mut net = one(1, path);
+    net.run(45_000);
+    let (during, after) = (
+        net.streams[0].mbit(6_000, 35_000) / 50.0,
+        net.streams[0].mbit(40_000, 45_000) / 50.0,
+    );
+    figure(format_args!(
+        "30 ms longer way: {during:.2}, after half a minute {after:.2}"
+    ));
+    assert!(during >= 0.35 && after >= 0.85, "{during} {after}");
+}
+
+#[test]
+fn a_host_that_nobody_answers_goes_quiet() {
+    let mut path = Path::new(50.0, 4, 400_000);
+    path.outages = vec![(0, 5_000)];
+    let mut net = one(1, path);
+    net.run(5_000);
+    let stream = &net.streams[0];
+    assert!(stream.was(State::Outage, 1_000, 1_100));
+    assert!(
+        stream.sent_bytes < 10_000_000 / 8 + 4 * 1_500_000 / 8,
+        "{}",
+        stream.sent_bytes
+    );
+    net.run(7_000);
+    assert!(net.streams[0].mbit(6_000, 7_000) > 40.0);
+}
+
+#[test]
 fn a_still_desktop_does_not_starve_the_estimate() {
     let mut path = Path::new(50.0, 20, 400_000);
     path.rate = vec![(0, 50.0), (40_000, 20.0)];
