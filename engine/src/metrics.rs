@@ -165,6 +165,18 @@ counters! {
         datagrams,
         /// Bytes of these, UDP payload.
         sent_bytes,
+        /// Of the datagrams sealed, those with parity.
+        parity_datagrams,
+        /// Datagrams sealed with data that was sent before.
+        repeated,
+        /// Shards that a client asked for again and that were not kept any more.
+        not_repeated,
+        /// Datagrams of the client that were no feedback.
+        feedback_refused,
+        /// Tasks for protect that found its queue full; the client asks again.
+        tasks_dropped,
+        /// Batches whose departure rate control did not hear of.
+        departures_dropped,
         /// Datagrams left out on purpose (`--video-drop`).
         dropped_on_purpose,
         /// Batches that the kernel would not take in time.

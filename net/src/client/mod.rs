@@ -6,11 +6,13 @@
 
 mod delivery;
 mod receive;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -24,6 +26,8 @@ use crate::times::FrameTimes;
 use crate::units::FrameId;
 
 use receive::Receiving;
+
+pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
 /// reported so, because a decoder that is so far behind will not catch up frame by frame.
@@ -167,6 +171,8 @@ struct Counters {
     frame_times_dropped: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
+    /// Time that the decoder took for its newest frame, µs.
+    decode_us: AtomicU32,
 }
 
 impl Counters {
@@ -366,8 +372,10 @@ impl Feedback {
         }
     }
 
-    /// A picture was decoded.
-    pub fn count_decoded(&self) {
+    /// A picture was decoded, in that time.
+    pub fn decoded(&self, took: Duration) {
         self.counters.decoded.fetch_add(1, Relaxed);
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.counters.decode_us.store(took_us, Relaxed);
     }
 }
