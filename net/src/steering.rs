@@ -22,6 +22,8 @@ use crate::units::{BitsPerSecond, Timestamp};
 
 /// Tasks that the caller has not taken yet; more are dropped and counted, the client asks again.
 const TASKS: usize = 64;
+/// Clock stamps are answered no oftener: the client keeps the best of each second.
+const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 /// Payload of full datagrams over their size: what the headers leave.
 const PAYLOAD_SHARE: f64 =
     SHARD_BYTES_MAX as f64 / (MEDIA_HEADER_BYTES + SHARD_BYTES_MAX + TAG_BYTES) as f64;
@@ -140,6 +142,7 @@ pub struct Steering {
     decision: Decision,
     orders: Orders,
     tasks: VecDeque<Task>,
+    echo_due: Timestamp,
     feedbacks: u64,
     refused: u64,
     tasks_dropped: u64,
@@ -181,6 +184,7 @@ impl Steering {
             rate,
             decision,
             tasks: VecDeque::with_capacity(TASKS),
+            echo_due: now,
             feedbacks: 0,
             refused: 0,
             tasks_dropped: 0,
@@ -214,10 +218,13 @@ impl Steering {
             Ok(feedback) => {
                 self.feedbacks += 1;
                 self.rate.handle_feedback(now, feedback);
-                self.push(Task::Echo {
-                    client_sent: feedback.sent,
-                    host_received: now,
-                });
+                if now >= self.echo_due {
+                    self.echo_due = now + ECHO_INTERVAL;
+                    self.push(Task::Echo {
+                        client_sent: feedback.sent,
+                        host_received: now,
+                    });
+                }
             }
             Err(_) => self.refused += 1,
         }
