@@ -35,8 +35,10 @@ fn a_session_of_rate_control_allocates_nothing() {
             }
             sequence += 1;
             if schedule.poll(now) {
-                let mut feedback = Feedback::default();
-                feedback.sent = now;
+                let mut feedback = Feedback {
+                    sent: now,
+                    ..Feedback::default()
+                };
                 log.fill(&mut feedback);
                 let bytes = feedback.write(&mut plaintext);
                 let feedback = Feedback::parse(&plaintext[..bytes]).expect("as written");
