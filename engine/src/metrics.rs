@@ -3,9 +3,11 @@
 //! Every counter has one writing thread and any number of readers; all accesses are relaxed,
 //! since a figure that is a frame old is as good as any. Nothing here allocates or locks.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+
+use net::steering::SteeringStatus;
 
 /// Buckets to the octave: a figure read back is at most 1/16 too large.
 const STEPS: usize = 16;
@@ -209,6 +211,9 @@ pub struct SessionMetrics {
     pub capture_to_last_byte: Histogram,
     /// Taken by the encode thread → last slice out.
     pub encode: Histogram,
+    /// What the path is like and what was made of it; written by control once a feedback, read by
+    /// whoever shows it.
+    pub path: Mutex<Option<SteeringStatus>>,
 }
 
 /// Adds to a counter that only this thread writes.

@@ -10,6 +10,7 @@
 //! [`Steering::poll`], then takes tasks until there are none.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use crate::crypto::Opener;
@@ -132,6 +133,29 @@ pub struct SteeringStatus {
     pub refused: u64,
     /// Tasks dropped because nobody took them.
     pub tasks_dropped: u64,
+}
+
+impl fmt::Display for SteeringStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mbit = |rate: BitsPerSecond| rate.0 as f64 * 1e-6;
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        write!(f, "path {}: {:.1} Mbit/s", self.state, mbit(self.wire_rate))?;
+        if let Some(bottleneck) = self.bottleneck {
+            write!(f, " of {:.0}", mbit(bottleneck))?;
+        }
+        write!(
+            f,
+            ", encoder {:.1}, parity {} %, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
+             loss {:.1} % in runs of {:.1}",
+            mbit(self.orders.bitrate),
+            self.orders.protection.percent,
+            mbit(self.orders.pace.rate),
+            ms(self.round_trip),
+            ms(self.queue_delay),
+            self.loss_share * 100.0,
+            self.loss_burst,
+        )
+    }
 }
 
 /// The machine; see the module's text.

@@ -111,6 +111,8 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    /// Parity that the operator or the client has fixed.
+    fec_percent: Option<u8>,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -369,7 +371,8 @@ impl NativeHost {
             });
             return;
         }
-        let agreed = match negotiate(&overrule(hello, config), &offer(config)) {
+        let hello = &overrule(hello, config);
+        let agreed = match negotiate(hello, &offer(config)) {
             Ok(agreed) => agreed,
             Err(refuse) => return peer.machine.refuse(refuse),
         };
@@ -377,6 +380,7 @@ impl NativeHost {
             self.sessions_so_far += 1;
             peer.wanted = Some(Wanted {
                 agreed,
+                fec_percent: hello.fec_percent,
                 client: hello.name.clone(),
                 number: self.sessions_so_far,
                 id: session_id,
@@ -439,7 +443,7 @@ impl NativeHost {
             .and_then(|(sealer, opener)| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let agreed = &wanted.agreed;
-                let steering = steering_config(&self.config, agreed);
+                let steering = steering_config(wanted);
                 let (steer, control) = Steer::new(clock::now(), opener, steering, metrics);
                 let config = PacketizerConfig {
                     protection: control.orders.protection(),
@@ -658,13 +662,16 @@ fn media_keys(link: &mut Link, wanted: &Wanted) -> Result<(Sealer, Opener), net:
     Ok((sealer, opener))
 }
 
-/// The path decides between what was agreed and the least that is a picture; not over what the
-/// operator has fixed.
-fn steering_config(config: &HostConfig, agreed: &Agreed) -> SteeringConfig {
+/// The path decides between what was agreed and the least that is a picture; not over what
+/// operator or client have fixed.
+const fn steering_config(wanted: &Wanted) -> SteeringConfig {
     SteeringConfig {
         bitrate_min: BITRATE_FLOOR,
-        bitrate_max: agreed.bitrate,
-        frame_interval: agreed.mode.refresh().interval(),
-        protection: config.fec_percent.map(Protection::at_frame_end),
+        bitrate_max: wanted.agreed.bitrate,
+        frame_interval: wanted.agreed.mode.refresh().interval(),
+        protection: match wanted.fec_percent {
+            Some(percent) => Some(Protection::at_frame_end(percent)),
+            None => None,
+        },
     }
 }

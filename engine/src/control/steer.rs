@@ -1,11 +1,11 @@
 //! A session's control loop on the control thread: feedback in, orders and tasks out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use net::crypto::Opener;
-use net::steering::{Steering, SteeringConfig, SteeringStatus};
+use net::steering::{Steering, SteeringConfig};
 use net::units::Timestamp;
 
 use crate::metrics::{SessionMetrics, add};
@@ -64,11 +64,6 @@ impl Steer {
         }
     }
 
-    /// What is going on.
-    pub(super) fn status(&self, now: Timestamp) -> SteeringStatus {
-        self.steering.status(now)
-    }
-
     fn take_departures(&mut self) {
         while let Ok(Departed { at, sent }) = self.ends.departures.try_recv() {
             self.steering.handle_sent(at, &sent);
@@ -85,10 +80,14 @@ impl Steer {
                 add(&self.metrics.counters.tasks_dropped, 1);
             }
         }
-        let refused = self.status(now).refused;
-        self.metrics
-            .counters
-            .feedback_refused
-            .store(refused, Relaxed);
+        let status = self.steering.status(now);
+        let counters = &self.metrics.counters;
+        counters.feedback_refused.store(status.refused, Relaxed);
+        // Poisoned by a reader that panicked: the figures are as good as before.
+        *self
+            .metrics
+            .path
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }

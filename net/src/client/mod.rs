@@ -153,6 +153,12 @@ pub struct ReceiveSnapshot {
     pub keyframe_requests: u64,
     /// Frames whose host stamps nobody took in time.
     pub frame_times_dropped: u64,
+    /// Reports sent to the host.
+    pub feedbacks: u64,
+    /// Smoothed round trip, µs; 0 before the first.
+    pub round_trip_us: u64,
+    /// How far the host's time may be off from what is believed, µs; 0 before the first.
+    pub clock_uncertainty_us: u64,
 }
 
 /// The receive thread's counters; one writer, relaxed.
@@ -169,6 +175,9 @@ struct Counters {
     repair_requests: AtomicU64,
     keyframe_requests: AtomicU64,
     frame_times_dropped: AtomicU64,
+    feedbacks: AtomicU64,
+    round_trip_us: AtomicU64,
+    clock_uncertainty_us: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
     /// Time that the decoder took for its newest frame, µs.
@@ -189,6 +198,9 @@ impl Counters {
             repair_requests: self.repair_requests.load(Relaxed),
             keyframe_requests: self.keyframe_requests.load(Relaxed),
             frame_times_dropped: self.frame_times_dropped.load(Relaxed),
+            feedbacks: self.feedbacks.load(Relaxed),
+            round_trip_us: self.round_trip_us.load(Relaxed),
+            clock_uncertainty_us: self.clock_uncertainty_us.load(Relaxed),
         }
     }
 }

@@ -238,6 +238,17 @@ impl Receiving {
             .store(media.stats().repaired_shards, Relaxed);
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         if let Some(bytes) = media.poll_feedback(now, &mut datagram) {
+            add(&counters.feedbacks, 1);
+            let us = |time: Duration| time.as_micros() as u64;
+            if let Some(round_trip) = media.clock().round_trip() {
+                counters
+                    .round_trip_us
+                    .store(us(round_trip.smoothed), Relaxed);
+            }
+            if let Some(offset) = media.clock().offset_at(now) {
+                let uncertainty_us = offset.uncertainty_ns / 1000;
+                counters.clock_uncertainty_us.store(uncertainty_us, Relaxed);
+            }
             // What cannot be sent now is said again soon.
             let _ = self.socket.send_many(&[Datagram {
                 to: self.link.peer(),
