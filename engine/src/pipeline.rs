@@ -45,7 +45,7 @@ use crate::stage::capture::CaptureStage;
 use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
 use crate::stage::protect::ProtectStage;
 use crate::stage::send::SendStage;
-use crate::stage::{PictureDone, StageFault, ToProtect, ToSend};
+use crate::stage::{Sealed, Slice, SlicePart, StageFault};
 use crate::steering::PipelineEnds;
 
 /// Frames of slices between encode and protect: one being sealed, one being encoded.
@@ -106,17 +106,18 @@ pub struct Pipeline {
 pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let slices_in_flight = usize::from(parts.slices.get()) * FRAMES_OF_SLICES;
     let (frames_in, frames) = bounded(1);
-    let (slices_in, slices) = bounded::<ToProtect>(slices_in_flight + FRAMES_OF_SLICES);
-    let (batches_in, batches) = bounded::<ToSend>(BATCHES);
+    let (slices_in, slices) = bounded(slices_in_flight + FRAMES_OF_SLICES);
+    let (batches_in, batches) = bounded(BATCHES);
     let (commands_in, commands) = bounded(COMMANDS);
     let (peers_in, peers) = bounded(1);
+    let (done_in, done) = bounded(REPORTS);
     let (reports_in, reports) = bounded(REPORTS);
 
-    prepare_to_wait(&slices_in, &slices, || {
-        ToProtect::Done(PictureDone::default())
-    });
-    prepare_to_wait(&batches_in, &batches, || {
-        ToSend::Done(PictureDone::default())
+    prepare_to_wait(&slices_in, &slices, Slice::default);
+    prepare_to_wait(&batches_in, &batches, || Sealed {
+        batch: Batch::new(),
+        part: SlicePart::NONE,
+        protected: Timestamp::ZERO,
     });
 
     // One buffer more than the channel holds for each side that works on one.
@@ -163,6 +164,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         slices: parts.slices,
         orders: Arc::clone(&orders),
         outlet: SliceOutlet::new(slice_pool, slices_in, slice_bytes_max),
+        done: done_in,
         metrics: Arc::clone(&metrics),
     };
     let protect = ProtectStage {
@@ -185,6 +187,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         peers,
         batches,
         batch_pool_in,
+        done,
         reports_in,
         departures,
         metrics,

@@ -44,7 +44,7 @@ pub use batch::{Batch, Cargo};
 const PARITY_PAYLOAD_BYTES_MAX: usize = PARITY_PREFIX_BYTES + SHARD_BYTES_MAX;
 
 /// What the packetizer must know of a slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SliceMeta {
     /// The frame that it belongs to.
     pub frame: FrameId,

@@ -15,7 +15,7 @@ use engine::metrics::{CounterSnapshot, SessionMetrics};
 use engine::pipeline::{BATCHES, FRAMES_OF_SLICES, Stop};
 use engine::stage::protect::ProtectStage;
 use engine::stage::send::SendStage;
-use engine::stage::{PictureDone, Slice, StageFault, ToProtect};
+use engine::stage::{Slice, StageFault};
 use engine::steering::ways;
 use net::clock;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
@@ -345,7 +345,7 @@ fn stages_flat_out(to: SocketAddr, duration: Duration) -> Result<f64, PathError>
 /// The engine's protect and send stages, and what feeds them.
 struct Stages {
     slice_bytes: usize,
-    slices: Sender<ToProtect>,
+    slices: Sender<Slice>,
     pool: Receiver<Box<[u8]>>,
     metrics: Arc<SessionMetrics>,
     threads: [RoleThread<Result<(), StageFault>>; 2],
@@ -372,6 +372,7 @@ impl Stages {
         }
         // Nobody moves and nobody wants to know of finished frames.
         let (_, peers) = bounded(1);
+        let (_, done) = bounded(1);
         let (reports, _) = bounded(1);
         let metrics = Arc::new(SessionMetrics::default());
         let orders = unsteered(PacketizerConfig::default().protection);
@@ -397,6 +398,7 @@ impl Stages {
             peers,
             batches,
             batch_pool_in,
+            done,
             reports,
             departures,
             counted,
@@ -415,8 +417,7 @@ impl Stages {
         })
     }
 
-    /// Hands a slice on, and after the last one that the picture is done; waits for a free
-    /// buffer. False if a stage has ended.
+    /// Hands a slice on; waits for a free buffer. False if a stage has ended.
     fn slice(&self, frame: FrameId, index: u8) -> bool {
         let Ok(buffer) = self.pool.recv() else {
             return false;
@@ -428,19 +429,7 @@ impl Stages {
             filled: self.slice_bytes,
             encoded: now,
         };
-        let mut taken = self.slices.send(ToProtect::Slice(slice)).is_ok();
-        if index + 1 == SLICES {
-            let done = PictureDone {
-                frame,
-                keyframe: false,
-                captured: now,
-                encode_begin: now,
-                converted: now,
-                qp: 0.0,
-            };
-            taken &= self.slices.send(ToProtect::Done(done)).is_ok();
-        }
-        taken
+        self.slices.send(slice).is_ok()
     }
 
     /// Lets the stages finish what they hold, and ends them.

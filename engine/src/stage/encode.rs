@@ -21,7 +21,7 @@ use net::clock;
 use net::packetize::SliceMeta;
 use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
-use super::{PictureDone, Slice, StageFault, ToProtect};
+use super::{PictureDone, Slice, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations, thread_cpu_ns};
 use crate::pipeline::Stop;
 use crate::steering::StandingOrders;
@@ -71,6 +71,8 @@ pub struct EncodeStage {
     pub slices: SliceCount,
     /// Pool and way on.
     pub outlet: SliceOutlet,
+    /// To send, for the report.
+    pub done: Sender<PictureDone>,
     /// Counters.
     pub metrics: Arc<SessionMetrics>,
 }
@@ -171,14 +173,17 @@ impl EncodeStage {
                 }
                 state.recovery_due = false;
                 state.refinement.encoded(encoded.qp);
-                self.outlet.done(PictureDone {
+                let done = PictureDone {
                     frame: id,
                     keyframe: encoded.keyframe,
                     captured: frame.captured,
                     encode_begin,
                     converted: encoded.converted,
                     qp: encoded.qp,
-                });
+                };
+                if self.done.try_send(done).is_err() {
+                    add(&counters.reports_dropped, 1);
+                }
             }
             // Nobody takes its slices any more; why, another stage tells.
             Err(_) if self.outlet.broken => {}
@@ -327,7 +332,7 @@ pub struct SliceOutlet {
     /// Buffers that protect has given back.
     pub pool: Receiver<Box<[u8]>>,
     /// To protect.
-    pub slices: Sender<ToProtect>,
+    pub slices: Sender<Slice>,
     /// Bytes of a pool buffer.
     pub slice_bytes_max: usize,
     current: Option<Box<[u8]>>,
@@ -343,11 +348,7 @@ pub struct SliceOutlet {
 impl SliceOutlet {
     /// An outlet over a pool.
     #[must_use]
-    pub fn new(
-        pool: Receiver<Box<[u8]>>,
-        slices: Sender<ToProtect>,
-        slice_bytes_max: usize,
-    ) -> Self {
+    pub fn new(pool: Receiver<Box<[u8]>>, slices: Sender<Slice>, slice_bytes_max: usize) -> Self {
         let captured = Timestamp::ZERO;
         Self {
             pool,
@@ -366,10 +367,6 @@ impl SliceOutlet {
         let spent = (self.cpu_ns, self.handing_on_ns);
         (self.cpu_ns, self.handing_on_ns) = (0, 0);
         spent
-    }
-
-    fn done(&mut self, done: PictureDone) {
-        self.broken |= self.slices.send(ToProtect::Done(done)).is_err();
     }
 }
 
@@ -411,7 +408,7 @@ impl SliceSink for SliceOutlet {
             filled: bytes,
             encoded: finished,
         };
-        self.broken |= self.slices.send(ToProtect::Slice(slice)).is_err();
+        self.broken |= self.slices.send(slice).is_err();
         self.cpu_ns += thread_cpu_ns() - cpu_before_ns;
         if !meta.last {
             self.handing_on_ns += clock::now().since(finished).as_nanos() as u64;

@@ -10,6 +10,7 @@ use net::packetize::{Batch, SliceMeta};
 use net::units::{FrameId, Timestamp};
 
 /// A slice on its way from encode to protect, in a buffer of the slice pool.
+#[derive(Default)]
 pub struct Slice {
     /// What it is.
     pub meta: SliceMeta,
@@ -21,7 +22,8 @@ pub struct Slice {
     pub encoded: Timestamp,
 }
 
-/// What is known of a picture once the encoder has returned, after its last slice.
+/// What is known of a picture once the encoder has returned, after its last slice. It goes from
+/// encode to send past protect, and wakes nobody: it is for the report alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PictureDone {
     /// Which one.
@@ -37,14 +39,6 @@ pub struct PictureDone {
     pub converted: Timestamp,
     /// Mean quantiser.
     pub qp: f32,
-}
-
-/// From encode to protect.
-pub enum ToProtect {
-    /// One slice, as soon as it is finished.
-    Slice(Slice),
-    /// The picture is complete: its slices went before.
-    Done(PictureDone),
 }
 
 /// What a batch is a part of.
@@ -72,14 +66,6 @@ pub struct Sealed {
     pub part: SlicePart,
     /// When they were sealed.
     pub protected: Timestamp,
-}
-
-/// From protect to send.
-pub enum ToSend {
-    /// Datagrams.
-    Batch(Sealed),
-    /// The picture is complete: its batches went before.
-    Done(PictureDone),
 }
 
 /// Why a stage ended although nobody asked it to. The session ends with it.

@@ -19,7 +19,7 @@ use net::rate::{Pace, Pacer, Urgency};
 use net::steering::Task;
 use net::units::Timestamp;
 
-use super::{Sealed, Slice, SlicePart, StageFault, ToProtect, ToSend};
+use super::{Sealed, Slice, SlicePart, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations};
 use crate::pipeline::Stop;
 use crate::steering::StandingOrders;
@@ -35,7 +35,7 @@ pub struct ProtectStage {
     /// When which batch leaves.
     pub pacer: Pacer,
     /// From encode.
-    pub slices: Receiver<ToProtect>,
+    pub slices: Receiver<Slice>,
     /// Back to encode.
     pub slice_pool: Sender<Box<[u8]>>,
     /// Buffers that send has given back.
@@ -43,7 +43,7 @@ pub struct ProtectStage {
     /// A buffer of that pool that the work before did not need.
     pub spare: Option<Batch>,
     /// To send.
-    pub batches: Sender<ToSend>,
+    pub batches: Sender<Sealed>,
     /// How to protect and to pace.
     pub orders: Arc<StandingOrders>,
     /// What else to seal.
@@ -62,11 +62,8 @@ impl ProtectStage {
     pub fn run(mut self, _stop: &Stop) -> Result<(), StageFault> {
         loop {
             let passed = select! {
-                recv(self.slices) -> message => match message {
-                    Ok(ToProtect::Slice(slice)) => self.protect(slice),
-                    Ok(ToProtect::Done(done)) => {
-                        self.batches.send(ToSend::Done(done)).map_err(|_| Gone)
-                    }
+                recv(self.slices) -> slice => match slice {
+                    Ok(slice) => self.protect(slice),
                     Err(_) => Err(Gone),
                 },
                 recv(self.tasks) -> task => match task {
@@ -239,6 +236,6 @@ impl ProtectStage {
             part,
             protected: clock::now(),
         };
-        self.batches.send(ToSend::Batch(sealed)).map_err(|_| Gone)
+        self.batches.send(sealed).map_err(|_| Gone)
     }
 }

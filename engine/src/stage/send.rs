@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use net::clock;
 use net::limits::SLICES_PER_FRAME_MAX;
 use net::packetize::{Batch, Cargo};
 use net::rate::{Sent, SentKind};
 use net::times::{FrameTimes, SliceTimes};
 use net::udp::{SendError, Socket};
-use net::units::Timestamp;
+use net::units::{FrameId, Timestamp};
 
-use super::{PictureDone, Sealed, SlicePart, StageFault, ToSend};
+use super::{PictureDone, Sealed, SlicePart, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations};
 use crate::pipeline::Stop;
 use crate::steering::Departed;
 
+/// A frame after which nothing is sent for so long was the last one: it is reported by itself.
+const REPORT_PATIENCE: Duration = Duration::from_millis(50);
 /// A batch that the kernel will not take for this long is worth less than the ones behind it.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -27,15 +29,43 @@ pub struct SendStage {
     socket: Socket,
     peer: SocketAddr,
     peers: Receiver<SocketAddr>,
-    batches: Receiver<ToSend>,
+    batches: Receiver<Sealed>,
     pool: Sender<Batch>,
+    done: Receiver<PictureDone>,
     reports: Sender<FrameTimes>,
     departures: Sender<Departed>,
     metrics: Arc<SessionMetrics>,
+    /// What is being sent, until it is reported.
+    frame: Option<SentFrame>,
+    /// Of a picture that none of is sent yet.
+    early: Option<PictureDone>,
+}
+
+/// What send saw of one frame.
+struct SentFrame {
+    frame: FrameId,
     slices: [SliceTimes; SLICES_PER_FRAME_MAX as usize],
     slice_count: u8,
-    /// The kernel has taken every batch of the frame so far.
-    sent_whole: bool,
+    /// The kernel has taken every batch so far.
+    whole: bool,
+}
+
+impl SentFrame {
+    const fn new(frame: FrameId) -> Self {
+        const NONE: SliceTimes = SliceTimes {
+            encoded: Timestamp::ZERO,
+            protected: Timestamp::ZERO,
+            first_byte: Timestamp::ZERO,
+            last_byte: Timestamp::ZERO,
+            bytes: 0,
+        };
+        Self {
+            frame,
+            slices: [NONE; SLICES_PER_FRAME_MAX as usize],
+            slice_count: 0,
+            whole: true,
+        }
+    }
 }
 
 impl SendStage {
@@ -49,37 +79,43 @@ impl SendStage {
         socket: Socket,
         peer: SocketAddr,
         peers: Receiver<SocketAddr>,
-        batches: Receiver<ToSend>,
+        batches: Receiver<Sealed>,
         pool: Sender<Batch>,
+        done: Receiver<PictureDone>,
         reports: Sender<FrameTimes>,
         departures: Sender<Departed>,
         metrics: Arc<SessionMetrics>,
     ) -> Self {
-        let slices = [SliceTimes::default(); SLICES_PER_FRAME_MAX as usize];
         Self {
             socket,
             peer,
             peers,
             batches,
             pool,
+            done,
             reports,
             departures,
             metrics,
-            slices,
-            slice_count: 0,
-            sent_whole: true,
+            frame: None,
+            early: None,
         }
     }
 
     /// Runs until protect is gone, or the socket is.
     pub fn run(mut self, _stop: &Stop) -> Result<(), StageFault> {
-        while let Ok(message) = self.batches.recv() {
-            match message {
-                ToSend::Batch(sealed) => self.send(sealed)?,
-                ToSend::Done(done) => self.report(&done),
+        loop {
+            let sealed = match self.frame {
+                Some(_) => self.batches.recv_timeout(REPORT_PATIENCE),
+                None => self.batches.recv().map_err(RecvTimeoutError::from),
+            };
+            match sealed {
+                Ok(sealed) => self.send(sealed)?,
+                Err(RecvTimeoutError::Timeout) => self.report(),
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             store_allocations(&self.metrics.counters.send_allocations);
         }
+        self.report();
         Ok(())
     }
 
@@ -95,9 +131,10 @@ impl SendStage {
         if !batch.departure.is_zero() {
             platform::thread::wait_until(batch.departure);
         }
-        if batch.first_of_slice && batch.slice.0 == 0 {
-            // A picture that the encoder failed on has no report; its slices end here.
-            self.begin_frame();
+        let is_video = part.slice_bytes > 0;
+        if is_video && self.frame.as_ref().is_none_or(|it| it.frame != batch.frame) {
+            self.report();
+            self.frame = Some(SentFrame::new(batch.frame));
         }
         let counters = &self.metrics.counters;
         let first_byte = clock::now();
@@ -107,11 +144,10 @@ impl SendStage {
             add(&counters.sent_bytes, batch.bytes().len() as u64);
             self.tell(&batch, first_byte);
         } else {
-            self.sent_whole &= part.slice_bytes == 0;
             add(&counters.send_failures, 1);
         }
-        if part.slice_bytes > 0 {
-            self.stamp(&batch, part, protected, first_byte);
+        if is_video {
+            self.stamp(&batch, sent, part, protected, first_byte);
         }
         // As many buffers as the pool holds: never full; if protect is gone, `recv` says so.
         let _ = self.pool.try_send(batch);
@@ -122,12 +158,15 @@ impl SendStage {
     fn stamp(
         &mut self,
         batch: &Batch,
+        sent: bool,
         part: SlicePart,
         protected: Timestamp,
         first_byte: Timestamp,
     ) {
-        let index = usize::from(batch.slice.0).min(self.slices.len() - 1);
-        let times = &mut self.slices[index];
+        let Some(frame) = &mut self.frame else { return };
+        frame.whole &= sent;
+        let index = usize::from(batch.slice.0).min(frame.slices.len() - 1);
+        let times = &mut frame.slices[index];
         if batch.first_of_slice {
             *times = SliceTimes {
                 encoded: part.encoded,
@@ -138,7 +177,7 @@ impl SendStage {
             };
         }
         times.last_byte = clock::now();
-        self.slice_count = self.slice_count.max(batch.slice.0 + 1);
+        frame.slice_count = frame.slice_count.max(batch.slice.0 + 1);
     }
 
     /// Tells control what left when.
@@ -193,10 +232,30 @@ impl SendStage {
         Ok(true)
     }
 
-    fn report(&mut self, done: &PictureDone) {
-        let slices = &self.slices[..usize::from(self.slice_count)];
+    /// Reports the frame in hand, of which no more is sent, and those before it.
+    fn report(&mut self) {
+        let Some(sent) = self.frame.take() else {
+            return;
+        };
+        while let Some(done) = self.early.take().or_else(|| self.done.try_recv().ok()) {
+            if done.frame > sent.frame {
+                self.early = Some(done);
+                return;
+            }
+            if done.frame < sent.frame {
+                // Not a slice of it could be packetized.
+                self.pass_on(&done, &SentFrame::new(done.frame));
+                continue;
+            }
+            return self.pass_on(&done, &sent);
+        }
+        // A picture that the encoder failed on is never done.
+    }
+
+    fn pass_on(&self, done: &PictureDone, sent: &SentFrame) {
+        let slices = &sent.slices[..usize::from(sent.slice_count)];
         // A frame that did not go out whole has no last byte whose time could be told.
-        if self.sent_whole
+        if sent.whole
             && let (Some(first), Some(last)) = (slices.first(), slices.last())
         {
             self.metrics
@@ -212,19 +271,12 @@ impl SendStage {
             captured: done.captured,
             encode_begin: done.encode_begin,
             converted: done.converted,
-            slices: self.slices,
-            slice_count: self.slice_count,
+            slices: sent.slices,
+            slice_count: sent.slice_count,
             qp_tenths: (done.qp * 10.0) as u16,
         };
         if self.reports.try_send(times).is_err() {
             add(&self.metrics.counters.reports_dropped, 1);
         }
-        self.begin_frame();
-    }
-
-    fn begin_frame(&mut self) {
-        self.slices = [SliceTimes::default(); SLICES_PER_FRAME_MAX as usize];
-        self.slice_count = 0;
-        self.sent_whole = true;
     }
 }
