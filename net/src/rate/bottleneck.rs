@@ -15,7 +15,7 @@ use crate::units::Timestamp;
 use super::sent::{Arrived, SentKind};
 
 /// Fewest datagrams in a burst that says something.
-const DATAGRAMS_MIN: u32 = 8;
+const DATAGRAMS_MIN: u32 = 5;
 /// Fewest distinct arrival times: an aggregate of a radio arrives at one.
 const RUNS_MIN: u32 = 3;
 /// Shortest burst that says something: a receive thread wakes up to 0.1 ms late.
@@ -29,6 +29,8 @@ const MEDIAN_OF: usize = 5;
 /// An estimate without a new sample for this long is out of date.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// What the newest burst said holds for this long.
+const NEW: Duration = Duration::from_millis(500);
 /// How long the highest estimate is remembered.
 pub const PEAK_AGE: Duration = Duration::from_secs(20);
 const PEAK_PARTS: usize = 10;
@@ -107,6 +109,14 @@ impl Bottleneck {
     #[must_use]
     pub const fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// How fast the newest burst arrived, if it was held up and within the last [`NEW`].
+    #[must_use]
+    pub fn newest_burst(&self, now: Timestamp) -> Option<f64> {
+        let newest = self.held[self.held_count.wrapping_sub(1) % MEDIAN_OF];
+        let is_new = self.held_count > 0 && now.since(self.newest) <= NEW;
+        is_new.then_some(newest)
     }
 
     /// When the last burst that said something was taken, host's clock.
