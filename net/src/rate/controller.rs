@@ -7,8 +7,8 @@
 //!
 //! [`Controller::poll`] is the whole of it, in order:
 //! 1. [`Controller::watch_outage`]: nobody answers. Trickle, ask now and then, come back gently.
-//! 2. [`Controller::watch_competitor`]: the queue does not drain although we send less than we
-//!    deliver, so somebody else fills it. Hold a share instead of yielding for ever.
+//! 2. [`Controller::watch_competitor`]: the queue stands although we yield, and bursts show that
+//!    others have the rest. Hold a share instead of yielding for ever.
 //! 3. [`Controller::back_off`]: a standing queue. The target falls below what was delivered.
 //! 4. [`Controller::shed_loss`]: heavy loss that grows with our rate, without a queue.
 //! 5. [`Controller::shed_load`]: the decoder or the encoder cannot follow.
@@ -475,8 +475,9 @@ impl Controller {
         } else {
             self.target * CLIMB * elapsed_s
         };
-        let most = known.and(s.bottleneck_peak);
-        let most = most.map_or(f64::INFINITY, |rate| UTILISATION * rate);
+        let most = s
+            .bottleneck_peak
+            .map_or(f64::INFINITY, |rate| UTILISATION * rate);
         self.target = self.bounded((self.target + step).min(most.max(self.target)));
     }
 
