@@ -35,7 +35,7 @@ const SENT_PARTS: usize = 16;
 pub struct Signals {
     /// Least queue delay of the newest arrivals.
     pub queue_delay: Duration,
-    /// Least queue delay of the last [`STANDING_WINDOW`].
+    /// Least queue delay of the last 35 ms of arrivals.
     pub standing: Duration,
     /// How long the queue has never been empty.
     pub busy_for: Duration,
