@@ -24,7 +24,7 @@ struct Part {
     bursts: u32,
 }
 
-/// Loss over the last [`WINDOW`].
+/// Loss over two seconds, or 0.4 s where that is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
     /// Datagrams whose fate is known.
