@@ -40,7 +40,7 @@ impl Default for RepeatsConfig {
         Self {
             wait: super::FRAME_WAIT,
             percent: 25,
-            window: Duration::from_millis(100),
+            window: Duration::from_millis(200),
             datagrams_min: 8,
         }
     }
