@@ -83,7 +83,7 @@ impl Default for ParityConfig {
             wait: super::FRAME_WAIT,
             detection: Duration::from_millis(8),
             residual_max: 0.0002,
-            strong_base: 0.115,
+            strong_base: 0.112,
             strong_per_loss: 3.0,
             share_max: 0.5,
             thin_base: 0.04,

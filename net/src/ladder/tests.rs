@@ -378,13 +378,18 @@ impl Simulation {
         }
         let mut delays: Vec<f64> = frames
             .clone()
-            .filter_map(|f| Some((self.complete[f]? - f as u64 * INTERVAL_NS - self.one_way()) as f64))
+            .filter_map(|f| {
+                Some((self.complete[f]? - f as u64 * INTERVAL_NS - self.one_way()) as f64)
+            })
             .collect();
         delays.sort_by(f64::total_cmp);
         let share = |bytes: u64| bytes as f64 / self.bytes[0] as f64;
         Outcome {
             frames: frames.len(),
-            late: frames.clone().filter(|&f| !in_time(&self.complete, f)).count(),
+            late: frames
+                .clone()
+                .filter(|&f| !in_time(&self.complete, f))
+                .count(),
             not_shown: frames.clone().filter(|&f| !in_time(&self.shown, f)).count(),
             longest_freeze_ms: freeze as f64 / 1e6,
             overhead: share(self.bytes[1] + self.bytes[2]),
@@ -400,11 +405,12 @@ impl Simulation {
     }
 }
 
-/// Runs a case, 50 s by default, and prints its line of the table in LADDER.md.
+/// Runs a case, 50 s of it by default (150 s where losses are few), and prints its line of the table in LADDER.md.
 fn run(case: Case) -> Outcome {
+    let default = if case.round_trip_ms < 50 { 3000 } else { 9000 };
     let frames = std::env::var("LADDER_FRAMES");
     let frames = frames.ok().and_then(|text| text.parse().ok());
-    let outcome = Simulation::new(case, frames.unwrap_or(3000)).run();
+    let outcome = Simulation::new(case, frames.unwrap_or(default)).run();
     let percent = |count: usize| 100.0 * count as f64 / outcome.frames as f64;
     println!(
         "| {} ms | {:.2} % | {} | {:.3} % | {:.3} % | {:.1} + {:.1} % | {:.1}, {:.1} ms | {:.0} ms | \
@@ -422,7 +428,10 @@ fn run(case: Case) -> Outcome {
         case.seed,
         outcome.frames,
     );
-    println!("{:?} {:?} {:?}", outcome.wants, outcome.answers, outcome.repairs);
+    println!(
+        "{:?} {:?} {:?}",
+        outcome.wants, outcome.answers, outcome.repairs
+    );
     outcome
 }
 
@@ -478,8 +487,6 @@ fn two_percent_at_80_ms() {
 
 #[test]
 fn five_percent_at_80_ms() {
-    for seed in 23..29 {run(random(0.05, 80, seed));}
-    for seed in 23..26 {run(random(0.02, 80, seed));}
     holds(random(0.05, 80, 23), 0.002, 3.0, 0.12);
 }
 

@@ -223,7 +223,10 @@ impl Wants {
             if !is_due || !wants.push(*want) {
                 return;
             }
-            if self.round(now, tracked).is_some_and(|round| want.first_column < round.end) {
+            if self
+                .round(now, tracked)
+                .is_some_and(|round| want.first_column < round.end)
+            {
                 said[at] = true;
             } else {
                 let end = want.first_column.saturating_add(want.count);
@@ -243,7 +246,8 @@ impl Wants {
         if !self.count_missing(now, reassembler) {
             // The newest may have lost its end.
             let newest = &self.frames[slot(self.newest?)];
-            return (!newest.ended && reassembler_holds(reassembler, newest.frame))
+            let first_useful = self.first_useful(reassembler)?;
+            return (!newest.ended && !is_before(newest.frame, first_useful))
                 .then_some(newest.latest + self.config.tail_quiet)
                 .filter(|&due| self.is_in_time(newest, due));
         }
@@ -289,8 +293,12 @@ impl Wants {
         for tracked in self.frames.iter_mut().filter(|tracked| tracked.is_used) {
             tracked.superseded.get_or_insert(now);
         }
-        let ahead = self.newest.map_or(1, |newest| frame.0.wrapping_sub(newest.0));
-        let before = self.newest.map_or(now, |newest| self.frames[slot(newest)].latest);
+        let ahead = self
+            .newest
+            .map_or(1, |newest| frame.0.wrapping_sub(newest.0));
+        let before = self
+            .newest
+            .map_or(now, |newest| self.frames[slot(newest)].latest);
         for back in (0..ahead.min(window)).rev() {
             let frame = FrameId(frame.0.wrapping_sub(back));
             // Of a frame of which nothing came: when it should have.
@@ -420,8 +428,10 @@ impl Wants {
 
     /// More is missing than parity can bring, if the frame has as much as the ones before it.
     fn is_beyond_parity(&self, tracked: &Tracked) -> bool {
-        let others = self.frames.iter();
-        let others = others.filter(|other| other.is_used && other.frame != tracked.frame);
+        // Those that all of came that will.
+        let others = self.frames.iter().filter(|other| {
+            other.has_come && other.superseded.is_some() && other.frame != tracked.frame
+        });
         if tracked.has_groups || others.clone().any(|other| other.has_groups) {
             return false;
         }
@@ -467,11 +477,6 @@ impl Wants {
             asked.says_left = asked.says_left.saturating_sub(1);
         }
     }
-}
-
-/// True if the reassembler still waits for more of `frame`.
-fn reassembler_holds(reassembler: &Reassembler, frame: FrameId) -> bool {
-    !is_before(frame, reassembler.front())
 }
 
 /// True if `a` lies before `b`, modulo 2³².
