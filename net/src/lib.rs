@@ -23,6 +23,8 @@ pub mod audio;
 pub mod gamestream;
 pub mod feedback;
 pub mod ladder;
+pub mod rate;
+pub mod steering;
 pub mod native;
 pub mod udp;
 pub mod quic;

@@ -10,20 +10,23 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::{ClientNotice, Command, ConnectError, ConnectOptions, Ends, Trust};
+use super::{
+    ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
+    StreamEvent, Trust,
+};
 use crate::clock;
 use crate::crypto::{
-    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, exporter_context,
+    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
 };
 use crate::identity::Fingerprint;
-use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
 use crate::media;
 use crate::native::{
-    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, KeyframeRequest,
+    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
     StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
-use crate::reassemble::{AccessUnit, Event, Reassembler, ReassemblerConfig};
+use crate::reassemble::ReassemblerConfig;
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
 use crate::units::{FrameId, Timestamp};
 
@@ -31,12 +34,6 @@ const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
 /// How often the host hears how it goes.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
-/// An IDR that has not come after this long is asked for again: longer than a LAN's round trip,
-/// an encode and a large frame's way together.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
-/// A first picture that has not come after this long is asked for: on a still screen the host has
-/// no reason of its own to send another, and what is lost whole leaves no trace here.
-const FIRST_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
 /// Receive calls in a turn before QUIC's timers and the owner get theirs.
 const RECEIVES_PER_TURN: usize = 16;
 
@@ -49,20 +46,14 @@ pub(super) struct Receiving {
     receiver: udp::Receiver,
     link: Link,
     session: ClientSession,
-    media: Option<Media>,
+    /// There once keys are.
+    media: Option<MediaStream>,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
     fingerprint: Option<Fingerprint>,
     statistics_due: Timestamp,
     scratch: Box<[u8]>,
-}
-
-/// What is there once keys are.
-struct Media {
-    opener: Opener,
-    reassembler: Reassembler,
-    delivery: Delivery,
 }
 
 impl Receiving {
@@ -134,8 +125,7 @@ impl Receiving {
         let media = self.media.as_ref();
         let wakes = [
             self.session.poll_timeout(),
-            media.and_then(|media| media.reassembler.poll_timeout()),
-            media.and_then(|media| media.delivery.request_due()),
+            media.and_then(MediaStream::poll_timeout),
             Some(self.statistics_due),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
@@ -162,17 +152,11 @@ impl Receiving {
                 };
                 if !media::is_media(first) {
                     self.link.receive(datagram, from);
-                } else if let Some(Media {
-                    opener,
-                    reassembler,
-                    ..
-                }) = &mut self.media
-                {
+                } else if let Some(media) = &mut self.media {
                     add(&counters.datagrams, 1);
                     add(&counters.bytes, datagram.len() as u64);
-                    match media::open_video(opener, datagram) {
-                        Ok((header, shard)) => reassembler.handle(now, &header, shard),
-                        Err(_) => add(&counters.not_opened, 1),
+                    if media.handle_datagram(now, datagram).is_err() {
+                        add(&counters.not_opened, 1);
                     }
                 }
             }
@@ -188,7 +172,7 @@ impl Receiving {
             match command {
                 Command::RequestKeyframe(frame) => {
                     if let Some(media) = &mut self.media {
-                        media.delivery.lost(frame);
+                        media.undecodable(frame);
                     }
                 }
                 Command::End => {
@@ -203,37 +187,73 @@ impl Receiving {
     }
 
     fn deliver(&mut self) {
-        let Some(Media {
-            reassembler,
-            delivery,
-            ..
-        }) = &mut self.media
-        else {
+        let Some(media) = &mut self.media else {
             return;
         };
         let now = clock::now();
-        while let Some(event) = reassembler.poll(now) {
+        let counters = &self.ends.counters;
+        media.set_decoder_load(DecoderLoad {
+            decode_us: counters.decode_us.load(Relaxed),
+            waiting_units: u8::try_from(self.ends.units.len()).unwrap_or(u8::MAX),
+        });
+        while let Some(event) = media.poll(now) {
             match event {
-                Event::Frame(unit) => delivery.deliver(unit, &self.ends),
-                Event::Lost(loss) => {
-                    add(&self.ends.counters.frames_lost, u64::from(loss.count()));
+                StreamEvent::Unit(unit) => {
+                    add(&counters.frames, 1);
+                    let (frame, keyframe) = (unit.frame, unit.keyframe);
+                    match self.ends.units.try_send(unit) {
+                        Ok(()) => media.delivered(frame, keyframe),
+                        Err(TrySendError::Full(_)) => {
+                            add(&counters.frames_overrun, 1);
+                            media.overrun(frame);
+                        }
+                        // Nobody decodes any more: the session is about to end.
+                        Err(TrySendError::Disconnected(_)) => {}
+                    }
+                }
+                StreamEvent::Hidden(_) => {
+                    add(&counters.frames, 1);
+                    add(&counters.frames_hidden, 1);
+                }
+                StreamEvent::Lost(loss) => {
+                    add(&counters.frames_lost, u64::from(loss.count()));
                     log::debug!(
                         "{} lost, {} in all: {:?}",
                         loss.first,
                         loss.count(),
                         loss.reason
                     );
-                    delivery.lost(loss.last);
+                }
+                StreamEvent::Repair(request) => {
+                    add(&counters.repair_requests, 1);
+                    if request.wish == RepairWish::Idr {
+                        add(&counters.keyframe_requests, 1);
+                    }
+                    self.session.request_repair(request);
                 }
             }
         }
-        self.ends
-            .counters
+        counters
             .shards_repaired
-            .store(reassembler.stats().repaired_shards, Relaxed);
-        if let Some(request) = delivery.poll_request(now) {
-            add(&self.ends.counters.keyframe_requests, 1);
-            self.session.request_keyframe(request);
+            .store(media.stats().repaired_shards, Relaxed);
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        if let Some(bytes) = media.poll_feedback(now, &mut datagram) {
+            add(&counters.feedbacks, 1);
+            let us = |time: Duration| time.as_micros() as u64;
+            if let Some(round_trip) = media.clock().round_trip() {
+                counters
+                    .round_trip_us
+                    .store(us(round_trip.smoothed), Relaxed);
+            }
+            if let Some(offset) = media.clock().offset_at(now) {
+                let uncertainty_us = offset.uncertainty_ns / 1000;
+                counters.clock_uncertainty_us.store(uncertainty_us, Relaxed);
+            }
+            // What cannot be sent now is said again soon.
+            let _ = self.socket.send_many(&[Datagram {
+                to: self.link.peer(),
+                bytes: &datagram[..bytes],
+            }]);
         }
     }
 
@@ -350,13 +370,14 @@ impl Receiving {
 
     /// Keys first, then Start: the host may send as soon as it has that.
     fn welcome(&mut self, welcome: Welcome) {
-        match media_keys(&mut self.link, &welcome) {
-            Ok(keys) => {
-                self.media = Some(Media {
-                    opener: Opener::new(keys),
-                    reassembler: Reassembler::new(reassembler_config(&welcome)),
-                    delivery: Delivery::new(clock::now()),
-                });
+        let keys = media_keys(&mut self.link, &welcome, Direction::HostToClient).and_then(|host| {
+            let client = media_keys(&mut self.link, &welcome, Direction::ClientToHost)?;
+            Ok((Opener::new(host), Sealer::new(client)))
+        });
+        match keys {
+            Ok((opener, sealer)) => {
+                let config = reassembler_config(&welcome);
+                self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {
                     self.answer(Ok((welcome, fingerprint)));
@@ -401,7 +422,7 @@ impl Receiving {
 
     /// Everything before the reassembler's front was delivered or given up.
     fn newest_frame(&self) -> Option<FrameId> {
-        let front = self.media.as_ref()?.reassembler.front();
+        let front = self.media.as_ref()?.front();
         front.0.checked_sub(1).map(FrameId)
     }
 
@@ -424,9 +445,13 @@ fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
 }
 
-fn media_keys(link: &mut Link, welcome: &Welcome) -> Result<MediaKeys, QuicError> {
+fn media_keys(
+    link: &mut Link,
+    welcome: &Welcome,
+    direction: Direction,
+) -> Result<MediaKeys, QuicError> {
     let mut exported = [0; EXPORTER_BYTES];
-    let context = exporter_context(&welcome.session, Direction::HostToClient);
+    let context = exporter_context(&welcome.session, direction);
     link.export(EXPORTER_LABEL, &context, &mut exported)?;
     Ok(MediaKeys::from_exporter(welcome.aead, &mut exported))
 }
@@ -440,128 +465,5 @@ fn reassembler_config(welcome: &Welcome) -> ReassemblerConfig {
     ReassemblerConfig {
         access_unit_bytes_max: wanted.max(config.access_unit_bytes_max),
         ..config
-    }
-}
-
-/// Decides what the decoder gets: after a loss nothing until a picture that needs nothing lost.
-struct Delivery {
-    last_good: Option<FrameId>,
-    /// The newest IDR that the decoder was given.
-    last_idr: Option<FrameId>,
-    /// When the first picture is asked for, if none has come.
-    first_due: Timestamp,
-    /// The newest frame that cannot be shown, until an IDR after it has come. An IDR that is
-    /// itself lost becomes the newest, so the host knows that it must send another.
-    hole: Option<FrameId>,
-    requested: Option<Timestamp>,
-}
-
-impl Delivery {
-    /// For a host that is told to start at `now`.
-    fn new(now: Timestamp) -> Self {
-        Self {
-            last_good: None,
-            last_idr: None,
-            first_due: now + FIRST_PICTURE_PATIENCE,
-            hole: None,
-            requested: None,
-        }
-    }
-
-    fn deliver(&mut self, unit: AccessUnit, ends: &Ends) {
-        let counters = &ends.counters;
-        add(&counters.frames, 1);
-        let (frame, keyframe) = (unit.frame, unit.keyframe);
-        if !keyframe && (self.hole.is_some() || self.last_good.is_none()) {
-            // Nothing was shown yet and this is no beginning: the first IDR is lost.
-            self.hole.get_or_insert(frame);
-            add(&counters.frames_hidden, 1);
-            return;
-        }
-        match ends.units.try_send(unit) {
-            Ok(()) => {
-                self.last_good = Some(frame);
-                self.hole = None;
-                if keyframe {
-                    self.last_idr = Some(frame);
-                }
-            }
-            Err(TrySendError::Full(_)) => {
-                add(&counters.frames_overrun, 1);
-                self.lost(frame);
-            }
-            // Nobody decodes any more: the session is about to end.
-            Err(TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    /// `frame` cannot be shown, nor what refers to it.
-    fn lost(&mut self, frame: FrameId) {
-        // The decoder speaks late, of a frame that waited for it while an IDR after it came. The
-        // host would take that IDR for the answer and send no other, so waiting would never end.
-        if self.last_idr.is_none_or(|idr| frame >= idr) {
-            self.hole = self.hole.max(Some(frame));
-        }
-    }
-
-    /// When [`Delivery::poll_request`] is due.
-    fn request_due(&self) -> Option<Timestamp> {
-        match (self.hole, self.last_good) {
-            (Some(_), _) => Some(
-                self.requested
-                    .map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL),
-            ),
-            (None, None) => Some(self.first_due),
-            (None, Some(_)) => None,
-        }
-    }
-
-    fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
-        if self.request_due()? > now {
-            return None;
-        }
-        let newest_lost = *self.hole.get_or_insert(FrameId(0));
-        self.requested = Some(now);
-        Some(KeyframeRequest {
-            last_good: self.last_good,
-            newest_lost,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_ns(1_000_000_000);
-
-    fn newest_lost(delivery: &mut Delivery, now: Timestamp) -> Option<FrameId> {
-        delivery
-            .poll_request(now)
-            .map(|request| request.newest_lost)
-    }
-
-    #[test]
-    fn a_first_picture_that_never_comes_is_asked_for_again_and_again() {
-        let mut delivery = Delivery::new(START);
-        assert_eq!(newest_lost(&mut delivery, START), None);
-        let due = delivery.request_due().expect("nothing has come");
-        assert_eq!(due, START + FIRST_PICTURE_PATIENCE);
-        assert_eq!(newest_lost(&mut delivery, due), Some(FrameId(0)));
-        assert_eq!(newest_lost(&mut delivery, due), None);
-        let again = delivery.request_due().expect("still nothing");
-        assert_eq!(again, due + REQUEST_INTERVAL);
-        assert_eq!(newest_lost(&mut delivery, again), Some(FrameId(0)));
-    }
-
-    #[test]
-    fn a_complaint_that_an_idr_has_answered_already_stops_nothing() {
-        let mut delivery = Delivery::new(START);
-        (delivery.last_good, delivery.last_idr) = (Some(FrameId(13)), Some(FrameId(12)));
-        delivery.lost(FrameId(11));
-        assert_eq!(delivery.request_due(), None);
-        // The IDR itself, or what follows it, is another matter.
-        delivery.lost(FrameId(12));
-        assert_eq!(newest_lost(&mut delivery, START), Some(FrameId(12)));
     }
 }
