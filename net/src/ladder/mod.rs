@@ -34,9 +34,10 @@ pub use references::{References, ReferencesConfig, ReferencesStats, Repair};
 pub use repeats::{Repeats, RepeatsConfig, RepeatsStats};
 pub use wants::{Wants, WantsConfig, WantsStats};
 
-/// How long after its last datagram a frame is of use: what a frame of 60 Hz takes to be sent
-/// (10 ms where the pacer spreads it over two thirds of its interval) and this are 50 ms.
-pub const FRAME_WAIT: Duration = Duration::from_millis(40);
+/// How long after its last datagram a frame is of use. What a frame of 60 Hz takes to be sent
+/// (10 ms where the pacer spreads it over two thirds of its interval) and this are below 50 ms;
+/// and if it comes to nothing, a report, the next frame and its way fit into 100 ms.
+pub const FRAME_WAIT: Duration = Duration::from_millis(36);
 /// Typical size of a frame until some were sent, data shards.
 const DATA_SHARDS_AT_FIRST: u32 = 32;
 /// For how long a rung counts as the state after it was used.
