@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use net::feedback::WANTS_MAX;
+use net::ladder::SentFrame;
 use net::limits::DATAGRAM_BYTES_MAX;
 use net::packetize::Protection;
 use net::rate::{Pace, Sent};
@@ -53,10 +54,12 @@ impl StandingOrders {
     pub fn set(&self, orders: &Orders) {
         let Protection {
             percent,
+            shards_base,
             shards_min,
             slices_per_group,
         } = orders.protection;
-        let protection = u32::from_le_bytes([percent, shards_min, slices_per_group.get(), 0]);
+        let packed = [percent, shards_base, shards_min, slices_per_group.get()];
+        let protection = u32::from_le_bytes(packed);
         let datagram_bytes_max = orders.datagram_bytes_max.min(DATAGRAM_BYTES_MAX) as u32;
         self.bitrate.store(orders.bitrate.0, Relaxed);
         self.protection.store(protection, Relaxed);
@@ -74,9 +77,11 @@ impl StandingOrders {
     /// How frames are protected, from the next parity group on.
     #[must_use]
     pub fn protection(&self) -> Protection {
-        let [percent, shards_min, slices, _] = self.protection.load(Relaxed).to_le_bytes();
+        let packed = self.protection.load(Relaxed).to_le_bytes();
+        let [percent, shards_base, shards_min, slices] = packed;
         Protection {
             percent,
+            shards_base,
             shards_min,
             slices_per_group: NonZeroU8::new(slices).unwrap_or(Protection::WHOLE_FRAME),
         }
@@ -105,6 +110,8 @@ pub struct Departed {
     pub at: Timestamp,
     /// What.
     pub sent: Sent,
+    /// The frame that it began a slice of, as far as it is packetized.
+    pub frame: Option<SentFrame>,
 }
 
 /// The pipeline's ends.

@@ -521,9 +521,7 @@ impl Packetizer {
     /// that data need not wait for it.
     fn parity_follows(&self) -> bool {
         !self.group.is_finished()
-            || self.group_is_due()
-                && self.protection.is_on()
-                && self.groups < GROUPS_PER_FRAME_MAX
+            || self.group_is_due() && self.protection.is_on() && self.groups < GROUPS_PER_FRAME_MAX
     }
 
     fn group_is_due(&self) -> bool {

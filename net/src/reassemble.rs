@@ -347,7 +347,9 @@ impl Reassembler {
             }
         };
         let by_itself = (latest + self.config.silence_max).min(first + self.config.age_max);
-        let by_newer = self.newer_complete().map(|complete| complete + self.config.reorder_grace);
+        let by_newer = self
+            .newer_complete()
+            .map(|complete| complete + self.config.reorder_grace);
         Some(by_newer.map_or(by_itself, |by_newer| by_newer.min(by_itself)))
     }
 

@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use crate::crypto::Opener;
 use crate::feedback::{Feedback, FeedbackError};
+use crate::ladder::{Ladder, LadderConfig, Path, Repair, Rung, SentFrame};
 use crate::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES};
 use crate::media::{self, Kind, MediaError, VideoError};
 use crate::packetize::{Columns, Protection};
 use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
-use crate::units::{BitsPerSecond, Timestamp};
+use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
 /// Tasks that the caller has not taken yet; more are dropped and counted, the client asks again.
 const TASKS: usize = 64;
@@ -28,6 +29,11 @@ const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 /// Payload of full datagrams over their size: what the headers leave.
 const PAYLOAD_SHARE: f64 =
     SHARD_BYTES_MAX as f64 / (MEDIA_HEADER_BYTES + SHARD_BYTES_MAX + TAG_BYTES) as f64;
+/// Room above the largest bitrate for parity and repeats, as a part of it: what the ladder sends
+/// on a path that loses a twentieth, so that such a path costs no quality where it has the rate.
+const HEADROOM_SHARE: f64 = 0.3;
+/// Losses are counted as of so many datagrams at least.
+const LOSS_DATAGRAMS_MIN: u32 = 500;
 /// A change of the encoder's bitrate by less than this is no order: each costs it a little of
 /// what its own controller has learned.
 const BITRATE_STEP: f64 = 0.02;
@@ -113,6 +119,8 @@ pub enum SteeringError {
 pub struct SteeringStatus {
     /// What the rate controller does.
     pub state: rate::State,
+    /// The highest rung of the ladder that is in use.
+    pub rung: Rung,
     /// What it lets on the wire, bits a second of UDP payload.
     pub wire_rate: BitsPerSecond,
     /// What the stages were told last.
@@ -123,6 +131,8 @@ pub struct SteeringStatus {
     pub loss_burst: f64,
     /// Smoothed round trip; zero before the first.
     pub round_trip: Duration,
+    /// Data shards of a frame lately, and the parity that it gets.
+    pub frame: (usize, usize),
     /// Queue in front of the bottleneck.
     pub queue_delay: Duration,
     /// What the bottleneck passes, if known.
@@ -145,10 +155,12 @@ impl fmt::Display for SteeringStatus {
         }
         write!(
             f,
-            ", encoder {:.1}, parity {} %, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
+            ", encoder {:.1}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
              loss {:.1} % in runs of {:.1}",
             mbit(self.orders.bitrate),
-            self.orders.protection.percent,
+            self.frame.1,
+            self.frame.0,
+            self.rung,
             mbit(self.orders.pace.rate),
             ms(self.round_trip),
             ms(self.queue_delay),
@@ -164,6 +176,8 @@ pub struct Steering {
     opener: Opener,
     rate: Rate,
     decision: Decision,
+    ladder: Ladder,
+    newest_lost: FrameId,
     orders: Orders,
     tasks: VecDeque<Task>,
     echo_due: Timestamp,
@@ -176,9 +190,10 @@ impl Steering {
     /// `opener` has the client's keys. The orders that hold at first are [`Steering::orders`].
     #[must_use]
     pub fn new(now: Timestamp, opener: Opener, config: SteeringConfig) -> Self {
-        let protection = config.protection.unwrap_or(Protection::at_frame_end(10));
+        let ladder = Ladder::new(LadderConfig::default());
+        let protection = config.protection.unwrap_or(ladder.protection());
         let on_wire = |bitrate: BitsPerSecond| {
-            let wire = bitrate.0 as f64 * (1.0 + parity_share(protection)) / PAYLOAD_SHARE;
+            let wire = bitrate.0 as f64 * (1.0 + HEADROOM_SHARE) / PAYLOAD_SHARE;
             BitsPerSecond(wire as u64)
         };
         let ceiling = on_wire(config.bitrate_max);
@@ -207,6 +222,8 @@ impl Steering {
             opener,
             rate,
             decision,
+            ladder,
+            newest_lost: FrameId(0),
             tasks: VecDeque::with_capacity(TASKS),
             echo_due: now,
             feedbacks: 0,
@@ -223,9 +240,13 @@ impl Steering {
         self.orders
     }
 
-    /// Datagrams have left at `at`, in the order of their sequences.
-    pub fn handle_sent(&mut self, at: Timestamp, sent: &Sent) {
+    /// Datagrams have left at `at`, in the order of their sequences; `frame` is what is known of
+    /// the frame whose slice begins with them.
+    pub fn handle_sent(&mut self, at: Timestamp, sent: &Sent, frame: Option<SentFrame>) {
         self.rate.handle_sent(at, sent);
+        if let Some(frame) = frame {
+            self.ladder.handle_sent(at, frame);
+        }
     }
 
     /// A media datagram has come from the client.
@@ -242,6 +263,7 @@ impl Steering {
             Ok(feedback) => {
                 self.feedbacks += 1;
                 self.rate.handle_feedback(now, feedback);
+                self.climb(now, feedback);
                 if now >= self.echo_due {
                     self.echo_due = now + ECHO_INTERVAL;
                     self.push(Task::Echo {
@@ -276,6 +298,17 @@ impl Steering {
         self.rate.poll_timeout()
     }
 
+    /// What the encoder is to be asked for, until there is nothing.
+    pub fn poll_repair(&mut self) -> Option<Repair> {
+        self.ladder.poll_repair()
+    }
+
+    /// The newest frame that the client reported lost.
+    #[must_use]
+    pub const fn newest_lost(&self) -> FrameId {
+        self.newest_lost
+    }
+
     /// The next task, until there is none.
     pub fn poll_task(&mut self) -> Option<Task> {
         self.tasks.pop_front()
@@ -287,16 +320,41 @@ impl Steering {
         let signals = self.rate.signals(now);
         SteeringStatus {
             state: self.decision.state,
+            rung: self.ladder.rung(now),
             wire_rate: self.decision.wire_rate,
             orders: self.orders,
             loss_share: signals.loss.share(),
             loss_burst: signals.loss.burst_mean(),
             round_trip: signals.rtt,
+            frame: {
+                let data = self.ladder.frame_size().data_shards;
+                (data, self.orders.protection.parity_for(data))
+            },
             queue_delay: signals.queue_delay,
             bottleneck: signals.bottleneck.map(|rate| BitsPerSecond(rate as u64)),
             feedbacks: self.feedbacks,
             refused: self.refused,
             tasks_dropped: self.tasks_dropped,
+        }
+    }
+
+    /// Lets the ladder answer a feedback.
+    fn climb(&mut self, now: Timestamp, feedback: &Feedback) {
+        let signals = self.rate.signals(now);
+        // A share of a few datagrams is a game of dice.
+        let datagrams = f64::from(signals.loss.datagrams.max(LOSS_DATAGRAMS_MIN));
+        let path = Path {
+            loss_share: f64::from(signals.loss.lost) / datagrams,
+            burst_mean: signals.loss.burst_mean(),
+            round_trip: signals.rtt,
+        };
+        self.ladder.handle_path(now, &path, self.decision.wire_rate);
+        self.ladder.handle_feedback(now, feedback);
+        if let Some(damage) = feedback.damage {
+            self.newest_lost = damage.newest_lost;
+        }
+        while let Some(columns) = self.ladder.poll_repeat(now) {
+            self.push(Task::Repeat(columns));
         }
     }
 
@@ -312,8 +370,8 @@ impl Steering {
     /// Makes orders of the latest decision; true if they are others than before.
     fn decide(&mut self) -> bool {
         let before = self.orders;
-        let video = self.decision.wire_rate.0 as f64 * PAYLOAD_SHARE
-            / (1.0 + parity_share(self.orders.protection));
+        self.orders.protection = self.config.protection.unwrap_or(self.ladder.protection());
+        let video = self.decision.wire_rate.0 as f64 * PAYLOAD_SHARE / (1.0 + self.extra_share());
         let (min, max) = (self.config.bitrate_min.0, self.config.bitrate_max.0);
         let bitrate = (video as u64).clamp(min.min(max), max);
         let step = (bitrate as f64 / before.bitrate.0.max(1) as f64 - 1.0).abs();
@@ -324,6 +382,14 @@ impl Steering {
         self.orders != before
     }
 
+    /// Parity and repeats over data, as the path is now.
+    fn extra_share(&self) -> f64 {
+        let size = self.ladder.frame_size();
+        let parity = self.orders.protection.parity_for(size.data_shards);
+        let repeats = self.decision.signals.loss.share();
+        parity as f64 / size.whole_shards.max(1) as f64 + repeats
+    }
+
     fn push(&mut self, task: Task) {
         if self.tasks.len() < TASKS {
             self.tasks.push_back(task);
@@ -331,9 +397,4 @@ impl Steering {
             self.tasks_dropped += 1;
         }
     }
-}
-
-/// Parity over data, for frames of many shards.
-fn parity_share(protection: Protection) -> f64 {
-    f64::from(protection.percent) / 100.0
 }

@@ -236,8 +236,8 @@ impl NativeHost {
                     peer.steer.is_some()
                         && endpoint.link(**id).is_some_and(|link| link.peer() == from)
                 });
-                if let Some(steer) = sender.and_then(|(_, peer)| peer.steer.as_mut()) {
-                    steer.handle_datagram(now, datagram);
+                if let Some((_, peer)) = sender {
+                    peer.handle_media(now, datagram);
                 }
             }
         }
@@ -574,6 +574,17 @@ impl Peer {
                 Ok(taken) => self.machine.consumed(taken),
                 Err(_) => return self.machine.handle_closed(),
             }
+        }
+    }
+
+    /// A media datagram of the client's.
+    fn handle_media(&mut self, now: Timestamp, datagram: &mut [u8]) {
+        let Some(steer) = &mut self.steer else { return };
+        steer.handle_datagram(now, datagram);
+        while let Some(command) = steer.poll_repair() {
+            // Left out where the queue is full; the client reports its damage until it is gone.
+            let session = self.session.as_ref();
+            let _ = session.is_some_and(|it| it.command(SessionCommand::Encode(command)));
         }
     }
 

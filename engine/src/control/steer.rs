@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use net::crypto::Opener;
+use net::ladder::Repair;
 use net::steering::{Steering, SteeringConfig};
 use net::units::Timestamp;
 
 use crate::metrics::{SessionMetrics, add};
+use crate::stage::encode::EncodeCommand;
 use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
 
 /// Without feedback the path is looked at this often: an outage is found within a frame or two.
@@ -56,6 +58,23 @@ impl Steer {
         self.steering.poll_timeout().max(self.polled + TICK)
     }
 
+    /// What the encoder is to be asked for, until there is nothing.
+    pub(super) fn poll_repair(&mut self) -> Option<EncodeCommand> {
+        let repair = self.steering.poll_repair()?;
+        Some(match repair {
+            Repair::Invalidate {
+                first_lost,
+                newest_lost,
+            } => EncodeCommand::Invalidate {
+                first_lost,
+                newest_lost,
+            },
+            Repair::Idr => EncodeCommand::Keyframe {
+                newest_lost: self.steering.newest_lost(),
+            },
+        })
+    }
+
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, now: Timestamp) {
         if self.poll_timeout() <= now {
@@ -65,8 +84,8 @@ impl Steer {
     }
 
     fn take_departures(&mut self) {
-        while let Ok(Departed { at, sent }) = self.ends.departures.try_recv() {
-            self.steering.handle_sent(at, &sent);
+        while let Ok(Departed { at, sent, frame }) = self.ends.departures.try_recv() {
+            self.steering.handle_sent(at, &sent, frame);
         }
     }
 

@@ -6,6 +6,7 @@ pub mod encode;
 pub mod protect;
 pub mod send;
 
+use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};
 use net::units::{FrameId, Timestamp};
 
@@ -48,6 +49,8 @@ pub struct SlicePart {
     pub encoded: Timestamp,
     /// Size of the slice, bytes; 0 for a batch that is part of none.
     pub slice_bytes: u32,
+    /// The frame up to this slice, for control; once a slice.
+    pub frame: Option<SentFrame>,
 }
 
 impl SlicePart {
@@ -55,6 +58,7 @@ impl SlicePart {
     pub const NONE: Self = Self {
         encoded: Timestamp::ZERO,
         slice_bytes: 0,
+        frame: None,
     };
 }
 

@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 use net::clock;
 use net::clock_sync::Echo;
+use net::ladder::SentFrame;
 use net::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media::Kind;
 use net::packetize::{Batch, Columns, Packetizer};
@@ -95,9 +96,15 @@ impl ProtectStage {
             log::warn!("a slice of {} is lost: {error}", slice.meta.frame);
             return Ok(());
         }
-        let part = SlicePart {
+        let mut part = SlicePart {
             encoded: slice.encoded,
             slice_bytes: slice.filled as u32,
+            frame: Some(SentFrame {
+                frame: slice.meta.frame,
+                columns: self.packetizer.columns(),
+                whole_shards: self.packetizer.whole_shards(),
+                is_recovery: slice.meta.keyframe || slice.meta.recovery,
+            }),
         };
         loop {
             self.await_turn()?;
@@ -107,6 +114,7 @@ impl ProtectStage {
                 break;
             }
             self.pass_on(batch, Urgency::Video, part)?;
+            part.frame = None;
         }
         let counters = &self.metrics.counters;
         add(&counters.slices, 1);

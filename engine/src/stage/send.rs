@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use net::clock;
+use net::ladder::SentFrame as Packetized;
 use net::limits::SLICES_PER_FRAME_MAX;
 use net::packetize::{Batch, Cargo};
 use net::rate::{Sent, SentKind};
@@ -142,7 +143,7 @@ impl SendStage {
         if sent {
             add(&counters.datagrams, u64::from(batch.datagrams));
             add(&counters.sent_bytes, batch.bytes().len() as u64);
-            self.tell(&batch, first_byte);
+            self.tell(&batch, part.frame, first_byte);
         } else {
             add(&counters.send_failures, 1);
         }
@@ -181,7 +182,7 @@ impl SendStage {
     }
 
     /// Tells control what left when.
-    fn tell(&self, batch: &Batch, at: Timestamp) {
+    fn tell(&self, batch: &Batch, frame: Option<Packetized>, at: Timestamp) {
         let kind = match batch.cargo {
             Cargo::Data | Cargo::Parity => SentKind::Video,
             Cargo::Repeat => SentKind::Repeat,
@@ -194,7 +195,11 @@ impl SendStage {
             burst: batch.burst,
             kind,
         };
-        if self.departures.try_send(Departed { at, sent }).is_err() {
+        if self
+            .departures
+            .try_send(Departed { at, sent, frame })
+            .is_err()
+        {
             add(&self.metrics.counters.departures_dropped, 1);
         }
     }

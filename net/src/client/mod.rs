@@ -147,6 +147,8 @@ pub struct ReceiveSnapshot {
     pub frames_overrun: u64,
     /// Data shards that parity restored.
     pub shards_repaired: u64,
+    /// Times that a frame's missing shards were asked for again.
+    pub rounds_asked: u64,
     /// Reports of frames that cannot be shown.
     pub repair_requests: u64,
     /// Those of them that asked for an IDR, because nothing less will do or has come.
@@ -172,6 +174,7 @@ struct Counters {
     frames_hidden: AtomicU64,
     frames_overrun: AtomicU64,
     shards_repaired: AtomicU64,
+    rounds_asked: AtomicU64,
     repair_requests: AtomicU64,
     keyframe_requests: AtomicU64,
     frame_times_dropped: AtomicU64,
@@ -195,6 +198,7 @@ impl Counters {
             frames_hidden: self.frames_hidden.load(Relaxed),
             frames_overrun: self.frames_overrun.load(Relaxed),
             shards_repaired: self.shards_repaired.load(Relaxed),
+            rounds_asked: self.rounds_asked.load(Relaxed),
             repair_requests: self.repair_requests.load(Relaxed),
             keyframe_requests: self.keyframe_requests.load(Relaxed),
             frame_times_dropped: self.frame_times_dropped.load(Relaxed),

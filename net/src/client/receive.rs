@@ -120,12 +120,12 @@ impl Receiving {
         self.take_events();
     }
 
-    fn timeout(&self) -> Duration {
+    fn timeout(&mut self) -> Duration {
         let now = clock::now();
-        let media = self.media.as_ref();
+        let media = self.media.as_mut();
         let wakes = [
             self.session.poll_timeout(),
-            media.and_then(MediaStream::poll_timeout),
+            media.and_then(|media| media.poll_timeout(now)),
             Some(self.statistics_due),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
@@ -236,6 +236,7 @@ impl Receiving {
         counters
             .shards_repaired
             .store(media.stats().repaired_shards, Relaxed);
+        counters.rounds_asked.store(media.wants().rounds, Relaxed);
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
         if let Some(bytes) = media.poll_feedback(now, &mut datagram) {
             add(&counters.feedbacks, 1);

@@ -10,6 +10,7 @@ use crate::crypto::{Opener, Sealer};
 use crate::feedback::{
     Damage, FEEDBACK_BYTES_MAX, Feedback, FeedbackSchedule, ReceiptLog, ScheduleConfig,
 };
+use crate::ladder::{Wants, WantsConfig, WantsStats};
 use crate::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES};
 use crate::media::{self, Kind, MediaError, VideoError, VideoHeader};
 use crate::native::RepairRequest;
@@ -54,6 +55,7 @@ pub struct MediaStream {
     receipts: ReceiptLog,
     schedule: FeedbackSchedule,
     reassembler: Reassembler,
+    wants: Wants,
     delivery: Delivery,
     clock: ClockSync,
     feedback: Feedback,
@@ -69,6 +71,7 @@ impl MediaStream {
             receipts: ReceiptLog::new(),
             schedule: FeedbackSchedule::new(ScheduleConfig::default()),
             reassembler: Reassembler::new(config),
+            wants: Wants::new(WantsConfig::default()),
             delivery: Delivery::new(now),
             clock: ClockSync::new(),
             feedback: Feedback::default(),
@@ -90,6 +93,7 @@ impl MediaStream {
             Some(Kind::Data | Kind::Parity) => {
                 let header = VideoHeader::parse(datagram)?;
                 let (raw, payload) = self.opener.open(datagram)?;
+                self.wants.handle_shard(now, &header);
                 self.reassembler.handle(now, &header, payload);
                 media::sequence_of(raw)
             }
@@ -107,6 +111,9 @@ impl MediaStream {
                         echo.host_sent,
                         now,
                     );
+                    if let Some(round_trip) = self.clock.round_trip() {
+                        self.wants.set_round_trip(round_trip.smoothed);
+                    }
                 }
                 media::sequence_of(raw)
             }
@@ -122,6 +129,8 @@ impl MediaStream {
 
     /// The next event that is due at `now`; call it until it returns `None`.
     pub fn poll(&mut self, now: Timestamp) -> Option<StreamEvent> {
+        let grace = self.wants.reorder_grace(now, &self.reassembler);
+        self.reassembler.set_reorder_grace(grace);
         match self.reassembler.poll(now) {
             Some(Event::Frame(unit)) => {
                 let arrival = arrival(&unit);
@@ -132,6 +141,7 @@ impl MediaStream {
             }
             Some(Event::Lost(loss)) => {
                 self.delivery.lost(loss.first, loss.last);
+                self.wants.set_damaged(true);
                 self.schedule.on_urgent();
                 return Some(StreamEvent::Lost(loss));
             }
@@ -150,16 +160,19 @@ impl MediaStream {
         self.delivery.delivered(frame, keyframe);
         self.feedback.last_good = Some(frame);
         self.feedback.damage = None;
+        self.wants.set_damaged(false);
     }
 
     /// The decoder had no room for the unit.
     pub fn overrun(&mut self, frame: FrameId) {
         self.delivery.lost(frame, frame);
+        self.wants.set_damaged(true);
     }
 
     /// The decoder was given that frame and failed.
     pub fn undecodable(&mut self, frame: FrameId) {
         self.delivery.undecodable(frame);
+        self.wants.set_damaged(true);
     }
 
     /// How busy the decoder is.
@@ -175,9 +188,14 @@ impl MediaStream {
         now: Timestamp,
         out: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
+        let wants_due = self.wants.poll_timeout(now, &self.reassembler);
+        if wants_due.is_some_and(|due| due <= now) {
+            self.schedule.on_urgent();
+        }
         if !self.schedule.poll(now) {
             return None;
         }
+        self.feedback.wants = self.wants.poll_wants(now, &self.reassembler);
         self.feedback.sent = now;
         self.receipts.fill(&mut self.feedback);
         let mut plaintext = [0; FEEDBACK_BYTES_MAX];
@@ -189,8 +207,11 @@ impl MediaStream {
 
     /// When to poll next at the latest.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
+    pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
+        // A want that is due waits for the schedule, which is urgent then.
+        let wants = self.wants.poll_timeout(now, &self.reassembler);
         [
+            wants.filter(|&due| due > now),
             self.reassembler.poll_timeout(),
             self.delivery.request_due(),
             self.schedule.poll_timeout(),
@@ -204,6 +225,12 @@ impl MediaStream {
     #[must_use]
     pub const fn clock(&self) -> &ClockSync {
         &self.clock
+    }
+
+    /// What was asked for again.
+    #[must_use]
+    pub const fn wants(&self) -> WantsStats {
+        self.wants.stats()
     }
 
     /// Counts of the reassembler.

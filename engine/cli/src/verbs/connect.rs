@@ -182,7 +182,7 @@ fn watch(
 fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) -> String {
     let seconds = over.as_secs_f64().max(1e-3);
     format!(
-        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} repairs \
+        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} times asked again, {} repairs \
          asked for, {} of an IDR, round trip {:.1} ms, host's clock known to {:.2} ms",
         (now.frames - before.frames) as f64 / seconds,
         (now.bytes - before.bytes) as f64 * 8e-6 / seconds,
@@ -190,6 +190,7 @@ fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) ->
         now.frames_hidden - before.frames_hidden,
         now.frames_overrun - before.frames_overrun,
         now.shards_repaired - before.shards_repaired,
+        now.rounds_asked - before.rounds_asked,
         now.repair_requests - before.repair_requests,
         now.keyframe_requests - before.keyframe_requests,
         now.round_trip_us as f64 * 1e-3,
