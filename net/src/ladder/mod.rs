@@ -3,7 +3,7 @@
 //! | rung | host | client |
 //! |---|---|---|
 //! | parity | [`parity`] chooses how much | the reassembler uses it |
-//! | repeat | [`repeats`] answers | [`wants`] asks, while the round trip fits before a frame is due |
+//! | repeat | [`repeats`] answers | [`wants`] asks, while a repeat comes before a frame is due |
 //! | invalidate | [`references`] asks the encoder to refer past a loss | reports the damage |
 //! | IDR | the same, where invalidation did not help | |
 //!
