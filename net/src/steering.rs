@@ -385,6 +385,7 @@ impl Steering {
     /// Parity and repeats over data, as the path is now.
     fn extra_share(&self) -> f64 {
         let size = self.ladder.frame_size();
+        // Fixed parity may be other than the ladder's own.
         let parity = self.orders.protection.parity_for(size.data_shards);
         let repeats = self.decision.signals.loss.share();
         parity as f64 / size.whole_shards.max(1) as f64 + repeats

@@ -5,6 +5,8 @@
 //! [`MediaStream::poll_timeout`] says so, the caller drains [`MediaStream::poll`], then sends what
 //! [`MediaStream::poll_feedback`] gives. Nothing allocates after [`MediaStream::new`].
 
+use std::time::Duration;
+
 use crate::clock_sync::{ClockSync, Echo};
 use crate::crypto::{Opener, Sealer};
 use crate::feedback::{
@@ -20,6 +22,10 @@ use crate::reassemble::{
 use crate::units::{FrameId, Timestamp};
 
 use super::delivery::{Arrival, Delivery, Verdict};
+
+/// Between two feedbacks while something is wanted: each want is said three times, and a burst of
+/// loss should not take all of them.
+const SAYING_INTERVAL: Duration = Duration::from_micros(500);
 
 /// What the caller must act on.
 #[derive(Debug)]
@@ -69,7 +75,10 @@ impl MediaStream {
             opener,
             sealer,
             receipts: ReceiptLog::new(),
-            schedule: FeedbackSchedule::new(ScheduleConfig::default()),
+            schedule: FeedbackSchedule::new(ScheduleConfig {
+                urgent_interval: SAYING_INTERVAL,
+                ..ScheduleConfig::default()
+            }),
             reassembler: Reassembler::new(config),
             wants: Wants::new(WantsConfig::default()),
             delivery: Delivery::new(now),

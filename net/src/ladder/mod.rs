@@ -3,7 +3,7 @@
 //! | rung | host | client |
 //! |---|---|---|
 //! | parity | [`parity`] chooses how much | the reassembler uses it |
-//! | repeat | [`repeats`] answers | [`wants`] asks, while the round trip fits before a frame is due |
+//! | repeat | [`repeats`] answers | [`wants`] asks, while a repeat comes before a frame is due |
 //! | invalidate | [`references`] asks the encoder to refer past a loss | reports the damage |
 //! | IDR | the same, where invalidation did not help | |
 //!
@@ -152,6 +152,14 @@ impl Ladder {
             data_shards: self.data_shards_16.div_ceil(16) as usize,
             whole_shards: self.whole_shards_16.div_ceil(16) as usize,
         }
+    }
+
+    /// What the protection adds to a usual frame, share of its bytes.
+    #[must_use]
+    pub fn parity_share(&self) -> f64 {
+        let size = self.frame_size();
+        let parity = self.protection().parity_for(size.data_shards);
+        parity as f64 / size.whole_shards.max(1) as f64
     }
 
     /// Counters of the second rung.
