@@ -265,6 +265,34 @@ fn frames_lost_at_random_cost_no_idr() {
 }
 
 #[test]
+fn a_twentieth_lost_both_ways_is_repaired_or_sent_again() {
+    let host = LoopbackHost::synthetic(&[]);
+    // Every datagram alike, QUIC's too, by a generator whose seed is its first state.
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let relay = Relay::new(
+        host.address(),
+        Box::new(move |_, _, _| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % 20 != 0
+        }),
+    );
+    let mut client = LoopbackClient::connect(relay.address());
+    client.watch(200, |unit, picture| {
+        let share = share_of_ground(picture);
+        assert!(share > 0.8, "{}: {share} of the ground", unit.frame);
+    });
+    let counters = host.sessions()[0].metrics.counters.snapshot();
+    let received = client.end();
+    assert!(received.rounds_asked > 0, "{received:?}");
+    assert!(counters.repeated > 0, "{counters:?}");
+    // A machine that stalls may cost frames; the loss alone costs next to none.
+    let missed = received.frames_lost + received.frames_hidden;
+    assert!(missed <= 20, "{received:?}");
+}
+
+#[test]
 fn a_lost_idr_is_asked_for_again() {
     let host = LoopbackHost::synthetic(&[]);
     // The session's first two IDRs never arrive.
