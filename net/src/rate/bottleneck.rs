@@ -20,8 +20,9 @@ const DATAGRAMS_MIN: u32 = 8;
 const RUNS_MIN: u32 = 3;
 /// Shortest burst that says something: a receive thread wakes up to 0.1 ms late.
 const SPAN_MIN: Duration = Duration::from_millis(1);
-/// A burst that arrives below this share of the rate at which it left was held up. Bursts leave
-/// at [`super::controller::PACE_GAIN`] = 1.25 of the estimate: 0.8 means held up, 1.0 means not.
+/// A burst that arrives below this share of the rate at which it left was held up. What leaves
+/// ahead of the pace and its gain make a frame of 60 Hz leave at 1.25 of the estimate on average:
+/// 0.8 means held up, 1.0 means not.
 const HELD_BELOW: f64 = 0.9;
 /// Bursts in the median.
 const MEDIAN_OF: usize = 5;

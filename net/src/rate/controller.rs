@@ -16,13 +16,13 @@
 //!    slowly near where a queue was last seen.
 //! 7. [`Controller::output`]: the target less what drains the queue.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::limits::{BITRATE_MAX, BITRATE_MIN};
 use crate::units::{BitsPerSecond, Timestamp};
 
 use super::bottleneck::PEAK_AGE;
+use super::decision::{Config, Decision, Load, Probe, State};
 use super::estimator::{STANDING_WINDOW, Signals};
 use super::pacer::{Pace, UNMEASURED_BURST_BYTES};
 
@@ -57,12 +57,18 @@ const NEAR_TO: f64 = 1.1;
 const KNEE_AGE: Duration = Duration::from_secs(20);
 /// A bottleneck that grew by this since the knee is another one.
 const KNEE_GONE: f64 = 1.3;
-/// How much faster than the bottleneck a frame leaves, so that more of it would show.
-pub const PACE_GAIN: f64 = 1.25;
-/// How much faster than the target it leaves where no bottleneck is known.
+/// How much faster than the bottleneck a frame leaves, beyond what may leave at once.
+const PACE_GAIN: f64 = 1.05;
+/// What may leave at once: as much as the bottleneck takes in this time, so that a burst shows
+/// whether it could do more, and at least a few datagrams.
+const PACE_AHEAD_S: f64 = 0.0025;
+const PACE_AHEAD_BYTES_MIN: f64 = 6000.0;
+/// How much faster than the target a frame leaves where no bottleneck is known.
 const PACE_GAIN_UNMEASURED: f64 = 2.0;
-/// Bytes back to back over a measured bottleneck, beyond a millisecond of it.
-const BURST_BYTES_MIN: f64 = 6000.0;
+/// The same while more is lost than usual: a buffer too small for bursts, or a policer.
+const PACE_GAIN_LOSSY: f64 = 1.1;
+/// How much faster than the target a probe leaves, and what makes a target proven.
+const PROBE_GAIN: f64 = 1.25;
 /// The part of a share that is used for the share to count as used.
 const USED: f64 = 0.7;
 /// Expected fall of the queue before its staying says anything: half of it, within these.
@@ -79,6 +85,8 @@ const CONTEST_SETTLES: Duration = Duration::from_millis(100);
 const STARVED: f64 = 0.7;
 /// Silence beyond the round trip that is an outage.
 const OUTAGE_AFTER: Duration = Duration::from_millis(100);
+/// Silence that is one before the round trip is known (RFC 6298 section 2.1).
+const OUTAGE_AT_START: Duration = Duration::from_secs(1);
 /// An outage longer than this may have changed the path.
 const OUTAGE_LONG: Duration = Duration::from_millis(400);
 /// The part of the target that a long outage leaves.
@@ -105,106 +113,10 @@ const LOSS_FORGET: f64 = 0.01;
 const LOSS_DATAGRAMS_MIN: u32 = 100;
 /// Runs of loss that make a share believable.
 const LOSS_BURSTS_MIN: u32 = 12;
+/// The same over 0.4 s.
+const LOSS_BURSTS_SHORT: u32 = 4;
 /// Between two polls.
 const TICK: Duration = Duration::from_millis(5);
-
-/// Bounds and start of a session.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Never less, whatever the path shows.
-    pub floor: BitsPerSecond,
-    /// Never more.
-    pub ceiling: BitsPerSecond,
-    /// Where to begin.
-    pub start: BitsPerSecond,
-    /// Time between two frames.
-    pub frame_interval: Duration,
-}
-
-impl Default for Config {
-    /// 1 to 150 Mbit/s from 10, at 60 Hz: 10 Mbit/s is a good picture and less than what any
-    /// path worth streaming over takes for the tenth of a second until it is known.
-    fn default() -> Self {
-        Self {
-            floor: BitsPerSecond(1_000_000),
-            ceiling: BitsPerSecond(150_000_000),
-            start: BitsPerSecond(10_000_000),
-            frame_interval: Duration::from_nanos(16_666_667),
-        }
-    }
-}
-
-/// What the controller is doing, for display.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The bottleneck is not found yet.
-    Starting,
-    /// Sends what the path takes, or climbs towards it.
-    Steady,
-    /// A queue grew; less is sent until it is clear whether it stays.
-    BackingOff,
-    /// The queue was congestion; it drains.
-    Draining,
-    /// The application sends little; padding shows what the path would take.
-    Probing,
-    /// Somebody else keeps the queue full; a share is held.
-    Competing,
-    /// Nobody answers.
-    Outage,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Steady => "steady",
-            Self::BackingOff => "backing off",
-            Self::Draining => "draining",
-            Self::Probing => "probing",
-            Self::Competing => "competing",
-            Self::Outage => "outage",
-        })
-    }
-}
-
-/// Padding to send, as one burst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// UDP payload, bytes, in datagrams of any size.
-    pub bytes: u32,
-    /// How fast.
-    pub pace: Pace,
-    /// The burst's number, for [`super::Sent`].
-    pub burst: u32,
-}
-
-/// How busy a codec is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Time that the newest frame took.
-    pub time: Duration,
-    /// Frames waiting for it.
-    pub waiting: u8,
-}
-
-/// What to do until the next decision.
-#[derive(Clone, Copy, Debug)]
-pub struct Decision {
-    /// All video, parity and repeats together.
-    pub wire_rate: BitsPerSecond,
-    /// How to pace them.
-    pub pace: Pace,
-    /// Padding to send now. Each is given out once.
-    pub probe: Option<Probe>,
-    /// What is going on.
-    pub state: State,
-    /// Where a climb ends for now: the target that the output follows.
-    pub target: BitsPerSecond,
-    /// The bottleneck, if known.
-    pub bottleneck: Option<BitsPerSecond>,
-    /// What the receipts say.
-    pub signals: Signals,
-}
 
 /// Where a queue was last seen.
 #[derive(Clone, Copy, Debug)]
@@ -354,9 +266,12 @@ impl Controller {
     /// Rule 1. Something was sent, and for longer than it can take nothing new is known to have
     /// arrived.
     fn watch_outage(&mut self, now: Timestamp, s: &Signals) {
-        let patience = OUTAGE_AFTER + s.rtt * 2;
+        let patience = match s.silence {
+            Some(_) => OUTAGE_AFTER + s.rtt * 2,
+            None => OUTAGE_AT_START,
+        };
         let waits = s.unanswered.is_some_and(|waits| waits > patience);
-        let is_silent = s.silence.is_some_and(|silence| silence > patience);
+        let is_silent = s.silence.is_none_or(|silence| silence > patience);
         match self.outage {
             None if waits && is_silent => {
                 self.outage = Some(Outage {
@@ -551,7 +466,7 @@ impl Controller {
         let is_used = now.since(self.last_used) < Duration::from_millis(100);
         let is_proven = s
             .bottleneck
-            .is_some_and(|rate| rate > PACE_GAIN * self.target)
+            .is_some_and(|rate| rate > PROBE_GAIN * self.target)
             && s.bottleneck_age < Duration::from_secs(1);
         if let Some(rate) = known.filter(|_| now.since(self.last_used) > PROBE_INTERVAL) {
             // The path changed while the application slept: a probe knows better.
@@ -578,9 +493,11 @@ impl Controller {
         self.target = self.bounded((self.target + step).min(most.max(self.target)));
     }
 
-    /// More than this path always loses, just now.
+    /// More than this path always loses, just now, and in several runs: one run is an outage.
     fn loses_more(&self, s: &Signals) -> bool {
-        s.loss_short.share() > LOSS_GROWN * self.loss_floor.unwrap_or(0.0) + LOSS_MORE
+        let usual = self.loss_floor.unwrap_or(0.0);
+        s.loss_short.bursts >= LOSS_BURSTS_SHORT
+            && s.loss_short.share() > LOSS_GROWN * usual + LOSS_MORE
     }
 
     fn forget_knee(&mut self, now: Timestamp, s: &Signals) {
@@ -629,7 +546,7 @@ impl Controller {
             return None;
         }
         self.probed = now;
-        let bytes = PACE_GAIN * self.target * PROBE_TIME_S / 8.0;
+        let bytes = PROBE_GAIN * self.target * PROBE_TIME_S / 8.0;
         Some(self.next_probe(bytes.clamp(PROBE_BYTES_MIN, PROBE_BYTES_MAX)))
     }
 
@@ -638,7 +555,7 @@ impl Controller {
         Probe {
             bytes: bytes as u32,
             pace: Pace {
-                rate: BitsPerSecond((PACE_GAIN * self.target) as u64),
+                rate: BitsPerSecond((PROBE_GAIN * self.target) as u64),
                 burst_bytes: 0,
             },
             burst: self.probes,
@@ -646,25 +563,29 @@ impl Controller {
     }
 
     fn decide(&self, now: Timestamp, s: &Signals, probe: Option<Probe>) -> Decision {
-        let pace = match s.bottleneck {
-            Some(rate) => Pace {
-                rate: BitsPerSecond((PACE_GAIN * rate.max(self.target)) as u64),
-                burst_bytes: (rate / 8000.0 + BURST_BYTES_MIN)
-                    .min(f64::from(UNMEASURED_BURST_BYTES)) as u32,
-            },
-            None => Pace {
-                rate: BitsPerSecond((PACE_GAIN_UNMEASURED * self.target) as u64),
-                burst_bytes: UNMEASURED_BURST_BYTES,
-            },
-        };
         Decision {
             wire_rate: BitsPerSecond(self.output(s) as u64),
-            pace,
+            pace: self.pace(s),
             probe,
             state: self.state(now, s),
             target: BitsPerSecond(self.target as u64),
             bottleneck: s.bottleneck.map(|rate| BitsPerSecond(rate as u64)),
             signals: *s,
+        }
+    }
+
+    fn pace(&self, s: &Signals) -> Pace {
+        let (rate, ahead_bytes) = match s.bottleneck {
+            _ if self.loses_more(s) => (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN),
+            Some(rate) => (
+                PACE_GAIN * rate.max(self.target),
+                (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
+            ),
+            None => (PACE_GAIN_UNMEASURED * self.target, f64::INFINITY),
+        };
+        Pace {
+            rate: BitsPerSecond(rate as u64),
+            burst_bytes: ahead_bytes.min(f64::from(UNMEASURED_BURST_BYTES)) as u32,
         }
     }
 

@@ -18,10 +18,13 @@ pub const STANDING_WINDOW: Duration = Duration::from_millis(35);
 /// The queue as it is now: the least delay of two slots of arrivals, so that one late wake-up of
 /// the receiving thread is no queue.
 const NEWEST_WINDOW: Duration = Duration::from_millis(10);
+/// Silence beyond a round trip after which the last delays are out of date: twice the longest
+/// time between two feedbacks while something arrives.
+const STALE_AFTER: Duration = Duration::from_millis(40);
 /// A queue of more than this keeps the bottleneck busy: what arrives then is its rate.
 const BUSY_FROM: Duration = Duration::from_millis(2);
 /// Delivery is measured over at most this long, and at least over [`DELIVERY_MIN`].
-const DELIVERY_MAX: Duration = Duration::from_millis(100);
+const DELIVERY_MAX: Duration = STANDING_WINDOW;
 const DELIVERY_MIN: Duration = Duration::from_millis(20);
 /// Width of a part of the history of what was sent.
 const SENT_PART_NS: u64 = 25_000_000;
@@ -36,7 +39,7 @@ pub struct Signals {
     pub standing: Duration,
     /// How long the queue has never been empty.
     pub busy_for: Duration,
-    /// Arriving bits a second over the time that the queue was busy, the last 20 to 100 ms of it;
+    /// Arriving bits a second over the time that the queue was busy, the last 20 to 35 ms of it;
     /// `None` if it was empty since.
     pub delivered: Option<f64>,
     /// Arriving bits a second over 300 ms.
@@ -146,9 +149,14 @@ impl Estimator {
     #[must_use]
     pub fn signals(&self, now: Timestamp) -> Signals {
         let busy_for = self.arrivals.busy_for();
+        let silence = self.last_news.map(|last| now.since(last));
+        // A queue that we add nothing to drains; what nobody has seen since is not believed.
+        let stale = silence.unwrap_or_default();
+        let stale = stale.saturating_sub(self.rtt.unwrap_or_default() + STALE_AFTER);
+        let queue = |window| self.arrivals.queue_delay_min(window).saturating_sub(stale);
         Signals {
-            queue_delay: self.arrivals.queue_delay_min(NEWEST_WINDOW),
-            standing: self.arrivals.queue_delay_min(STANDING_WINDOW),
+            queue_delay: queue(NEWEST_WINDOW),
+            standing: queue(STANDING_WINDOW),
             busy_for,
             delivered: self.arrivals.delivered_busy(DELIVERY_MIN, DELIVERY_MAX),
             delivered_long: self.arrivals.delivered(Duration::from_millis(300)),
@@ -163,7 +171,7 @@ impl Estimator {
             rtt_min: self.rtt.map_or(Duration::ZERO, |_| self.rtt_min),
             unanswered: self.log.unanswered_since().map(|since| now.since(since)),
             answered: self.answered,
-            silence: self.last_news.map(|last| now.since(last)),
+            silence,
         }
     }
 

@@ -18,6 +18,7 @@ mod arrivals;
 mod bottleneck;
 mod loss;
 mod estimator;
+mod decision;
 mod controller;
 mod pacer;
 #[cfg(test)]
@@ -25,7 +26,7 @@ mod testnet;
 #[cfg(test)]
 mod tests;
 
-pub use controller::{Config, Decision, Load, Probe, State};
+pub use decision::{Config, Decision, Load, Probe, State};
 pub use estimator::Signals;
 pub use loss::Loss;
 pub use pacer::{Pace, Pacer, UNMEASURED_BURST_BYTES, Urgency};

@@ -58,6 +58,8 @@ pub struct Path {
     /// From when on, Mbit/s.
     pub rate: Vec<(u64, f64)>,
     pub one_way: Duration,
+    /// One way from when on; replaces `one_way` for what leaves the queue.
+    pub reroute: Option<(u64, Duration)>,
     pub buffer_bytes: u64,
     pub losing: Losing,
     /// Nothing passes either way: from, to, ms.
@@ -73,6 +75,7 @@ impl Path {
         Self {
             rate: vec![(0, mbit)],
             one_way: ms(rtt_ms) / 2,
+            reroute: None,
             buffer_bytes,
             losing: Losing::Nothing,
             outages: Vec::new(),
@@ -439,7 +442,12 @@ impl Net {
         self.waits.push((self.now, self.now.since(packet.queued)));
         if !self.loses() && !self.path.is_out(self.now) {
             let late = self.path.jitter.mul_f64(self.dice.roll());
-            let arrival = (self.now + self.path.one_way + late).max(self.last_arrival);
+            let rerouted = self
+                .path
+                .reroute
+                .filter(|&(from, _)| at_ms(from) <= self.now);
+            let one_way = rerouted.map_or(self.path.one_way, |(_, one_way)| one_way);
+            let arrival = (self.now + one_way + late).max(self.last_arrival);
             self.last_arrival = arrival;
             let event = Event::Arrive(packet.flow, packet.sequence, packet.burst, packet.is_last);
             self.at(arrival, event);

@@ -1,5 +1,6 @@
 //! From slice to access unit, with loss, parity and recovery, without one allocation.
 
+mod rate;
 mod side_planes;
 mod sys;
 
