@@ -24,7 +24,7 @@ use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
-    RefuseCode, StepLimits, negotiate,
+    RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
@@ -304,12 +304,10 @@ impl NativeHost {
             match event {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
                 HostEvent::Start => self.start(id, peer),
-                HostEvent::KeyframeRequest(request) => {
-                    let newest_lost = request.newest_lost;
-                    // A queue that is full of requests holds one of the same effect.
-                    let _ = peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
-                        newest_lost,
-                    }));
+                HostEvent::RepairRequest(request) => {
+                    // A queue that is full of reports holds one of nearly the same effect, and
+                    // the client repeats what has none.
+                    let _ = peer.command(SessionCommand::Encode(repair(&request)));
                 }
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
@@ -589,6 +587,21 @@ impl Peer {
         if let Some(wanted) = self.wanted.take() {
             registry.remove(wanted.number);
         }
+    }
+}
+
+fn repair(request: &RepairRequest) -> EncodeCommand {
+    let RepairRequest {
+        first_lost,
+        newest_lost,
+        ..
+    } = *request;
+    match request.wish {
+        RepairWish::Recovery => EncodeCommand::Invalidate {
+            first_lost,
+            newest_lost,
+        },
+        RepairWish::Idr => EncodeCommand::Keyframe { newest_lost },
     }
 }
 
