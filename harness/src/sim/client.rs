@@ -24,6 +24,9 @@ const CLOCK_AHEAD: Duration = Duration::from_secs(5);
 /// A frame is given up by the policy's grace; these only end what nothing newer ends.
 const SILENCE_MAX: Duration = Duration::from_millis(300);
 
+/// Between two feedbacks that ask, at least: a want lost in a burst is soon said again.
+const ASK_INTERVAL: Duration = Duration::from_millis(3);
+
 /// How a client is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientConfig {
@@ -58,6 +61,8 @@ pub struct VideoClient {
     /// Frames that cannot be shown, from the first that is missing.
     hole: Option<Damage>,
     newest: Option<FrameId>,
+    /// What is wanted is asked for again.
+    next_ask: Option<Timestamp>,
     completed: Vec<Completed>,
     wrong: Vec<(FrameId, UnitDamage)>,
     refused: u64,
@@ -90,6 +95,7 @@ impl VideoClient {
             decoder: Decoder::new(config.decode),
             hole: None,
             newest: None,
+            next_ask: None,
             completed: Vec::new(),
             wrong: Vec::new(),
             refused: 0,
@@ -218,6 +224,9 @@ impl VideoClient {
                 }
             });
             self.wants += feedback.wants.as_slice().len() as u64;
+            if !feedback.wants.as_slice().is_empty() {
+                self.next_ask = Some(local + (self.round_trip() / 2).max(ASK_INTERVAL));
+            }
         }
         feedback
     }
@@ -293,11 +302,19 @@ impl Endpoint for VideoClient {
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        let local = [self.reassembler.poll_timeout(), self.schedule.poll_timeout()];
+        let local = [
+            self.reassembler.poll_timeout(),
+            self.schedule.poll_timeout(),
+            self.next_ask,
+        ];
         local.into_iter().flatten().min().map(|at| at - CLOCK_AHEAD)
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {
-        self.drain(now + CLOCK_AHEAD);
+        let local = now + CLOCK_AHEAD;
+        self.drain(local);
+        if self.next_ask.take_if(|at| *at <= local).is_some() {
+            self.schedule.on_urgent();
+        }
     }
 }

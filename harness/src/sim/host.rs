@@ -17,7 +17,7 @@ use std::time::Duration;
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
 use net::feedback::{Damage, Feedback, Want};
-use net::limits::{DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
+use net::limits::{DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES};
 use net::media::{Kind, open_plain};
 use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, SliceMeta};
 use net::rate::{Config, Decision, Pacer, Probe, Rate, Sent, SentKind, Urgency};
@@ -131,6 +131,8 @@ pub struct VideoHost {
     next_protect: Timestamp,
     path: Path,
     sent: SentBytes,
+    /// Data shards of the frame in work.
+    frame_shards: usize,
     /// By frame: when its last slice was encoded.
     encoded: Vec<Timestamp>,
     feedbacks: u64,
@@ -186,6 +188,7 @@ impl VideoHost {
             next_protect: now,
             path: Path::default(),
             sent: SentBytes::default(),
+            frame_shards: 0,
             encoded: Vec::new(),
             feedbacks: 0,
             refused: 0,
@@ -379,13 +382,6 @@ impl VideoHost {
         };
         self.path.burst = signals.loss.burst_mean();
         self.path.round_trip = signals.rtt;
-        if self.config.parity == Parity::Measured {
-            let bytes = self.encoder.bitrate().bytes_per_frame(self.config.refresh);
-            // Each slice ends in a short shard, half of one on average.
-            let shards = bytes as usize / 1344 + 4;
-            let protection = policy::protection(&self.path, shards);
-            self.packetizer.set_protection(protection);
-        }
     }
 
     /// What is left of the wire rate for the encoder.
@@ -433,6 +429,14 @@ impl VideoHost {
     }
 
     fn begin(&mut self, slice: &ModelSlice) {
+        if slice.slice.0 == 0 {
+            self.frame_shards = 0;
+        }
+        self.frame_shards += (slice.bytes as usize).div_ceil(SHARD_BYTES_MAX);
+        if slice.last && self.config.parity == Parity::Measured {
+            let protection = policy::protection(&self.path, self.frame_shards);
+            self.packetizer.set_protection(protection);
+        }
         self.unit.resize(slice.bytes as usize, 0);
         slice.unit.fill(slice.offset as usize, &mut self.unit);
         let meta = SliceMeta {
@@ -604,22 +608,18 @@ impl Endpoint for VideoHost {
     }
 }
 
-/// Fixed sessions keep to their bitrate and what protects it; the pace is still measured.
 fn rate_config(config: &HostConfig) -> Config {
     let defaults = Config::default();
     let frame_interval = config.refresh.interval();
-    if config.adaptive {
-        return Config {
-            ceiling: config.ceiling,
-            frame_interval,
-            ..defaults
-        };
-    }
-    let rate = BitsPerSecond(config.ceiling.0 * 3 / 2);
+    // A fixed session sends its bitrate and what protects it, whatever the target.
+    let ceiling = if config.adaptive {
+        config.ceiling.0
+    } else {
+        config.ceiling.0 * 3 / 2
+    };
     Config {
-        floor: rate,
-        ceiling: rate,
-        start: rate,
+        ceiling: BitsPerSecond(ceiling),
         frame_interval,
+        ..defaults
     }
 }

@@ -15,13 +15,11 @@ const DUE: Duration = Duration::from_millis(50);
 const REPEAT_MARGIN: Duration = Duration::from_millis(25);
 /// Share of frames that parity may fail to repair where no repeat comes in time: each failure
 /// hides pictures for about a round trip, some six at 60 Hz and 80 ms.
-const RESIDUAL: f64 = 0.000_2;
+const RESIDUAL: f64 = 0.000_4;
 /// The meter's share lags and errs; what is held against it is this much more.
 const LOSS_MARGIN: f64 = 1.1;
-/// Parity of one group, at most, percent.
-const PERCENT_MAX: usize = 100;
 /// Shortest and longest wait for an incomplete frame once a newer one is complete.
-const GRACE_MIN: Duration = Duration::from_millis(30);
+const GRACE_MIN: Duration = Duration::from_millis(60);
 const GRACE_MAX: Duration = Duration::from_millis(250);
 
 /// How the host protects.
@@ -52,7 +50,7 @@ impl Path {
     }
 }
 
-/// Protection for frames of about `data_shards`.
+/// Protection for a frame of `data_shards`, said before its last slice is packetized.
 #[must_use]
 pub fn protection(path: &Path, data_shards: usize) -> Protection {
     let light = Protection {
@@ -64,10 +62,9 @@ pub fn protection(path: &Path, data_shards: usize) -> Protection {
         return light;
     }
     let shards = parity_for(path.loss * LOSS_MARGIN, path.burst, data_shards.max(1), RESIDUAL);
-    let percent = (shards * 100).div_ceil(data_shards.max(1)).min(PERCENT_MAX);
     Protection {
-        percent: percent as u8,
-        shards_min: u8::try_from(shards.clamp(1, 4)).unwrap_or(1),
+        percent: 1,
+        shards_min: u8::try_from(shards).unwrap_or(u8::MAX),
         slices_per_group: Protection::WHOLE_FRAME,
     }
 }
@@ -97,7 +94,8 @@ pub fn parity_for(loss: f64, burst: f64, data_shards: usize, residual: f64) -> u
         return 1;
     }
     let loss = loss.min(0.5);
-    let burst = burst.max(1.0);
+    // At random, runs are a little longer than one too.
+    let burst = if burst < 1.5 { 1.0 } else { burst };
     for parity in 1..=data_shards {
         let trials = ((data_shards + parity) as f64 / burst) as usize + 1;
         let bearable = (parity as f64 / burst) as usize;
