@@ -1,16 +1,190 @@
 //! `loss-harness`: the sweep over losses, round trips and protections, and the figures that are
-//! published, each from its seed.
+//! published, each from its seed, all in virtual time.
+//!
+//! ```text
+//! loss-harness                      the whole sweep (some minutes), all figures, 10⁷ packets
+//! loss-harness --quick              a part of the sweep, all figures, in under 20 s
+//! loss-harness --scenario NAME      one figure; with --seed N as a failed run said
+//! loss-harness --packets N          N generated datagrams against the reassembler
+//! ```
+//!
+//! The exit status is 1 if a figure does not hold its bound. The simulator's speed depends on
+//! what else the machine does: it is printed, and counts without `--quick` only.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use harness::sim::scenario::Scenario;
+use harness::sim::session::{Sessions, Setup};
+use harness::sim::session_figures::{FIGURES, Figure, Row};
+use harness::sim::session_fuzz;
+use harness::sim::session_sweep::{Point, Sweep, svg};
+
+/// Times real time that one session must run at.
+const SPEED_MIN: f64 = 200.0;
+const SVG_PATH: &str = "target/loss-harness.svg";
+const PACKETS_FULL: u64 = 10_000_000;
+
+#[derive(Default)]
+struct Arguments {
+    quick: bool,
+    seed: Option<u64>,
+    scenario: Option<String>,
+    packets: Option<u64>,
+}
 
 fn main() -> ExitCode {
-    harness::sim::session_figures::FIGURES
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(reason) => {
+            eprintln!("{reason}");
+            eprintln!("usage: loss-harness [--quick] [--seed N] [--scenario NAME] [--packets N]");
+            return ExitCode::from(2);
+        }
+    };
+    let seed = arguments.seed.unwrap_or(1);
+    let held = if let Some(packets) = arguments.packets {
+        generated(packets, seed)
+    } else if let Some(name) = &arguments.scenario {
+        match Figure::named(name) {
+            Some(figure) => print_row(&figure.run(seed)),
+            None => {
+                let names: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
+                eprintln!("no figure is named {name}; there are {}", names.join(", "));
+                return ExitCode::from(2);
+            }
+        }
+    } else {
+        everything(arguments.quick, seed)
+    };
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut arguments = Arguments::default();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |text: String| {
+            text.parse::<u64>()
+                .map_err(|error| format!("{text}: {error}"))
+        };
+        match word.as_str() {
+            "--quick" => arguments.quick = true,
+            "--seed" => arguments.seed = Some(number(value()?)?),
+            "--scenario" => arguments.scenario = Some(value()?),
+            "--packets" => arguments.packets = Some(number(value()?)?),
+            _ => return Err(format!("{word} is no option")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn everything(quick: bool, seed: u64) -> bool {
+    let begin = Instant::now();
+    let sweep = if quick {
+        Sweep::quick(seed)
+    } else {
+        Sweep::full(seed)
+    };
+    println!(
+        "Sweep, seed {seed}, {} s of virtual time a point:",
+        sweep.duration.as_secs()
+    );
+    println!("{}", Point::HEAD);
+    let mut points = Vec::new();
+    sweep.run(|point| {
+        println!("{}", point.line());
+        points.push(*point);
+    });
+    let drawn = write_svg(&points);
+    println!("\nFigures:");
+    let mut held = FIGURES
         .iter()
-        .filter(|f| std::env::args().nth(1).is_none_or(|n| f.name.contains(&n)))
-        .for_each(|figure| {
-            let begin = std::time::Instant::now();
-            let row = figure.run(1);
-            println!("{} {} | {} | {} | {:?}", row.held, row.name, row.measured, row.bound, begin.elapsed());
-        });
-    ExitCode::SUCCESS
+        .map(|figure| print_row(&figure.run(seed)))
+        .fold(true, |all, held| all & held);
+    held &= speed(quick);
+    if !quick {
+        held &= generated(PACKETS_FULL, seed);
+    }
+    println!(
+        "\n{} in {:.1} s",
+        if held { "All held" } else { "NOT all held" },
+        begin.elapsed().as_secs_f64()
+    );
+    held && drawn
+}
+
+fn print_row(row: &Row) -> bool {
+    let mark = if row.held { "held    " } else { "NOT HELD" };
+    println!(
+        "{mark} {:<20} {} (bound: {})",
+        row.name, row.measured, row.bound
+    );
+    if !row.held {
+        println!(
+            "         replay: loss-harness --scenario {} --seed {}",
+            row.name, row.seed
+        );
+    }
+    row.held
+}
+
+fn write_svg(points: &[Point]) -> bool {
+    let written = std::fs::create_dir_all("target")
+        .and_then(|()| std::fs::write(Path::new(SVG_PATH), svg(points)));
+    match &written {
+        Ok(()) => println!("Curves: {SVG_PATH}"),
+        Err(error) => eprintln!("{SVG_PATH} cannot be written: {error}"),
+    }
+    written.is_ok()
+}
+
+/// Virtual over real time of one session, the best of three: other load on the machine only takes
+/// away.
+fn speed(quick: bool) -> bool {
+    let scenario = Scenario::random_loss(1, Duration::from_millis(4));
+    let fastest = (0..3)
+        .map(|_| {
+            let begin = Instant::now();
+            let sessions = Sessions::run(&scenario, &Setup::default());
+            assert_eq!(sessions.wrong_units(), 0);
+            begin.elapsed()
+        })
+        .min()
+        .unwrap_or_default();
+    let speed = scenario.duration.as_secs_f64() / fastest.as_secs_f64();
+    let held = speed >= SPEED_MIN;
+    let mark = if held { "held    " } else { "NOT HELD" };
+    let counts = if quick {
+        "; does not count with --quick"
+    } else {
+        ""
+    };
+    println!(
+        "{mark} {:<20} {speed:.0} × real time (bound: ≥ {SPEED_MIN} ×{counts})",
+        "speed"
+    );
+    held || quick
+}
+
+fn generated(packets: u64, seed: u64) -> bool {
+    let begin = Instant::now();
+    let result = session_fuzz::run(packets, seed);
+    println!(
+        "{} datagrams of seed {seed} in {:.1} s: {} forged, {} frames, {} lost, {} wrong, {} out \
+         of order",
+        result.datagrams,
+        begin.elapsed().as_secs_f64(),
+        result.forged,
+        result.frames,
+        result.lost,
+        result.wrong,
+        result.out_of_order
+    );
+    result.wrong == 0 && result.out_of_order == 0
 }

@@ -14,7 +14,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use net::audio::{AudioDatagram, AudioReceiver, AudioReport, AudioSender, PACKET_INTERVAL, Playout};
+use net::audio::{
+    AudioDatagram, AudioReceiver, AudioReport, AudioSender, PACKET_INTERVAL, Playout,
+};
 use net::gamestream::audio_fec::{self, DATA_SHARDS, TOTAL_SHARDS};
 use net::units::Timestamp;
 
@@ -272,7 +274,14 @@ impl AudioClient {
         };
         debug_assert_eq!(block.number, number);
         let [a, b, c, d, e, f] = &mut block.shards;
-        let mut shards = [&mut a[..], &mut b[..], &mut c[..], &mut d[..], &mut e[..], &mut f[..]];
+        let mut shards = [
+            &mut a[..],
+            &mut b[..],
+            &mut c[..],
+            &mut d[..],
+            &mut e[..],
+            &mut f[..],
+        ];
         let whole = audio_fec::recover(&mut shards, block.present).is_ok();
         for place in 0..DATA_SHARDS {
             if !whole && !block.present[place] {

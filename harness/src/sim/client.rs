@@ -73,11 +73,7 @@ pub struct VideoClient {
 impl VideoClient {
     /// Receives from `to`. `opens` are the keys of video, `seals` those of feedback.
     #[must_use]
-    pub fn new(
-        to: Address,
-        config: ClientConfig,
-        (opens, seals): (MediaKeys, MediaKeys),
-    ) -> Self {
+    pub fn new(to: Address, config: ClientConfig, (opens, seals): (MediaKeys, MediaKeys)) -> Self {
         let reassembler = ReassemblerConfig {
             silence_max: SILENCE_MAX,
             reorder_grace: policy::grace(Duration::ZERO, false),

@@ -17,7 +17,9 @@ use std::time::Duration;
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
 use net::feedback::{Damage, Feedback, Want};
-use net::limits::{DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES};
+use net::limits::{
+    DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES,
+};
 use net::media::{Kind, open_plain};
 use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, SliceMeta};
 use net::rate::{Config, Decision, Pacer, Probe, Rate, Sent, SentKind, Urgency};
@@ -133,6 +135,8 @@ pub struct VideoHost {
     sent: SentBytes,
     /// Data shards of the frame in work.
     frame_shards: usize,
+    /// Bytes on the wire over bytes encoded, of the last few frames.
+    wire_share: f64,
     /// By frame: when its last slice was encoded.
     encoded: Vec<Timestamp>,
     feedbacks: u64,
@@ -189,6 +193,7 @@ impl VideoHost {
             path: Path::default(),
             sent: SentBytes::default(),
             frame_shards: 0,
+            wire_share: 1.1,
             encoded: Vec::new(),
             feedbacks: 0,
             refused: 0,
@@ -386,12 +391,9 @@ impl VideoHost {
 
     /// What is left of the wire rate for the encoder.
     fn encoder_rate(&self) -> BitsPerSecond {
-        let stats = self.packetizer.stats();
-        let data = stats.data_datagrams.max(1) as f64;
-        let parity = stats.parity_datagrams as f64 / data;
-        let share = 1.0 + parity + self.path.loss;
-        let header = 1.0 + 40.0 / 1344.0;
-        let bits = self.decision.wire_rate.0 as f64 / (share * header);
+        // What is lost is sent once more.
+        let share = self.wire_share * (1.0 + self.path.loss);
+        let bits = self.decision.wire_rate.0 as f64 / share;
         BitsPerSecond((bits as u64).min(self.config.ceiling.0))
     }
 
@@ -433,9 +435,20 @@ impl VideoHost {
             self.frame_shards = 0;
         }
         self.frame_shards += (slice.bytes as usize).div_ceil(SHARD_BYTES_MAX);
-        if slice.last && self.config.parity == Parity::Measured {
-            let protection = policy::protection(&self.path, self.frame_shards);
-            self.packetizer.set_protection(protection);
+        if slice.last {
+            let protection = match self.config.parity {
+                Parity::Measured => policy::protection(&self.path, self.frame_shards),
+                Parity::Fixed(protection) => protection,
+            };
+            if self.config.parity == Parity::Measured {
+                self.packetizer.set_protection(protection);
+            }
+            let parity = protection.parity_for(self.frame_shards);
+            let wire = f64::from(slice.unit.bytes)
+                + (self.frame_shards * (MEDIA_HEADER_BYTES + TAG_BYTES)) as f64
+                + (parity * MEDIA_BYTES_MAX) as f64;
+            let share = wire / f64::from(slice.unit.bytes);
+            self.wire_share += (share - self.wire_share) / 4.0;
         }
         self.unit.resize(slice.bytes as usize, 0);
         slice.unit.fill(slice.offset as usize, &mut self.unit);

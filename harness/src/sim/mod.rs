@@ -34,3 +34,4 @@ pub mod audio;
 pub mod session;
 pub mod session_fuzz;
 pub mod session_figures;
+pub mod session_sweep;

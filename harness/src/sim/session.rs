@@ -210,11 +210,13 @@ impl Sessions {
     #[must_use]
     pub fn wrong_units(&self) -> usize {
         (0..self.laid.pairs.len())
-            .map(|index| match self.laid.network.endpoint(self.laid.pairs[index].1) {
-                End::Client(client) => client.wrong().len(),
-                End::AudioClient(client) => client.heard().wrong as usize,
-                _ => 0,
-            })
+            .map(
+                |index| match self.laid.network.endpoint(self.laid.pairs[index].1) {
+                    End::Client(client) => client.wrong().len(),
+                    End::AudioClient(client) => client.heard().wrong as usize,
+                    _ => 0,
+                },
+            )
             .sum()
     }
 }
@@ -234,7 +236,11 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
         } => {
             let encoder = EncoderConfig {
                 refresh,
-                bitrate: if adaptive { START.min(ceiling) } else { ceiling },
+                bitrate: if adaptive {
+                    START.min(ceiling)
+                } else {
+                    ceiling
+                },
                 content: setup.content.clone(),
             };
             let host = HostConfig {

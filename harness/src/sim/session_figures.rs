@@ -1,14 +1,18 @@
 //! The figures that are published: each a scenario, what is measured of it, and the bound that
 //! it is held against.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
-use net::units::{BitsPerSecond, Timestamp};
+use net::packetize::Protection;
+use net::units::{BitsPerSecond, SliceCount, Timestamp};
 
 use super::audio::AudioPlane;
+use super::encoder::{Content, Synthetic};
 use super::scenario::Scenario;
-use super::session::{Sessions, Setup};
+use super::session::{Report, Sessions, Setup};
 use super::session_fuzz;
+use super::session_policy::Parity;
 use super::tap::jain;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -145,35 +149,64 @@ fn in_ms(ns: u64) -> f64 {
 
 fn near_loss(percent: u64, missed_max: f64, seed: u64) -> Outcome {
     let overhead_max = 0.016 * percent as f64 + 0.05;
-    loss(percent, ms(4), IN_TIME, missed_max, overhead_max, seed)
+    let per_slice = Setup {
+        parity: Parity::Fixed(Protection {
+            percent: 1,
+            shards_min: 1,
+            slices_per_group: NonZeroU8::MIN,
+        }),
+        ..Setup::default()
+    };
+    let scenario = Scenario::random_loss(percent, ms(4)).seeded(seed);
+    loss(
+        &scenario,
+        IN_TIME,
+        (missed_max, overhead_max),
+        ("parity per slice", per_slice),
+    )
 }
 
 fn far_loss(percent: u64, seed: u64) -> Outcome {
     let (limit, overhead_max) = (IN_TIME + ms(40), 0.03 * percent as f64 + 0.12);
-    loss(percent, ms(80), limit, 0.002, overhead_max, seed)
+    let one_slice = Setup {
+        content: Content::Synthetic(Synthetic {
+            slices: SliceCount::ONE,
+            ..Synthetic::GAME
+        }),
+        ..Setup::default()
+    };
+    let scenario = Scenario::random_loss(percent, ms(80)).seeded(seed);
+    loss(
+        &scenario,
+        limit,
+        (0.002, overhead_max),
+        ("one slice a frame", one_slice),
+    )
 }
 
+/// `bound`: most not shown, most overhead. `beside`: another setup that is shown beside it.
 fn loss(
-    percent: u64,
-    round_trip: Duration,
+    scenario: &Scenario,
     limit: Duration,
-    missed_max: f64,
-    overhead_max: f64,
-    seed: u64,
+    (missed_max, overhead_max): (f64, f64),
+    (beside, setup): (&str, Setup),
 ) -> Outcome {
-    let scenario = Scenario::random_loss(percent, round_trip).seeded(seed);
-    let sessions = Sessions::run(&scenario, &Setup::default());
+    let sessions = Sessions::run(scenario, &Setup::default());
     let report = sessions.report(0, WARM_UP..scenario.duration, limit);
-    let wrong = sessions.wrong_units();
+    let other = Sessions::run(scenario, &setup).report(0, WARM_UP..scenario.duration, limit);
+    let added = |report: &Report| in_ms(report.added_ns.permille(990));
     Outcome {
         measured: format!(
-            "{:.3} % of {} not shown within {} ms, overhead {:.1} %, last byte +{:.1} / {:.1} ms",
+            "{:.3} % of {} not shown within {} ms, overhead {:.1} %, last byte +{:.1} ms p99; \
+             {beside}: {:.3} %, {:.1} %, +{:.1} ms",
             report.share_missed() * 100.0,
             report.frames,
             limit.as_millis(),
             report.overhead * 100.0,
-            in_ms(report.added_ns.permille(500)),
-            in_ms(report.added_ns.permille(990)),
+            added(&report),
+            other.share_missed() * 100.0,
+            other.overhead * 100.0,
+            added(&other),
         ),
         bound: format!(
             "≤ {} %, overhead ≤ {:.1} %",
@@ -182,7 +215,7 @@ fn loss(
         ),
         held: report.share_missed() <= missed_max
             && report.overhead <= overhead_max
-            && wrong == 0,
+            && sessions.wrong_units() == 0,
     }
 }
 
@@ -288,7 +321,9 @@ fn outage(seed: u64) -> Outcome {
     let over = Timestamp::ZERO + 21 * SECOND;
     let shown = sessions.client(0).decoder().shown();
     let back = shown.iter().find(|it| it.at > over);
-    let back_ms = back.map_or(f64::INFINITY, |it| in_ms(it.at.since(over).as_nanos() as u64));
+    let back_ms = back.map_or(f64::INFINITY, |it| {
+        in_ms(it.at.since(over).as_nanos() as u64)
+    });
     let tap = &sessions.laid.network.link(sessions.laid.down).tap;
     let queue = in_ms(tap.queue_delay_ns(21 * SECOND..23 * SECOND, None).max());
     let used = tap.bytes(21 * SECOND..22 * SECOND, None) * 8;

@@ -61,7 +61,12 @@ pub fn protection(path: &Path, data_shards: usize) -> Protection {
     if path.repeats_fit() {
         return light;
     }
-    let shards = parity_for(path.loss * LOSS_MARGIN, path.burst, data_shards.max(1), RESIDUAL);
+    let shards = parity_for(
+        path.loss * LOSS_MARGIN,
+        path.burst,
+        data_shards.max(1),
+        RESIDUAL,
+    );
     Protection {
         percent: 1,
         shards_min: u8::try_from(shards).unwrap_or(u8::MAX),
