@@ -23,6 +23,7 @@ pub mod audio;
 pub mod gamestream;
 pub mod feedback;
 pub mod rate;
+pub mod ladder;
 pub mod native;
 pub mod udp;
 pub mod quic;

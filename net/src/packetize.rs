@@ -115,8 +115,11 @@ pub struct PacketizeStats {
 /// How frames are protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protection {
-    /// Parity in percent of a group's data shards, rounded up; 0 sends none.
+    /// Parity in percent of a group's data shards, rounded up.
     pub percent: u8,
+    /// Parity shards beside the percent. What a group needs grows slower than the group: a base
+    /// and a share fit it over a range of sizes ([`crate::ladder::parity`]).
+    pub shards_base: u8,
     /// The fewest parity shards of a group, if `percent` is not 0.
     pub shards_min: u8,
     /// Slices whose shards share their parity, which follows the last of them. A group ends with
@@ -133,20 +136,30 @@ impl Protection {
     pub const fn at_frame_end(percent: u8) -> Self {
         Self {
             percent,
+            shards_base: 0,
             shards_min: 1,
             slices_per_group: Self::WHOLE_FRAME,
         }
     }
 
+    /// True if groups get parity at all.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.percent > 0 || self.shards_base > 0
+    }
+
     /// Parity shards for a group of so many data shards.
     #[must_use]
     pub fn parity_for(&self, data_shards: usize) -> usize {
-        if self.percent == 0 || data_shards == 0 {
+        if !self.is_on() || data_shards == 0 {
             return 0;
         }
-        fec::parity_for(data_shards, self.percent)
-            .max(usize::from(self.shards_min))
-            .min(GF16_PARITY_SHARDS_MAX)
+        let share = if self.percent > 0 {
+            fec::parity_for(data_shards, self.percent).max(usize::from(self.shards_min))
+        } else {
+            0
+        };
+        (share + usize::from(self.shards_base)).min(GF16_PARITY_SHARDS_MAX)
     }
 }
 
@@ -280,6 +293,19 @@ impl Packetizer {
     #[must_use]
     pub const fn sequence(&self) -> u64 {
         self.sealer.sequence()
+    }
+
+    /// Data shards of the frame in work so far.
+    #[must_use]
+    pub const fn columns(&self) -> usize {
+        self.columns.end
+    }
+
+    /// Bytes of the frame in work so far, in whole shards, rounded up: what its parity costs is
+    /// a share of this.
+    #[must_use]
+    pub fn whole_shards(&self) -> usize {
+        self.frame_bytes.div_ceil(usize::from(self.shard_bytes))
     }
 
     /// From the next group on.
@@ -496,7 +522,7 @@ impl Packetizer {
     fn parity_follows(&self) -> bool {
         !self.group.is_finished()
             || self.group_is_due()
-                && self.protection.percent > 0
+                && self.protection.is_on()
                 && self.groups < GROUPS_PER_FRAME_MAX
     }
 

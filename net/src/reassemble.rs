@@ -293,6 +293,13 @@ impl Reassembler {
         self.config.reorder_grace = grace;
     }
 
+    /// When the first of the frames that wait for an incomplete front frame was complete.
+    #[must_use]
+    pub fn newer_complete(&self) -> Option<Timestamp> {
+        let begun = self.window.iter().filter_map(Assembly::begun);
+        begun.filter_map(|begun| begun.complete).min()
+    }
+
     /// The next event that is due at `now`; call it until it returns `None`.
     pub fn poll(&mut self, now: Timestamp) -> Option<Event> {
         self.now = now;
@@ -340,8 +347,7 @@ impl Reassembler {
             }
         };
         let by_itself = (latest + self.config.silence_max).min(first + self.config.age_max);
-        let newer = begun.filter_map(|begun| begun.complete).min();
-        let by_newer = newer.map(|complete| complete + self.config.reorder_grace);
+        let by_newer = self.newer_complete().map(|complete| complete + self.config.reorder_grace);
         Some(by_newer.map_or(by_itself, |by_newer| by_newer.min(by_itself)))
     }
 
