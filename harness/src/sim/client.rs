@@ -6,26 +6,23 @@ use std::time::Duration;
 use net::clock_sync::{ClockSync, Echo};
 use net::crypto::{MediaKeys, Opener, Sealer};
 use net::feedback::{
-    Damage, FEEDBACK_BYTES_MAX, Feedback, FeedbackSchedule, ReceiptLog, ScheduleConfig, Want,
+    Damage, FEEDBACK_BYTES_MAX, Feedback, FeedbackSchedule, ReceiptLog, ScheduleConfig,
 };
+use net::ladder::{Wants, WantsConfig, WantsStats};
 use net::limits::MEDIA_HEADER_BYTES;
-use net::media::{Kind, VideoHeader, open_plain, open_video, sequence_of};
+use net::media::{Kind, open_plain, open_video, sequence_of};
 use net::reassemble::{AccessUnit, Event, Reassembler, ReassemblerConfig, ReassemblerStats};
 use net::units::{FrameId, Timestamp};
 
 use super::decoder::{Decoder, Fate};
 use super::network::{Endpoint, Transmit};
 use super::packet::{Address, DATAGRAM_BYTES_MAX};
-use super::session_policy as policy;
 use super::unit::{Damage as UnitDamage, Unit};
 
 /// How far the client's clock is ahead of the host's.
 const CLOCK_AHEAD: Duration = Duration::from_secs(5);
 /// A frame is given up by the policy's grace; these only end what nothing newer ends.
 const SILENCE_MAX: Duration = Duration::from_millis(300);
-
-/// Between two feedbacks that ask, at least: a want lost in a burst is soon said again.
-const ASK_INTERVAL: Duration = Duration::from_millis(3);
 
 /// How a client is opened.
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +57,13 @@ pub struct VideoClient {
     decoder: Decoder,
     /// Frames that cannot be shown, from the first that is missing.
     hole: Option<Damage>,
-    newest: Option<FrameId>,
-    /// What is wanted is asked for again.
+    ladder: Wants,
+    /// When the ladder has something to ask for.
     next_ask: Option<Timestamp>,
     completed: Vec<Completed>,
     wrong: Vec<(FrameId, UnitDamage)>,
     refused: u64,
     feedback_bytes: u64,
-    wants: u64,
 }
 
 impl VideoClient {
@@ -76,7 +72,6 @@ impl VideoClient {
     pub fn new(to: Address, config: ClientConfig, (opens, seals): (MediaKeys, MediaKeys)) -> Self {
         let reassembler = ReassemblerConfig {
             silence_max: SILENCE_MAX,
-            reorder_grace: policy::grace(Duration::ZERO, false),
             ..ReassemblerConfig::default()
         };
         Self {
@@ -90,13 +85,12 @@ impl VideoClient {
             clock: ClockSync::new(),
             decoder: Decoder::new(config.decode),
             hole: None,
-            newest: None,
+            ladder: Wants::new(WantsConfig::default()),
             next_ask: None,
             completed: Vec::new(),
             wrong: Vec::new(),
             refused: 0,
             feedback_bytes: 0,
-            wants: 0,
         }
     }
 
@@ -130,10 +124,10 @@ impl VideoClient {
         self.reassembler.stats()
     }
 
-    /// Bytes of feedback sent, and wants in them.
+    /// Bytes of feedback sent, and what was asked for in them.
     #[must_use]
-    pub const fn feedback(&self) -> (u64, u64) {
-        (self.feedback_bytes, self.wants)
+    pub const fn feedback(&self) -> (u64, WantsStats) {
+        (self.feedback_bytes, self.ladder.stats())
     }
 
     /// By how much the clock machine errs about the host's clock at `now`, with the uncertainty
@@ -146,24 +140,23 @@ impl VideoClient {
         Some((error, Duration::from_nanos(offset.uncertainty_ns)))
     }
 
-    fn round_trip(&self) -> Duration {
-        self.clock
-            .round_trip()
-            .map_or(Duration::ZERO, |trip| trip.smoothed)
-    }
-
     /// Hands over what is due.
     fn drain(&mut self, local: Timestamp) {
-        while let Some(event) = self.reassembler.poll(local) {
-            match event {
-                Event::Frame(unit) => self.show(local - CLOCK_AHEAD, &unit),
-                Event::Lost(loss) => {
+        loop {
+            let grace = self.ladder.reorder_grace(local, &self.reassembler);
+            self.reassembler.set_reorder_grace(grace);
+            match self.reassembler.poll(local) {
+                Some(Event::Frame(unit)) => self.show(local - CLOCK_AHEAD, &unit),
+                Some(Event::Lost(loss)) => {
                     self.widen(loss.first, loss.last);
                     self.schedule.on_urgent();
                 }
+                None => break,
             }
-            let grace = policy::grace(self.round_trip(), self.hole.is_some());
-            self.reassembler.set_reorder_grace(grace);
+        }
+        self.next_ask = None;
+        if self.config.repeats {
+            self.next_ask = self.ladder.poll_timeout(local, &self.reassembler);
         }
     }
 
@@ -208,21 +201,8 @@ impl VideoClient {
         };
         self.receipts.fill(&mut feedback);
         if self.config.repeats {
-            let at_once = policy::asks_at_once(self.round_trip());
-            let newest = self.newest;
-            self.reassembler.gaps(|gap| {
-                if at_once || newest.is_some_and(|newest| gap.frame < newest) {
-                    feedback.wants.push(Want {
-                        frame: gap.frame,
-                        first_column: gap.columns.start,
-                        count: gap.columns.end - gap.columns.start,
-                    });
-                }
-            });
-            self.wants += feedback.wants.as_slice().len() as u64;
-            if !feedback.wants.as_slice().is_empty() {
-                self.next_ask = Some(local + (self.round_trip() / 2).max(ASK_INTERVAL));
-            }
+            feedback.wants = self.ladder.poll_wants(local, &self.reassembler);
+            self.next_ask = self.ladder.poll_timeout(local, &self.reassembler);
         }
         feedback
     }
@@ -231,11 +211,7 @@ impl VideoClient {
         let Ok((header, payload)) = open_video(&mut self.opener, datagram) else {
             return false;
         };
-        let frame = match &header {
-            VideoHeader::Data(data) => data.frame.frame,
-            VideoHeader::Parity(parity) => parity.frame.frame,
-        };
-        self.newest = self.newest.max(Some(frame));
+        self.ladder.handle_shard(local, &header);
         self.reassembler.handle(local, &header, payload);
         true
     }
@@ -251,6 +227,9 @@ impl VideoClient {
             let _ = self
                 .clock
                 .handle(echo.client_sent, echo.host_received, echo.host_sent, local);
+            if let Some(trip) = self.clock.round_trip() {
+                self.ladder.set_round_trip(trip.smoothed);
+            }
         }
         true
     }

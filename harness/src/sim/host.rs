@@ -16,35 +16,34 @@ use std::time::Duration;
 
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
-use net::feedback::{Damage, Feedback, Want};
-use net::limits::{
-    DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES,
-};
+use net::feedback::Feedback;
+use net::ladder::{Ladder, LadderConfig, Path, Repair, SentFrame};
+use net::limits::{DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media::{Kind, open_plain};
-use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, SliceMeta};
+use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, Protection, SliceMeta};
 use net::rate::{Config, Decision, Pacer, Probe, Rate, Sent, SentKind, Urgency};
-use net::units::{BitsPerSecond, FrameId, RefreshMilliHz, Timestamp};
+use net::units::{BitsPerSecond, RefreshMilliHz, Timestamp};
 
 use super::encoder::{Encoder, ModelSlice};
 use super::network::{Endpoint, Transmit};
 use super::packet::{Address, DATAGRAM_BYTES_MAX};
-use super::session_policy::{self as policy, Parity, Path};
 use super::unit::Picture;
 
 /// Padding datagrams are full size.
 const PADDING_BYTES: usize = MEDIA_BYTES_MAX - MEDIA_HEADER_BYTES - TAG_BYTES;
 /// Echoes: the first ones quickly, then ten a second; the client filters.
 const ECHO_INTERVAL: Duration = Duration::from_millis(100);
-/// A recovery picture that has no effect for a round trip and this long is followed by an IDR.
-const REPAIR_PATIENCE: Duration = Duration::from_millis(100);
-/// Columns repeated lately that are remembered; an older one may be repeated again.
-const REPEATED_MAX: usize = 1024;
-/// A repeat is not made again before a round trip and this.
-const REPEAT_HOLD: Duration = Duration::from_millis(4);
-/// Between two looks at how frames are protected.
-const PROTECT_INTERVAL: Duration = Duration::from_millis(100);
 /// Slices that wait for the pacer, at most: four frames of most. Beyond, the encoder's blocked.
 const SLICES_WAITING_MAX: usize = 128;
+
+/// How a host protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parity {
+    /// Always so, to sweep it.
+    Fixed(Protection),
+    /// As the ladder says.
+    Ladder,
+}
 
 /// How a host is opened.
 #[derive(Clone, Copy, Debug)]
@@ -98,15 +97,6 @@ struct Padding {
     next: Timestamp,
 }
 
-/// What the newest report of damage was answered with.
-#[derive(Clone, Copy)]
-struct Repair {
-    first_lost: FrameId,
-    /// The picture that mends it.
-    picture: FrameId,
-    at: Timestamp,
-}
-
 /// The host's end.
 pub struct VideoHost {
     to: Address,
@@ -115,6 +105,7 @@ pub struct VideoHost {
     packetizer: Packetizer,
     opener: Opener,
     rate: Rate,
+    ladder: Ladder,
     pacer: Pacer,
     decision: Decision,
     slices: VecDeque<ModelSlice>,
@@ -126,17 +117,12 @@ pub struct VideoHost {
     sending: Option<Outgoing>,
     spare: Vec<Batch>,
     wanted: VecDeque<Columns>,
-    repeated: VecDeque<(FrameId, u16, Timestamp)>,
-    repair: Option<Repair>,
     echo: Vec<u8>,
     last_echo: Option<Timestamp>,
-    next_protect: Timestamp,
-    path: Path,
     sent: SentBytes,
-    /// Data shards of the frame in work.
-    frame_shards: usize,
     /// Bytes on the wire over bytes encoded, of the last few frames.
     wire_share: f64,
+    loss_share: f64,
     /// By frame: when its last slice was encoded.
     encoded: Vec<Timestamp>,
     feedbacks: u64,
@@ -159,9 +145,10 @@ impl VideoHost {
     ) -> Self {
         let mut rate = Rate::new(now, rate_config(&config));
         let decision = rate.poll(now);
+        let ladder = Ladder::new(LadderConfig::default());
         let protection = match config.parity {
             Parity::Fixed(fixed) => fixed,
-            Parity::Measured => policy::protection(&Path::default(), 1),
+            Parity::Ladder => ladder.protection(),
         };
         let packetizer = PacketizerConfig {
             protection,
@@ -174,6 +161,7 @@ impl VideoHost {
             packetizer: Packetizer::new(Sealer::new(seals), packetizer),
             opener: Opener::new(opens),
             rate,
+            ladder,
             pacer: Pacer::new(decision.pace),
             decision,
             slices: VecDeque::new(),
@@ -185,15 +173,11 @@ impl VideoHost {
             sending: None,
             spare: Vec::new(),
             wanted: VecDeque::new(),
-            repeated: VecDeque::new(),
-            repair: None,
             echo: Vec::new(),
             last_echo: None,
-            next_protect: now,
-            path: Path::default(),
             sent: SentBytes::default(),
-            frame_shards: 0,
             wire_share: 1.1,
+            loss_share: 0.0,
             encoded: Vec::new(),
             feedbacks: 0,
             refused: 0,
@@ -261,72 +245,29 @@ impl VideoHost {
     fn take_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
         self.feedbacks += 1;
         self.rate.handle_feedback(now, feedback);
-        if self.config.repeats {
-            for want in feedback.wants.as_slice() {
-                self.want(now, want);
+        self.ladder.handle_feedback(now, feedback);
+        while let Some(columns) = self.ladder.poll_repeat(now) {
+            if self.config.repeats {
+                self.wanted.push_back(columns);
             }
         }
-        if let Some(damage) = feedback.damage {
-            self.mend(now, damage);
+        while let Some(repair) = self.ladder.poll_repair() {
+            self.mend(repair);
         }
         self.echo(now, feedback.sent);
         self.decide(now);
     }
 
-    /// Queues what was not repeated lately.
-    fn want(&mut self, now: Timestamp, want: &Want) {
-        let hold = self.path.round_trip + REPEAT_HOLD;
-        while let Some(&(_, _, at)) = self.repeated.front()
-            && (now.since(at) > hold || self.repeated.len() > REPEATED_MAX)
-        {
-            self.repeated.pop_front();
-        }
-        // More than a frame has is clamped by the packetizer; remembering need not go further.
-        let end = want.first_column.saturating_add(want.count);
-        for column in want.first_column..end.min(want.first_column.saturating_add(256)) {
-            let is_new = !self
-                .repeated
-                .iter()
-                .any(|(frame, known, _)| *frame == want.frame && *known == column);
-            if is_new && self.repeated.len() < REPEATED_MAX {
-                self.repeated.push_back((want.frame, column, now));
-                match self.wanted.back_mut() {
-                    Some(last) if last.frame == want.frame && last.range.end == column => {
-                        last.range.end += 1;
-                    }
-                    _ => self.wanted.push_back(Columns {
-                        frame: want.frame,
-                        range: column..column + 1,
-                    }),
-                }
-            }
-        }
-    }
-
-    /// Answers a report of damage once, and again where the answer was lost or had no effect.
-    fn mend(&mut self, now: Timestamp, damage: Damage) {
-        let next = FrameId(self.encoder.captured().len() as u32);
-        let patience = self.path.round_trip + REPAIR_PATIENCE;
-        let mut failed = false;
-        if let Some(repair) = self.repair {
-            let is_lost = damage.newest_lost >= repair.picture;
-            let is_wider = damage.first_lost < repair.first_lost;
-            let waited = now.since(repair.at) > patience;
-            if !is_lost && !is_wider && !waited {
-                return;
-            }
-            failed = waited && !is_lost && damage.first_lost == repair.first_lost;
-        }
-        self.repair = Some(Repair {
-            first_lost: damage.first_lost,
-            picture: next,
-            at: now,
-        });
-        if failed || !self.encoder.invalidate_references(damage.first_lost) {
+    fn mend(&mut self, repair: Repair) {
+        let invalidated = match repair {
+            Repair::Invalidate { first_lost, .. } => self.encoder.invalidate_references(first_lost),
+            Repair::Idr => false,
+        };
+        if invalidated {
+            self.recoveries += 1;
+        } else {
             self.encoder.request_idr();
             self.idrs += 1;
-        } else {
-            self.recoveries += 1;
         }
     }
 
@@ -363,10 +304,19 @@ impl VideoHost {
                 next: now,
             });
         }
-        if now >= self.next_protect {
-            self.next_protect = now + PROTECT_INTERVAL;
-            self.protect();
-        }
+        let signals = &self.decision.signals;
+        let path = Path {
+            loss_share: signals.loss.share(),
+            burst_mean: signals.loss.burst_mean(),
+            round_trip: signals.rtt,
+        };
+        self.loss_share = path.loss_share;
+        let rate = if self.config.adaptive {
+            self.decision.wire_rate
+        } else {
+            self.config.ceiling
+        };
+        self.ladder.handle_path(now, &path, rate);
         if self.config.adaptive {
             let target = self.encoder_rate();
             if target != self.encoder.bitrate() {
@@ -376,23 +326,10 @@ impl VideoHost {
         }
     }
 
-    fn protect(&mut self) {
-        let signals = &self.decision.signals;
-        let loss = signals.loss.share();
-        // Up at once, down slowly: a lull is no proof.
-        self.path.loss = if loss > self.path.loss {
-            self.path.loss + (loss - self.path.loss) / 2.0
-        } else {
-            self.path.loss + (loss - self.path.loss) / 32.0
-        };
-        self.path.burst = signals.loss.burst_mean();
-        self.path.round_trip = signals.rtt;
-    }
-
     /// What is left of the wire rate for the encoder.
     fn encoder_rate(&self) -> BitsPerSecond {
         // What is lost is sent once more.
-        let share = self.wire_share * (1.0 + self.path.loss);
+        let share = self.wire_share * (1.0 + self.loss_share);
         let bits = self.decision.wire_rate.0 as f64 / share;
         BitsPerSecond((bits as u64).min(self.config.ceiling.0))
     }
@@ -410,7 +347,7 @@ impl VideoHost {
                     self.spare.push(batch);
                     break;
                 };
-                self.begin(&slice);
+                self.begin(now, &slice);
             }
         }
         while self.repeat.is_none() {
@@ -430,26 +367,7 @@ impl VideoHost {
         }
     }
 
-    fn begin(&mut self, slice: &ModelSlice) {
-        if slice.slice.0 == 0 {
-            self.frame_shards = 0;
-        }
-        self.frame_shards += (slice.bytes as usize).div_ceil(SHARD_BYTES_MAX);
-        if slice.last {
-            let protection = match self.config.parity {
-                Parity::Measured => policy::protection(&self.path, self.frame_shards),
-                Parity::Fixed(protection) => protection,
-            };
-            if self.config.parity == Parity::Measured {
-                self.packetizer.set_protection(protection);
-            }
-            let parity = protection.parity_for(self.frame_shards);
-            let wire = f64::from(slice.unit.bytes)
-                + (self.frame_shards * (MEDIA_HEADER_BYTES + TAG_BYTES)) as f64
-                + (parity * MEDIA_BYTES_MAX) as f64;
-            let share = wire / f64::from(slice.unit.bytes);
-            self.wire_share += (share - self.wire_share) / 4.0;
-        }
+    fn begin(&mut self, now: Timestamp, slice: &ModelSlice) {
         self.unit.resize(slice.bytes as usize, 0);
         slice.unit.fill(slice.offset as usize, &mut self.unit);
         let meta = SliceMeta {
@@ -460,9 +378,29 @@ impl VideoHost {
             recovery: matches!(slice.unit.picture, Picture::Recovery(_)),
             captured: slice.captured,
         };
+        let protection = match self.config.parity {
+            Parity::Ladder => self.ladder.protection(),
+            Parity::Fixed(protection) => protection,
+        };
+        self.packetizer.set_protection(protection);
         self.packetizer
             .begin(&meta, &self.unit)
             .expect("the model's slices keep to the limits");
+        let columns = self.packetizer.columns();
+        let sent = SentFrame {
+            frame: meta.frame,
+            columns,
+            whole_shards: self.packetizer.whole_shards(),
+            is_recovery: meta.keyframe || meta.recovery,
+        };
+        self.ladder.handle_sent(now, sent);
+        if slice.last {
+            let wire = f64::from(slice.unit.bytes)
+                + (columns * (MEDIA_HEADER_BYTES + TAG_BYTES)) as f64
+                + (protection.parity_for(columns) * MEDIA_BYTES_MAX) as f64;
+            let share = wire / f64::from(slice.unit.bytes);
+            self.wire_share += (share - self.wire_share) / 4.0;
+        }
     }
 
     fn schedule(

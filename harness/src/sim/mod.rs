@@ -27,7 +27,6 @@ pub mod unit;
 pub mod decoder;
 pub mod scenario;
 pub mod trace;
-pub mod session_policy;
 pub mod host;
 pub mod client;
 pub mod audio;

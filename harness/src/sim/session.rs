@@ -17,11 +17,10 @@ use super::audio::{AudioClient, AudioHost, AudioPlane};
 use super::client::{ClientConfig, VideoClient};
 use super::cross::{Bbr, Cubic, Sender, Sink};
 use super::encoder::{Content, Encoder, EncoderConfig, Synthetic};
-use super::host::{HostConfig, VideoHost};
+use super::host::{HostConfig, Parity, VideoHost};
 use super::network::{Endpoint, Transmit};
 use super::packet::{Address, DATAGRAM_BYTES_MAX};
 use super::scenario::{FlowKind, Laid, Place, Scenario};
-use super::session_policy::Parity;
 use super::tap::Distribution;
 
 /// Where a rate-controlled session's encoder begins, before the first decision.
@@ -47,7 +46,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             content: Content::Synthetic(Synthetic::GAME),
-            parity: Parity::Measured,
+            parity: Parity::Ladder,
             repeats: true,
             decode: Duration::from_millis(2),
             audio: AudioPlane::Native,

@@ -9,10 +9,10 @@ use net::units::{BitsPerSecond, SliceCount, Timestamp};
 
 use super::audio::AudioPlane;
 use super::encoder::{Content, Synthetic};
+use super::host::Parity;
 use super::scenario::Scenario;
 use super::session::{Report, Sessions, Setup};
 use super::session_fuzz;
-use super::session_policy::Parity;
 use super::tap::jain;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -152,6 +152,7 @@ fn near_loss(percent: u64, missed_max: f64, seed: u64) -> Outcome {
     let per_slice = Setup {
         parity: Parity::Fixed(Protection {
             percent: 1,
+            shards_base: 0,
             shards_min: 1,
             slices_per_group: NonZeroU8::MIN,
         }),

@@ -102,6 +102,7 @@ impl Fuzz {
     fn frame(&mut self, frame: FrameId) {
         let protection = Protection {
             percent: self.rng.below(60) as u8,
+            shards_base: 0,
             shards_min: 1,
             slices_per_group: (1 + self.rng.below(8) as u8)
                 .try_into()

@@ -9,10 +9,10 @@ use net::packetize::Protection;
 use net::units::SliceCount;
 
 use super::encoder::{Content, Synthetic};
+use super::host::Parity;
 use super::packet::Cause;
 use super::scenario::Scenario;
 use super::session::{Sessions, Setup};
-use super::session_policy::Parity;
 
 /// What a picture may take beyond the one-way delay.
 const IN_TIME: Duration = Duration::from_millis(50);
@@ -127,6 +127,7 @@ impl Sweep {
             }),
             parity: Parity::Fixed(Protection {
                 percent: parity,
+                shards_base: 0,
                 shards_min: 1,
                 slices_per_group,
             }),
