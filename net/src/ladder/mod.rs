@@ -134,7 +134,10 @@ impl Ladder {
         match self.references.repairing() {
             Some(Repair::Idr) => Rung::Idr,
             Some(Repair::Invalidate { .. }) => Rung::Invalidate,
-            None if self.last_repeat.is_some_and(|last| now.since(last) < RUNG_HOLD) => {
+            None if self
+                .last_repeat
+                .is_some_and(|last| now.since(last) < RUNG_HOLD) =>
+            {
                 Rung::Repeat
             }
             None => Rung::Parity,

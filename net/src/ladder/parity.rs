@@ -83,14 +83,14 @@ impl Default for ParityConfig {
             wait: super::FRAME_WAIT,
             detection: Duration::from_millis(8),
             residual_max: 0.0002,
-            strong_base: 0.12,
+            strong_base: 0.112,
             strong_per_loss: 3.0,
             share_max: 0.5,
             thin_base: 0.04,
             thin_per_loss: 0.5,
             thin_residual: 0.01,
             fall: Duration::from_secs(3),
-            mean: Duration::from_secs(2),
+            mean: Duration::from_secs(4),
             slices_per_group: Protection::WHOLE_FRAME,
         }
     }

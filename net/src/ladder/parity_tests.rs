@@ -52,7 +52,10 @@ fn the_tail_is_that_of_poisson_and_of_the_sum_over_bursts() {
         for m in [0, 1, 5, 20, 100, 400] {
             let expected = 1.0 - p[..=m].iter().sum::<f64>();
             let tail = lost_more_than(m, n, share, burst);
-            assert!((tail - expected).abs() < 1e-9, "{n} {share} {burst} {m}: {tail} {expected}");
+            assert!(
+                (tail - expected).abs() < 1e-9,
+                "{n} {share} {burst} {m}: {tail} {expected}"
+            );
         }
     }
 }
@@ -110,7 +113,10 @@ fn one_choice_fits_frames_of_other_sizes() {
     for k in [8, 16, 24, 48, 64, 128] {
         let m = protection.parity_for(k);
         let needed = shards_for(k, 0.05, 1.0, 0.0005, GF16_PARITY_SHARDS_MAX);
-        assert!(m + 1 >= needed && m <= needed + 6, "k {k}: {m}, needed {needed}");
+        assert!(
+            m + 1 >= needed && m <= needed + 6,
+            "k {k}: {m}, needed {needed}"
+        );
     }
 }
 
@@ -214,9 +220,19 @@ fn least_shards(is_enough: impl Fn(usize) -> bool) -> usize {
 fn parity_over_the_whole_frame_costs_least() {
     const SEED: u64 = 3;
     println!("seed {SEED}, 40000 frames of 8 slices of 4 shards");
-    for (loss, burst) in [(0.01, 1.0), (0.02, 1.0), (0.05, 1.0), (0.01, 8.0), (0.02, 8.0), (0.05, 8.0)]
-    {
-        let length = if burst > 1.0 { burst } else { 1.0 / (1.0 - loss) };
+    for (loss, burst) in [
+        (0.01, 1.0),
+        (0.02, 1.0),
+        (0.05, 1.0),
+        (0.01, 8.0),
+        (0.02, 8.0),
+        (0.05, 8.0),
+    ] {
+        let length = if burst > 1.0 {
+            burst
+        } else {
+            1.0 / (1.0 - loss)
+        };
         let mut costs = Vec::new();
         for slices in [1, 2, 4, 8] {
             let (recovered, residual) = shape(slices, slices, loss, length, SEED);
@@ -230,6 +246,9 @@ fn parity_over_the_whole_frame_costs_least() {
         }
         let whole = costs[3];
         assert!(costs.iter().all(|shape| whole.0 <= shape.0), "{costs:?}");
-        assert!(burst > 1.0 || costs.iter().all(|shape| whole.1 <= shape.1), "{costs:?}");
+        assert!(
+            burst > 1.0 || costs.iter().all(|shape| whole.1 <= shape.1),
+            "{costs:?}"
+        );
     }
 }

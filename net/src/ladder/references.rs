@@ -129,7 +129,10 @@ impl References {
     /// A slice of `frame` was sent; `is_recovery` if the frame refers to nothing lost (an IDR
     /// too).
     pub fn handle_sent(&mut self, now: Timestamp, frame: FrameId, is_recovery: bool) {
-        if self.newest_sent.is_none_or(|newest| !is_before(frame, newest)) {
+        if self
+            .newest_sent
+            .is_none_or(|newest| !is_before(frame, newest))
+        {
             self.newest_sent = Some(frame);
         }
         if let Some(asked) = &mut self.asked
@@ -173,12 +176,7 @@ impl References {
         Some(repair)
     }
 
-    fn is_to_be_repaired(
-        &mut self,
-        now: Timestamp,
-        damage: &Damage,
-        round_trip: Duration,
-    ) -> bool {
+    fn is_to_be_repaired(&mut self, now: Timestamp, damage: &Damage, round_trip: Duration) -> bool {
         let Some(asked) = self.asked else {
             self.stats.damages += 1;
             return true;
@@ -225,3 +223,7 @@ impl References {
 const fn is_before(a: FrameId, b: FrameId) -> bool {
     a.0 != b.0 && b.0.wrapping_sub(a.0) <= u32::MAX / 2
 }
+
+#[cfg(test)]
+#[path = "references_tests.rs"]
+mod tests;

@@ -40,7 +40,7 @@ impl Default for RepeatsConfig {
         Self {
             wait: super::FRAME_WAIT,
             percent: 25,
-            window: Duration::from_millis(100),
+            window: Duration::from_millis(200),
             datagrams_min: 8,
         }
     }
@@ -201,8 +201,8 @@ impl Repeats {
                 continue;
             }
             if self.budget_bytes < DATAGRAM_BYTES_MAX as u64 {
-                self.stats.over_budget += 1;
-                continue;
+                self.stats.over_budget += u64::from(end - column);
+                break;
             }
             let joined = run.as_mut().filter(|run| run.end == column);
             if let Some(run) = joined {
@@ -258,7 +258,10 @@ impl Repeats {
 
     fn refill(&mut self, now: Timestamp) {
         let window_us = self.config.window.as_micros().clamp(1, 1 << 32) as u64;
-        let elapsed_us = now.since(self.refilled).as_micros().min(u128::from(window_us)) as u64;
+        let elapsed_us = now
+            .since(self.refilled)
+            .as_micros()
+            .min(u128::from(window_us)) as u64;
         let bytes = u128::from(self.budget_max_bytes) * u128::from(elapsed_us);
         let bytes = (bytes / u128::from(window_us)) as u64;
         // A step too small to give a byte counts with the next one.

@@ -15,8 +15,9 @@
 //! | it is the newest and its end did not come | after [`WantsConfig::tail_quiet`] without a shard |
 //!
 //! A want is said in [`SAYINGS`] feedbacks, as one of them may be lost and the host sends a column
-//! once in a round trip; it is said anew when a repeat should have come and did not, and never
-//! when it cannot come before the frame is due.
+//! once in a round trip; it is said anew when a repeat should have come and did not (and then in
+//! [`SAYINGS_AGAIN`]), and never when it cannot come before the frame is due. While the picture is
+//! damaged, frames before the one that repairs it are neither asked nor waited for.
 
 use std::time::Duration;
 
@@ -28,8 +29,11 @@ use crate::units::{FrameId, Timestamp};
 
 /// Feedbacks that say the same want. At 5 % of loss both ways one in 8000 is not heard at all.
 pub const SAYINGS: u8 = 3;
-/// Between two of them: a burst of loss should not take all.
-const SAYING_INTERVAL: Duration = Duration::from_millis(1);
+/// The same in later rounds: a path back that loses bursts may have lost the first round whole.
+pub const SAYINGS_AGAIN: u8 = 16;
+/// Between two of them: a burst of loss should not take all. The schedule of feedbacks may be
+/// slower.
+const SAYING_INTERVAL: Duration = Duration::from_micros(500);
 /// Later shards until one is missing and not late, at first: RFC 9002 section 6.1.1.
 const REORDER_COLUMNS_MIN: u16 = 3;
 /// And at most, whatever was seen.
@@ -93,6 +97,10 @@ struct Tracked {
     /// One beyond the highest column that came.
     highest: u16,
     ended: bool,
+    /// Something of it came: what its header says is known.
+    has_come: bool,
+    /// It refers to nothing that was lost.
+    is_recovery: bool,
     parity_seen: u16,
     /// One beyond the highest index of parity that came.
     parity_highest: u16,
@@ -121,6 +129,7 @@ pub struct Wants {
     frames: [Tracked; FRAMES_IN_FLIGHT_MAX],
     newest: Option<FrameId>,
     round_trip: Duration,
+    is_damaged: bool,
     reorder: Duration,
     reorder_columns: u16,
     stats: WantsStats,
@@ -134,6 +143,7 @@ impl Wants {
             frames: [Tracked::default(); FRAMES_IN_FLIGHT_MAX],
             newest: None,
             round_trip: config.round_trip,
+            is_damaged: false,
             reorder: config.reorder_min,
             reorder_columns: REORDER_COLUMNS_MIN,
             stats: WantsStats::default(),
@@ -152,6 +162,11 @@ impl Wants {
         self.round_trip = round_trip;
     }
 
+    /// Whether the picture is damaged: a frame was lost, and no recovery delivered since.
+    pub const fn set_damaged(&mut self, is_damaged: bool) {
+        self.is_damaged = is_damaged;
+    }
+
     /// An authentic shard came. Also to be told of those that the reassembler has no use for.
     pub fn handle_shard(&mut self, now: Timestamp, header: &VideoHeader) {
         let frame = header.frame().frame;
@@ -162,6 +177,8 @@ impl Wants {
         if tracked.frame != frame {
             return;
         }
+        tracked.has_come = true;
+        tracked.is_recovery = header.frame().keyframe || header.frame().recovery;
         match header {
             VideoHeader::Data(data) => {
                 let is_late = data.column < tracked.highest || tracked.superseded.is_some();
@@ -206,7 +223,10 @@ impl Wants {
             if !is_due || !wants.push(*want) {
                 return;
             }
-            if self.round(now, tracked).is_some_and(|round| want.first_column < round.end) {
+            if self
+                .round(now, tracked)
+                .is_some_and(|round| want.first_column < round.end)
+            {
                 said[at] = true;
             } else {
                 let end = want.first_column.saturating_add(want.count);
@@ -226,7 +246,8 @@ impl Wants {
         if !self.count_missing(now, reassembler) {
             // The newest may have lost its end.
             let newest = &self.frames[slot(self.newest?)];
-            return (!newest.ended && reassembler_holds(reassembler, newest.frame))
+            let first_useful = self.first_useful(reassembler)?;
+            return (!newest.ended && !is_before(newest.frame, first_useful))
                 .then_some(newest.latest + self.config.tail_quiet)
                 .filter(|&due| self.is_in_time(newest, due));
         }
@@ -251,6 +272,9 @@ impl Wants {
         if front.frame != reassembler.front() || !front.is_used {
             return self.reorder;
         }
+        if self.first_useful(reassembler) != Some(front.frame) {
+            return self.reorder;
+        }
         let due = front.latest + self.config.wait;
         let until = match front.asked {
             // No further round fits: the one under way is the last.
@@ -269,8 +293,12 @@ impl Wants {
         for tracked in self.frames.iter_mut().filter(|tracked| tracked.is_used) {
             tracked.superseded.get_or_insert(now);
         }
-        let ahead = self.newest.map_or(1, |newest| frame.0.wrapping_sub(newest.0));
-        let before = self.newest.map_or(now, |newest| self.frames[slot(newest)].latest);
+        let ahead = self
+            .newest
+            .map_or(1, |newest| frame.0.wrapping_sub(newest.0));
+        let before = self
+            .newest
+            .map_or(now, |newest| self.frames[slot(newest)].latest);
         for back in (0..ahead.min(window)).rev() {
             let frame = FrameId(frame.0.wrapping_sub(back));
             // Of a frame of which nothing came: when it should have.
@@ -318,9 +346,13 @@ impl Wants {
     /// All that is missing of frames that are tracked. The end of the newest is, once it was
     /// silent for long enough at `now`.
     fn gaps(&self, now: Timestamp, reassembler: &Reassembler, mut gap: impl FnMut(&Want)) {
+        let Some(first_useful) = self.first_useful(reassembler) else {
+            return;
+        };
         reassembler.gaps(|missing| {
             let (first_column, end) = (missing.columns.start, missing.columns.end);
-            if end > first_column && self.frames[slot(missing.frame)].frame == missing.frame {
+            let is_tracked = self.frames[slot(missing.frame)].frame == missing.frame;
+            if end > first_column && is_tracked && !is_before(missing.frame, first_useful) {
                 gap(&Want {
                     frame: missing.frame,
                     first_column,
@@ -332,13 +364,29 @@ impl Wants {
             return;
         };
         let is_silent = newest.latest + self.config.tail_quiet <= now;
-        if !newest.ended && is_silent && reassembler_holds(reassembler, newest.frame) {
+        let is_useful = !is_before(newest.frame, first_useful);
+        if !newest.ended && is_silent && is_useful {
             gap(&Want {
                 frame: newest.frame,
                 first_column: newest.highest,
                 count: u16::MAX - newest.highest,
             });
         }
+    }
+
+    /// The first frame that is of use once it is complete: the front one, or while damaged the
+    /// first that repairs, as far as is known.
+    fn first_useful(&self, reassembler: &Reassembler) -> Option<FrameId> {
+        let front = reassembler.front();
+        if !self.is_damaged {
+            return Some(front);
+        }
+        let window = 0..FRAMES_IN_FLIGHT_MAX as u32;
+        let mut frames = window.map(|ahead| FrameId(front.0.wrapping_add(ahead)));
+        frames.find(|&frame| {
+            let tracked = &self.frames[slot(frame)];
+            tracked.frame == frame && (tracked.is_recovery || !tracked.has_come)
+        })
     }
 
     /// When to ask for `want`; `None` for never.
@@ -380,8 +428,10 @@ impl Wants {
 
     /// More is missing than parity can bring, if the frame has as much as the ones before it.
     fn is_beyond_parity(&self, tracked: &Tracked) -> bool {
-        let others = self.frames.iter();
-        let others = others.filter(|other| other.is_used && other.frame != tracked.frame);
+        // Those that all of came that will.
+        let others = self.frames.iter().filter(|other| {
+            other.has_come && other.superseded.is_some() && other.frame != tracked.frame
+        });
         if tracked.has_groups || others.clone().any(|other| other.has_groups) {
             return false;
         }
@@ -412,12 +462,14 @@ impl Wants {
         let round = self.round(now, &self.frames[at]);
         let tracked = &mut self.frames[at];
         if let Some(end) = fresh {
+            let is_again = tracked.asked.is_some() && round.is_none();
+            let sayings = if is_again { SAYINGS_AGAIN } else { SAYINGS };
             self.stats.rounds += 1;
-            self.stats.rounds_again += u64::from(tracked.asked.is_some() && round.is_none());
+            self.stats.rounds_again += u64::from(is_again);
             tracked.asked = Some(Asked {
                 at: now,
                 said: now,
-                says_left: SAYINGS - 1,
+                says_left: sayings - 1,
                 end: round.map_or(end, |round| round.end.max(end)),
             });
         } else if let Some(asked) = tracked.asked.as_mut().filter(|_| said) {
@@ -425,11 +477,6 @@ impl Wants {
             asked.says_left = asked.says_left.saturating_sub(1);
         }
     }
-}
-
-/// True if the reassembler still waits for more of `frame`.
-fn reassembler_holds(reassembler: &Reassembler, frame: FrameId) -> bool {
-    !is_before(frame, reassembler.front())
 }
 
 /// True if `a` lies before `b`, modulo 2³².
