@@ -15,7 +15,7 @@ use crate::units::Timestamp;
 use super::sent::{Arrived, SentKind};
 
 /// Fewest datagrams in a burst that says something.
-const DATAGRAMS_MIN: u32 = 8;
+const DATAGRAMS_MIN: u32 = 5;
 /// Fewest distinct arrival times: an aggregate of a radio arrives at one.
 const RUNS_MIN: u32 = 3;
 /// Shortest burst that says something: a receive thread wakes up to 0.1 ms late.
@@ -26,9 +26,14 @@ const SPAN_MIN: Duration = Duration::from_millis(1);
 const HELD_BELOW: f64 = 0.9;
 /// Bursts in the median.
 const MEDIAN_OF: usize = 5;
+/// Bursts in the mean whose peak is kept: the peak of a median of five would be the peak of its
+/// noise.
+const MEAN_OF: u32 = 20;
 /// An estimate without a new sample for this long is out of date.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// What the newest burst said holds for this long.
+const NEW: Duration = Duration::from_millis(500);
 /// How long the highest estimate is remembered.
 pub const PEAK_AGE: Duration = Duration::from_secs(20);
 const PEAK_PARTS: usize = 10;
@@ -63,7 +68,10 @@ pub struct Bottleneck {
     rate: Option<f64>,
     is_held: bool,
     newest: Timestamp,
-    /// The highest estimate of each of the last parts: index and rate.
+    /// Mean of the rates of bursts that were held up, and of how many, up to [`MEAN_OF`].
+    mean: f64,
+    mean_count: u32,
+    /// The highest mean of each of the last parts: index and rate.
     peaks: [(u64, f64); PEAK_PARTS],
 }
 
@@ -92,7 +100,7 @@ impl Bottleneck {
         self.rate.filter(|_| now.since(self.newest) <= FRESH)
     }
 
-    /// The highest [`Self::rate`] of the last 20 s. Where somebody shares the hop, his datagrams
+    /// The highest mean of the last 20 s. Where somebody shares the hop, his datagrams
     /// among ours make bursts look slower than the hop is; the peak is what they looked like
     /// without him.
     #[must_use]
@@ -107,6 +115,14 @@ impl Bottleneck {
     #[must_use]
     pub const fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// How fast the newest burst arrived, if it was held up and within the last [`NEW`].
+    #[must_use]
+    pub fn newest_burst(&self, now: Timestamp) -> Option<f64> {
+        let newest = self.held[self.held_count.wrapping_sub(1) % MEDIAN_OF];
+        let is_new = self.held_count > 0 && now.since(self.newest) <= NEW;
+        is_new.then_some(newest)
     }
 
     /// When the last burst that said something was taken, host's clock.
@@ -137,7 +153,7 @@ impl Bottleneck {
         if part.0 != index {
             *part = (index, 0.0);
         }
-        part.1 = part.1.max(self.rate.unwrap_or(0.0));
+        part.1 = part.1.max(self.mean);
     }
 
     fn take_held(&mut self, rate: f64) {
@@ -145,6 +161,8 @@ impl Bottleneck {
         self.is_held = true;
         self.held[self.held_count % MEDIAN_OF] = rate;
         self.held_count += 1;
+        self.mean_count = MEAN_OF.min(self.mean_count + 1);
+        self.mean += (rate - self.mean) / f64::from(self.mean_count);
         let known = self.held_count.min(MEDIAN_OF);
         let mut sorted = self.held;
         let sorted = &mut sorted[..known];
@@ -161,7 +179,10 @@ impl Bottleneck {
         let Some(before) = self.passed.replace(rate) else {
             return;
         };
-        self.rate = Some(before.min(rate));
+        let raised = before.min(rate);
+        self.rate = Some(raised);
+        self.mean = self.mean.max(raised);
+        self.mean_count = self.mean_count.max(1);
         self.is_held = false;
         self.held_count = 0;
     }

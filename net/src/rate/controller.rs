@@ -7,8 +7,8 @@
 //!
 //! [`Controller::poll`] is the whole of it, in order:
 //! 1. [`Controller::watch_outage`]: nobody answers. Trickle, ask now and then, come back gently.
-//! 2. [`Controller::watch_competitor`]: the queue does not drain although we send less than we
-//!    deliver, so somebody else fills it. Hold a share instead of yielding for ever.
+//! 2. [`Controller::watch_competitor`]: the queue stands although we yield, and bursts show that
+//!    others have the rest. Hold a share instead of yielding for ever.
 //! 3. [`Controller::back_off`]: a standing queue. The target falls below what was delivered.
 //! 4. [`Controller::shed_loss`]: heavy loss that grows with our rate, without a queue.
 //! 5. [`Controller::shed_load`]: the decoder or the encoder cannot follow.
@@ -43,7 +43,7 @@ const DRAIN_TIME: Duration = Duration::from_millis(150);
 /// The output never falls below this part of the target for a queue's sake.
 const DRAIN_LEAST: f64 = 0.25;
 /// How far below the bottleneck a climb ends.
-const UTILISATION: f64 = 0.95;
+const UTILISATION: f64 = 0.92;
 /// Growth a second where no queue was seen: e-folding in two thirds of a second.
 const CLIMB: f64 = 1.5;
 /// Growth at the start, within a round trip and 50 ms.
@@ -71,14 +71,16 @@ const PACE_GAIN_LOSSY: f64 = 1.1;
 const PROBE_GAIN: f64 = 1.25;
 /// The part of a share that is used for the share to count as used.
 const USED: f64 = 0.7;
-/// Expected fall of the queue before its staying says anything: half of it, within these.
-const EXPECT_FALL: Duration = Duration::from_millis(15);
-const EXPECT_FALL_MOST: Duration = Duration::from_millis(40);
-/// The part of the expected fall that must have come.
-const FALL_LEAST: f64 = 0.35;
+/// A burst faster than this times our delivery, through a queue that stands, shows that others
+/// have the rest.
+const OTHERS: f64 = 1.5;
+/// How long that must prevail before it is a contest.
+const PRESSED: Duration = Duration::from_millis(800);
 /// The part of the bottleneck that is held against a competitor: at least, at most.
 const SHARE_LEAST: f64 = 0.35;
-const SHARE_MOST: f64 = 0.5;
+const SHARE_MOST: f64 = 0.45;
+/// A contest is examined again after this long.
+const CONTEST_TIME: Duration = Duration::from_secs(20);
 /// What left this long into a contest shows in [`Signals::delivered`] when it arrives.
 const CONTEST_SETTLES: Duration = Duration::from_millis(100);
 /// Delivery below this part of what is sent means that there is not even our share.
@@ -97,6 +99,8 @@ const TRICKLE: f64 = 0.1;
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two probes while the application sends little.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two probes into a queue that stands.
+const PRESSED_PROBE_INTERVAL: Duration = Duration::from_millis(300);
 /// The bytes of a probe: what a measurement needs, and what is never a flood.
 const PROBE_BYTES_MIN: f64 = 12_000.0;
 const PROBE_BYTES_MAX: f64 = 40_000.0;
@@ -112,9 +116,10 @@ const LOSS_FORGET: f64 = 0.01;
 /// Datagrams that make a share.
 const LOSS_DATAGRAMS_MIN: u32 = 100;
 /// Runs of loss that make a share believable.
-const LOSS_BURSTS_MIN: u32 = 12;
-/// The same over 0.4 s.
-const LOSS_BURSTS_SHORT: u32 = 4;
+const LOSS_BURSTS_MIN: u32 = 48;
+/// The same over 0.4 s, and in a contest, where a full queue loses little of ours.
+const LOSS_BURSTS_SHORT: u32 = 12;
+const LOSS_BURSTS_CONTEST: u32 = 4;
 /// Between two polls.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -130,13 +135,6 @@ struct Knee {
 /// A back-off, until its queue is gone.
 #[derive(Clone, Copy, Debug)]
 struct Drain {
-    target_before: f64,
-    bottleneck_before: f64,
-    /// Once datagrams that left then arrive, the queue must fall from what it is.
-    watch_from: Timestamp,
-    start: Duration,
-    /// By how much the queue must have fallen if it is ours alone, seconds.
-    expected_fall_s: f64,
     /// No other back-off before this.
     hold_until: Timestamp,
 }
@@ -167,9 +165,9 @@ pub struct Controller {
     is_starting: bool,
     knee: Option<Knee>,
     drain: Option<Drain>,
+    /// For how long others seem to have kept the queue, within [`PRESSED`].
+    pressed_s: f64,
     contest: Option<Contest>,
-    /// [`Signals::answered`] at the last poll.
-    answered: Timestamp,
     /// No contest before this: the last one turned out to be a slower link.
     contest_after: Timestamp,
     outage: Option<Outage>,
@@ -195,8 +193,8 @@ impl Controller {
             is_starting: true,
             knee: None,
             drain: None,
+            pressed_s: 0.0,
             contest: None,
-            answered: now,
             contest_after: now,
             outage: None,
             hold_until: now,
@@ -249,7 +247,7 @@ impl Controller {
         }
         self.watch_outage(now, s);
         if self.outage.is_none() {
-            self.watch_competitor(now, s);
+            self.watch_competitor(now, s, elapsed_s);
             if self.contest.is_some() {
                 self.compete(now, s, elapsed_s);
             } else {
@@ -293,44 +291,36 @@ impl Controller {
         }
     }
 
-    /// Rule 2. We send less than the queue lets through, so it must fall by the difference. If it
-    /// does not, it is not ours.
-    fn watch_competitor(&mut self, now: Timestamp, s: &Signals) {
-        let output = self.output(s);
-        let elapsed_s = s.answered.since(self.answered).as_secs_f64();
-        self.answered = s.answered;
-        let (Some(drain), Some(delivered)) = (&mut self.drain, s.delivered) else {
+    /// Rule 2. Two of us drain a queue together; somebody who fills it keeps it. So a queue that
+    /// stands most of the time, in which our bursts pass faster than we are delivered on average,
+    /// is not ours. A link that became slower shows in the bursts.
+    fn watch_competitor(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
+        let is_pressed = s.standing > OVERUSE / 2
+            && s.burst.is_some_and(|rate| rate > OTHERS * s.delivered_long);
+        let change_s = if is_pressed { elapsed_s } else { -elapsed_s };
+        self.pressed_s = (self.pressed_s + change_s).clamp(0.0, PRESSED.as_secs_f64());
+        let Some(bottleneck) = s.bottleneck_peak else {
             return;
         };
-        // What we sent since must first get through the queue that was there before.
-        if s.answered < drain.watch_from {
-            drain.start = s.standing;
+        if self.contest.is_some()
+            || now < self.contest_after
+            || self.pressed_s < PRESSED.as_secs_f64()
+        {
             return;
         }
-        if s.standing <= OVERUSE {
-            return;
-        }
-        drain.expected_fall_s += elapsed_s * (1.0 - output / delivered.max(1.0)).clamp(0.0, 1.0);
-        let fall_s = drain.start.saturating_sub(s.standing).as_secs_f64();
-        let certain_s = (drain.start / 2).clamp(EXPECT_FALL, EXPECT_FALL_MOST);
-        let certain_s = certain_s.as_secs_f64();
-        let is_stuck =
-            drain.expected_fall_s > certain_s && fall_s < FALL_LEAST * drain.expected_fall_s;
-        if is_stuck && now >= self.contest_after {
-            let drain = *drain;
-            self.drain = None;
-            self.contest = Some(Contest {
-                since: now,
-                bottleneck: drain.bottleneck_before,
-                quiet_since: None,
-                starved_since: None,
-                hold_until: now,
-            });
-            let share = SHARE_MOST * drain.bottleneck_before;
-            let least = SHARE_LEAST * drain.bottleneck_before;
-            let target = drain.target_before.clamp(least, share).max(self.target);
-            self.target = self.bounded(target);
-        }
+        self.pressed_s = 0.0;
+        self.drain = None;
+        self.contest = Some(Contest {
+            since: now,
+            bottleneck,
+            quiet_since: None,
+            starved_since: None,
+            hold_until: now,
+        });
+        let share = self
+            .target
+            .clamp(SHARE_LEAST * bottleneck, SHARE_MOST * bottleneck);
+        self.target = self.bounded(share.max(self.target));
     }
 
     /// While somebody else fills the queue: a share of the bottleneck between two bounds, up by
@@ -364,7 +354,12 @@ impl Controller {
             });
             return;
         }
-        if self.loses_more(s) && now >= contest.hold_until {
+        if now.since(contest.since) > CONTEST_TIME {
+            // Two sessions that take each other for a bulk flow would never know better.
+            self.contest = None;
+            return;
+        }
+        if self.loses_more(s, LOSS_BURSTS_CONTEST) && now >= contest.hold_until {
             let least = SHARE_LEAST * contest.bottleneck;
             self.target = self.bounded((self.target * SHED).max(least.min(self.target)));
             contest.hold_until = now + Duration::from_millis(500);
@@ -392,25 +387,17 @@ impl Controller {
             return;
         }
         let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
-        let before = self.drain;
         self.knee = Some(Knee {
             at: now,
             rate: self.target.min(delivered),
             bottleneck: s.bottleneck.unwrap_or(delivered),
         });
-        let target_before = before.map_or(self.target, |drain| drain.target_before);
         let part = (BACK_OFF_SHARE * delivered / bottleneck).max(BACK_OFF_LEAST);
         self.target = self.bounded((1.0 - part) * self.target.min(delivered));
         self.is_starting = false;
         // The effect is seen a round trip later, and the queue takes its time to drain.
         let settle = s.rtt + STANDING_WINDOW + s.standing.min(DRAIN_TIME) * 2 + DRAIN_TIME;
-        let watch_from = now + self.config.frame_interval + STANDING_WINDOW;
         self.drain = Some(Drain {
-            target_before,
-            bottleneck_before: before.map_or(bottleneck, |drain| drain.bottleneck_before),
-            watch_from: before.map_or(watch_from, |drain| drain.watch_from),
-            start: before.map_or(s.standing, |drain| drain.start),
-            expected_fall_s: before.map_or(0.0, |drain| drain.expected_fall_s),
             hold_until: now + settle,
         });
         self.hold_until = now + s.rtt + STANDING_WINDOW;
@@ -475,7 +462,7 @@ impl Controller {
         if now < self.hold_until || s.standing > OVERUSE / 2 || !(is_used || is_proven) {
             return;
         }
-        if self.drain.is_some() || s.silence.is_none() || self.loses_more(s) {
+        if self.drain.is_some() || s.silence.is_none() || self.loses_more(s, LOSS_BURSTS_SHORT) {
             return;
         }
         let near = self
@@ -488,16 +475,16 @@ impl Controller {
         } else {
             self.target * CLIMB * elapsed_s
         };
-        let most = known.and(s.bottleneck_peak);
-        let most = most.map_or(f64::INFINITY, |rate| UTILISATION * rate);
+        let most = s
+            .bottleneck_peak
+            .map_or(f64::INFINITY, |rate| UTILISATION * rate);
         self.target = self.bounded((self.target + step).min(most.max(self.target)));
     }
 
     /// More than this path always loses, just now, and in several runs: one run is an outage.
-    fn loses_more(&self, s: &Signals) -> bool {
+    fn loses_more(&self, s: &Signals, bursts_min: u32) -> bool {
         let usual = self.loss_floor.unwrap_or(0.0);
-        s.loss_short.bursts >= LOSS_BURSTS_SHORT
-            && s.loss_short.share() > LOSS_GROWN * usual + LOSS_MORE
+        s.loss_short.bursts >= bursts_min && s.loss_short.share() > LOSS_GROWN * usual + LOSS_MORE
     }
 
     fn forget_knee(&mut self, now: Timestamp, s: &Signals) {
@@ -537,7 +524,14 @@ impl Controller {
                 return None;
             }
             outage.asked = now;
-            return Some(self.next_probe(64.0));
+            return Some(self.next_probe(64.0, self.target));
+        }
+        let peak = s.bottleneck_peak.unwrap_or(0.0);
+        let is_small = s.delivered_long < SHARE_LEAST * peak && s.burst.is_none();
+        if is_small && s.standing > OVERUSE / 2 && now.since(self.probed) > PRESSED_PROBE_INTERVAL {
+            // Our frames are too small to show whether others have the rest.
+            self.probed = now;
+            return Some(self.next_probe(PROBE_BYTES_MIN, peak));
         }
         let is_idle = now.since(self.last_used) > PROBE_INTERVAL;
         let is_known = s.bottleneck_age < PROBE_INTERVAL;
@@ -547,15 +541,15 @@ impl Controller {
         }
         self.probed = now;
         let bytes = PROBE_GAIN * self.target * PROBE_TIME_S / 8.0;
-        Some(self.next_probe(bytes.clamp(PROBE_BYTES_MIN, PROBE_BYTES_MAX)))
+        Some(self.next_probe(bytes.clamp(PROBE_BYTES_MIN, PROBE_BYTES_MAX), self.target))
     }
 
-    fn next_probe(&mut self, bytes: f64) -> Probe {
+    fn next_probe(&mut self, bytes: f64, rate: f64) -> Probe {
         self.probes = self.probes.wrapping_add(1);
         Probe {
             bytes: bytes as u32,
             pace: Pace {
-                rate: BitsPerSecond((PROBE_GAIN * self.target) as u64),
+                rate: BitsPerSecond((PROBE_GAIN * rate) as u64),
                 burst_bytes: 0,
             },
             burst: self.probes,
@@ -576,7 +570,9 @@ impl Controller {
 
     fn pace(&self, s: &Signals) -> Pace {
         let (rate, ahead_bytes) = match s.bottleneck {
-            _ if self.loses_more(s) => (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN),
+            _ if self.loses_more(s, LOSS_BURSTS_SHORT) => {
+                (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN)
+            }
             Some(rate) => (
                 PACE_GAIN * rate.max(self.target),
                 (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),

@@ -52,6 +52,8 @@ pub struct Signals {
     pub bottleneck_peak: Option<f64>,
     /// True if bursts are held up at that rate, false if it is a lower bound.
     pub is_held: bool,
+    /// How fast the newest burst arrived, if it was held up and not long ago.
+    pub burst: Option<f64>,
     /// Time since a burst last said something about the bottleneck.
     pub bottleneck_age: Duration,
     /// Loss over two seconds.
@@ -164,6 +166,7 @@ impl Estimator {
             bottleneck: self.bottleneck.rate(now),
             bottleneck_peak: self.bottleneck.peak(now),
             is_held: self.bottleneck.is_held(),
+            burst: self.bottleneck.newest_burst(now),
             bottleneck_age: now.since(self.bottleneck.newest()),
             loss: self.loss.loss(now),
             loss_short: self.loss.loss_short(now),

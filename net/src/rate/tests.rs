@@ -75,6 +75,31 @@ fn a_step_down_drains_within_a_second_and_a_step_up_is_used_after_three() {
     }
 }
 
+/// Frames three times as large, jitter, loss, all at once: no row of the figures, but nothing may
+/// come apart.
+#[test]
+fn a_rough_path_is_held_too() {
+    for losing in [Losing::Random(0.02), Losing::Gilbert(0.05, 8.0)] {
+        for seed in 1..4 {
+            let mut path = Path::new(50.0, 20, 1_000_000);
+            path.rate = vec![(0, 50.0), (5_000, 10.0), (15_000, 50.0)];
+            path.jitter = ms(3);
+            path.losing = losing;
+            let mut net = one(seed, path);
+            net.streams[0].large_every = 120;
+            net.run(25_000);
+            let queue = net.wait_percentile(6_000, 15_000, 99.0);
+            let low = net.streams[0].mbit(8_000, 15_000) / 10.0;
+            let high = net.streams[0].mbit(18_000, 25_000) / 50.0;
+            figure(format_args!(
+                "rough seed {seed}: queue p99 {queue:.1?}, use {low:.2}, then {high:.2}"
+            ));
+            assert!(queue <= ms(50), "seed {seed}: {queue:?}");
+            assert!(low >= 0.6 && high >= 0.7, "seed {seed}: {low} {high}");
+        }
+    }
+}
+
 #[test]
 fn a_slower_link_is_noticed_within_a_frame_and_a_half() {
     for seed in SEEDS {
@@ -149,6 +174,22 @@ fn a_bulk_flow_leaves_its_share_and_gets_one() {
             assert!(after >= 0.85, "alone again: {after}");
         }
     }
+}
+
+#[test]
+fn two_sessions_and_a_bulk_flow_all_live() {
+    let mut net = one(1, Path::new(100.0, 20, queue_of(100.0, 40)));
+    net.stream(2_000, Config::default());
+    net.cubic(5_000, 60_000);
+    net.run(60_000);
+    let [a, b] = [0, 1].map(|id: usize| net.streams[id].mbit(10_000, 60_000) / 100.0);
+    let other = net.cubic_bytes as f64 * 8.0 / 55_000.0 / 1e5;
+    let queue = net.wait_percentile(10_000, 60_000, 99.0);
+    figure(format_args!(
+        "two and cubic: {a:.2}, {b:.2}, {other:.2}, queue p99 {queue:.1?}"
+    ));
+    assert!(a >= 0.15 && b >= 0.15 && other >= 0.15, "{a} {b} {other}");
+    assert!(queue <= ms(60), "{queue:?}");
 }
 
 #[test]
