@@ -7,6 +7,8 @@
 //! - None fits: parity must do it alone: the smallest m with P(more than m of the frame's
 //!   k + m datagrams are lost) ≤ [`ParityConfig::residual_max`].
 //!
+//! All slices share one parity at the frame's end, which costs least: `LADDER.md` has the table.
+//!
 //! Loss is taken as bursts that begin at random and have geometric length: the number lost of n
 //! datagrams is then compound Poisson-geometric (Pólya-Aeppli; Johnson, Kemp, Kotz, "Univariate
 //! Discrete Distributions", section 9.7). Two measured numbers give its parameters: the share
@@ -16,7 +18,6 @@
 //! Only +, −, ×, ÷ are used, which IEEE 754 defines to the bit: the simulator gives the same
 //! everywhere. Shares are 0 to 1.
 
-use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::fec;
@@ -27,7 +28,8 @@ use crate::units::Timestamp;
 /// What is known of a path. Anything may be in it: values are clamped, NaN is no loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Path {
-    /// Share of datagrams lost, 0 to 1.
+    /// Share of datagrams lost, 0 to 1. Of fewer than some hundred datagrams it says nothing:
+    /// such are better counted as if they were 500.
     pub loss_share: f64,
     /// Mean run of lost datagrams, at least 1.
     pub burst_mean: f64,
@@ -73,8 +75,6 @@ pub struct ParityConfig {
     pub fall: Duration,
     /// Time constant of the loss that bounds the cost: a peak of the measurement is none.
     pub mean: Duration,
-    /// Slices that share their parity.
-    pub slices_per_group: NonZeroU8,
 }
 
 impl Default for ParityConfig {
@@ -83,7 +83,7 @@ impl Default for ParityConfig {
             wait: super::FRAME_WAIT,
             detection: Duration::from_millis(8),
             residual_max: 0.0002,
-            strong_base: 0.112,
+            strong_base: 0.115,
             strong_per_loss: 3.0,
             share_max: 0.5,
             thin_base: 0.04,
@@ -91,7 +91,6 @@ impl Default for ParityConfig {
             thin_residual: 0.01,
             fall: Duration::from_secs(3),
             mean: Duration::from_secs(4),
-            slices_per_group: Protection::WHOLE_FRAME,
         }
     }
 }
@@ -128,7 +127,7 @@ impl Parity {
                 percent: 0,
                 shards_base: 1,
                 shards_min: 1,
-                slices_per_group: config.slices_per_group,
+                slices_per_group: Protection::WHOLE_FRAME,
             },
             config,
         }
@@ -207,13 +206,14 @@ impl Parity {
         self.share = fallen(self.share, share, fall);
         self.clumping = fallen(self.clumping, clumping, fall);
         self.share_mean += (share - self.share_mean) * step(elapsed, self.config.mean);
-        if rounds <= self.rounds {
-            self.rounds = rounds;
-            self.more_rounds_since = None;
-        } else if now.since(*self.more_rounds_since.get_or_insert(now)) >= self.config.fall {
-            self.rounds = rounds;
-            self.more_rounds_since = None;
+        if rounds > self.rounds {
+            let since = *self.more_rounds_since.get_or_insert(now);
+            if now.since(since) < self.config.fall {
+                return;
+            }
         }
+        self.rounds = rounds;
+        self.more_rounds_since = None;
     }
 }
 

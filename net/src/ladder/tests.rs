@@ -28,6 +28,8 @@ struct Case {
     burst: f64,
     round_trip_ms: u64,
     seed: u64,
+    /// Instead of the ladder's choice.
+    protection: Option<Protection>,
 }
 
 /// What came of it.
@@ -230,7 +232,9 @@ impl Simulation {
             recovery: self.is_recovery,
             captured: ts(self.now),
         };
-        self.packetizer.set_protection(self.ladder.protection());
+        let chosen = self.ladder.protection();
+        self.packetizer
+            .set_protection(self.case.protection.unwrap_or(chosen));
         let data = vec![slice; size as usize];
         self.packetizer.begin(&meta, &data).expect("within limits");
         let sent = SentFrame {
@@ -450,6 +454,7 @@ fn random(loss: f64, round_trip_ms: u64, seed: u64) -> Case {
         burst: 1.0,
         round_trip_ms,
         seed,
+        protection: None,
     }
 }
 
@@ -498,6 +503,20 @@ fn bursts_of_8_at_4_ms_never_freeze_for_100_ms() {
     };
     let outcome = run(case);
     assert!(outcome.longest_freeze_ms <= 100.0, "{outcome:?}");
+}
+
+#[test]
+fn parity_for_each_slice_spares_repeats_but_costs_more() {
+    let whole = run(random(0.02, 4, 12));
+    let sliced = run(Case {
+        protection: Some(Protection {
+            slices_per_group: std::num::NonZeroU8::MIN,
+            ..Protection::at_frame_end(20)
+        }),
+        ..random(0.02, 4, 12)
+    });
+    assert_eq!((whole.late, sliced.late), (0, 0));
+    assert!(sliced.overhead > 4.0 * whole.overhead, "{sliced:?}");
 }
 
 #[test]

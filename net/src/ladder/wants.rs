@@ -314,7 +314,7 @@ impl Wants {
         self.newest = Some(frame);
         // What was seen is forgotten over a few hundred frames.
         self.reorder -= (self.reorder - self.config.reorder_min) / 256;
-        if frame.0 % 256 == 0 && self.reorder_columns > REORDER_COLUMNS_MIN {
+        if frame.0.is_multiple_of(256) && self.reorder_columns > REORDER_COLUMNS_MIN {
             self.reorder_columns -= 1;
         }
     }
