@@ -53,10 +53,12 @@ impl StandingOrders {
     pub fn set(&self, orders: &Orders) {
         let Protection {
             percent,
+            shards_base,
             shards_min,
             slices_per_group,
         } = orders.protection;
-        let protection = u32::from_le_bytes([percent, shards_min, slices_per_group.get(), 0]);
+        let slices = slices_per_group.get();
+        let protection = u32::from_le_bytes([percent, shards_min, slices, shards_base]);
         let datagram_bytes_max = orders.datagram_bytes_max.min(DATAGRAM_BYTES_MAX) as u32;
         self.bitrate.store(orders.bitrate.0, Relaxed);
         self.protection.store(protection, Relaxed);
@@ -74,9 +76,11 @@ impl StandingOrders {
     /// How frames are protected, from the next parity group on.
     #[must_use]
     pub fn protection(&self) -> Protection {
-        let [percent, shards_min, slices, _] = self.protection.load(Relaxed).to_le_bytes();
+        let packed = self.protection.load(Relaxed).to_le_bytes();
+        let [percent, shards_min, slices, shards_base] = packed;
         Protection {
             percent,
+            shards_base,
             shards_min,
             slices_per_group: NonZeroU8::new(slices).unwrap_or(Protection::WHOLE_FRAME),
         }
