@@ -117,7 +117,6 @@ pub struct VideoHost {
     sending: Option<Outgoing>,
     spare: Vec<Batch>,
     wanted: VecDeque<Columns>,
-    echo: Vec<u8>,
     last_echo: Option<Timestamp>,
     sent: SentBytes,
     /// Bytes on the wire over bytes encoded, of the last few frames.
@@ -173,7 +172,6 @@ impl VideoHost {
             sending: None,
             spare: Vec::new(),
             wanted: VecDeque::new(),
-            echo: Vec::new(),
             last_echo: None,
             sent: SentBytes::default(),
             wire_share: 1.1,
@@ -279,15 +277,14 @@ impl VideoHost {
             return;
         }
         self.last_echo = Some(now);
-        self.echo.clear();
         let echo = Echo {
             client_sent,
             host_received: now,
             host_sent: now,
         };
-        echo.write(&mut self.echo);
         let mut batch = self.spare.pop().unwrap_or_default();
-        self.packetizer.plain(Kind::Echo, &self.echo, &mut batch);
+        self.packetizer
+            .plain(Kind::Echo, &echo.to_wire(), &mut batch);
         self.control = Some(self.schedule(now, batch, Urgency::Audio, SentKind::Repeat));
     }
 
