@@ -24,6 +24,9 @@ const CLOCK_AHEAD: Duration = Duration::from_secs(5);
 /// A frame is given up by the policy's grace; these only end what nothing newer ends.
 const SILENCE_MAX: Duration = Duration::from_millis(300);
 
+/// For so long an unanswered report of damage is said each millisecond; then as usual.
+const HOLE_URGENT_MAX: Duration = Duration::from_millis(300);
+
 /// How a client is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientConfig {
@@ -57,6 +60,7 @@ pub struct VideoClient {
     decoder: Decoder,
     /// Frames that cannot be shown, from the first that is missing.
     hole: Option<Damage>,
+    hole_opened: Timestamp,
     ladder: Wants,
     /// When the ladder has something to ask for.
     next_ask: Option<Timestamp>,
@@ -85,6 +89,7 @@ impl VideoClient {
             clock: ClockSync::new(),
             decoder: Decoder::new(config.decode),
             hole: None,
+            hole_opened: Timestamp::ZERO,
             ladder: Wants::new(WantsConfig::default()),
             next_ask: None,
             completed: Vec::new(),
@@ -148,7 +153,7 @@ impl VideoClient {
             match self.reassembler.poll(local) {
                 Some(Event::Frame(unit)) => self.show(local - CLOCK_AHEAD, &unit),
                 Some(Event::Lost(loss)) => {
-                    self.widen(loss.first, loss.last);
+                    self.widen(local, loss.first, loss.last);
                     self.schedule.on_urgent();
                 }
                 None => break,
@@ -174,14 +179,17 @@ impl VideoClient {
         match self.decoder.handle(now, &read) {
             Fate::Shown(_) => self.hole = None,
             Fate::Hidden => {
-                self.widen(unit.frame, unit.frame);
+                self.widen(now + CLOCK_AHEAD, unit.frame, unit.frame);
                 self.schedule.on_urgent();
             }
             Fate::Stale => {}
         }
     }
 
-    fn widen(&mut self, first: FrameId, newest: FrameId) {
+    fn widen(&mut self, local: Timestamp, first: FrameId, newest: FrameId) {
+        if self.hole.is_none() {
+            self.hole_opened = local;
+        }
         let hole = self.hole.get_or_insert(Damage {
             first_lost: first,
             newest_lost: newest,
@@ -265,6 +273,10 @@ impl Endpoint for VideoClient {
             return None;
         }
         let feedback = self.write_feedback(local);
+        // A burst of loss that takes feedbacks ends sooner the more of them there are.
+        if self.hole.is_some() && local.since(self.hole_opened) < HOLE_URGENT_MAX {
+            self.schedule.on_urgent();
+        }
         let mut plaintext = [0; FEEDBACK_BYTES_MAX];
         let len = feedback.write(&mut plaintext);
         let mut header = Kind::Feedback.header();

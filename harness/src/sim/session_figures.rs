@@ -20,6 +20,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const IN_TIME: Duration = Duration::from_millis(50);
 /// The first pictures find a path that nothing is known of.
 const WARM_UP: Duration = SECOND;
+const FAR_LASTS: Duration = Duration::from_secs(300);
+/// What is shown beside a row is shorter.
+const BESIDE_LASTS: Duration = Duration::from_secs(30);
 
 /// What a row of the figures came to.
 #[derive(Clone, Debug)]
@@ -176,7 +179,10 @@ fn far_loss(percent: u64, seed: u64) -> Outcome {
         }),
         ..Setup::default()
     };
-    let scenario = Scenario::random_loss(percent, ms(80)).seeded(seed);
+    // One loss hides six pictures: a minute has too few losses to count.
+    let scenario = Scenario::random_loss(percent, ms(80))
+        .seeded(seed)
+        .lasting(FAR_LASTS);
     loss(
         &scenario,
         limit,
@@ -194,7 +200,8 @@ fn loss(
 ) -> Outcome {
     let sessions = Sessions::run(scenario, &Setup::default());
     let report = sessions.report(0, WARM_UP..scenario.duration, limit);
-    let other = Sessions::run(scenario, &setup).report(0, WARM_UP..scenario.duration, limit);
+    let brief = scenario.clone().lasting(BESIDE_LASTS);
+    let other = Sessions::run(&brief, &setup).report(0, WARM_UP..BESIDE_LASTS, limit);
     let added = |report: &Report| in_ms(report.added_ns.permille(990));
     Outcome {
         measured: format!(
