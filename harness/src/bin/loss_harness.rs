@@ -12,8 +12,11 @@
 //! The exit status is 1 if a figure does not hold its bound. The simulator's speed depends on
 //! what else the machine does: it is printed, and counts without `--quick` only.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use harness::sim::scenario::Scenario;
@@ -110,9 +113,9 @@ fn everything(quick: bool, seed: u64) -> bool {
     });
     let drawn = write_svg(&points);
     println!("\nFigures:");
-    let mut held = FIGURES
+    let mut held = run_all(seed)
         .iter()
-        .map(|figure| print_row(&figure.run(seed)))
+        .map(print_row)
         .fold(true, |all, held| all & held);
     held &= speed(quick);
     if !quick {
@@ -124,6 +127,25 @@ fn everything(quick: bool, seed: u64) -> bool {
         begin.elapsed().as_secs_f64()
     );
     held && drawn
+}
+
+/// All figures, on as many threads as the machine has cores; each run is a world of its own.
+fn run_all(seed: u64) -> Vec<Row> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        std::iter::from_fn(|| FIGURES.get(next.fetch_add(1, Relaxed)))
+            .map(|figure| figure.run(seed))
+            .collect::<Vec<Row>>()
+    };
+    let mut rows: Vec<Row> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.flat_map(|rows| rows.expect("a figure that panics fails the run"))
+            .collect()
+    });
+    rows.sort_by_key(|row| FIGURES.iter().position(|figure| figure.name == row.name));
+    rows
 }
 
 fn print_row(row: &Row) -> bool {

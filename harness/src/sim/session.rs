@@ -268,7 +268,7 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
                 End::AudioClient(Box::new(client)),
             )
         }
-        FlowKind::Cubic => bulk(Box::new(Cubic::new())),
+        FlowKind::Cubic => bulk(Box::<Cubic>::default()),
         FlowKind::Bbr => bulk(Box::new(Bbr::new(place.rng(1)))),
     }
 }
