@@ -225,6 +225,10 @@ fn a_million_generated_packets_do_no_harm() {
         result.frames > 10_000 && result.lost > 1_000,
         "seed {SEED}: {result:?}"
     );
+    assert!(
+        result.wants > 1_000 && result.answered > 1_000,
+        "seed {SEED}: {result:?}"
+    );
     assert!(result.forged > 1_000, "seed {SEED}: {result:?}");
 }
 

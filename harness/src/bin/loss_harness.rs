@@ -27,6 +27,7 @@ use harness::sim::session_sweep::{Point, Sweep, svg};
 
 /// Times real time that one session must run at.
 const SPEED_MIN: f64 = 200.0;
+const SPEED_LASTS: Duration = Duration::from_secs(30);
 const SVG_PATH: &str = "target/loss-harness.svg";
 const PACKETS_FULL: u64 = 10_000_000;
 
@@ -176,7 +177,7 @@ fn write_svg(points: &[Point]) -> bool {
 /// Virtual time over the CPU time of one session, the best of three. Sessions take one thread, so
 /// this is real time on a machine that does nothing else.
 fn speed(quick: bool) -> bool {
-    let scenario = Scenario::random_loss(1, Duration::from_millis(4));
+    let scenario = Scenario::random_loss(1, Duration::from_millis(4)).lasting(SPEED_LASTS);
     let runs = (0..3).map(|_| {
         let (begin, begin_cpu) = (Instant::now(), cpu_time());
         let sessions = Sessions::run(&scenario, &Setup::default());

@@ -1,4 +1,4 @@
-//! Generated datagrams against the reassembler: real shards of real frames, lost, repeated, held
+//! Generated datagrams against the reassembler and both ends of the ladder: real shards of real frames, lost, repeated, held
 //! back, damaged in what a peer may claim, and headers of nothing but chance.
 //!
 //! What must hold: no panic, frames leave in order and each once, and a frame none of whose
@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
+use net::feedback::{Damage, Feedback};
+use net::ladder::{Ladder, LadderConfig, SentFrame, Wants, WantsConfig};
 use net::limits::MEDIA_HEADER_BYTES;
 use net::media::{VideoHeader, open_video};
 use net::packetize::{Batch, Columns, Packetizer, PacketizerConfig, Protection, SliceMeta};
@@ -39,6 +41,12 @@ pub struct Fuzzed {
     pub wrong: u64,
     /// Frames or losses that did not follow the one before.
     pub out_of_order: u64,
+    /// Wants said.
+    pub wants: u64,
+    /// Columns that the host would repeat for them.
+    pub answered: u64,
+    /// What the encoder was asked for.
+    pub repairs: u64,
     /// Memory that the reassembler states, bytes.
     pub memory_bytes: usize,
 }
@@ -55,6 +63,8 @@ struct Fuzz {
     packetizer: Packetizer,
     opener: Opener,
     reassembler: Reassembler,
+    wants: Wants,
+    ladder: Ladder,
     held: VecDeque<Shard>,
     batch: Batch,
     now: Timestamp,
@@ -76,6 +86,8 @@ pub fn run(datagrams: u64, seed: u64) -> Fuzzed {
         packetizer: Packetizer::new(Sealer::new(keys()), PacketizerConfig::default()),
         opener: Opener::new(keys()),
         reassembler: Reassembler::new(config),
+        wants: Wants::new(WantsConfig::default()),
+        ladder: Ladder::new(LadderConfig::default()),
         held: VecDeque::new(),
         batch: Batch::new(),
         now: Timestamp::from_ns(1),
@@ -133,6 +145,13 @@ impl Fuzz {
             self.packetizer
                 .begin(&meta, &bytes)
                 .expect("within the limits");
+            let sent = SentFrame {
+                frame,
+                columns: self.packetizer.columns(),
+                whole_shards: self.packetizer.whole_shards(),
+                is_recovery: meta.keyframe,
+            };
+            self.ladder.handle_sent(self.now, sent);
             let mut batch = std::mem::take(&mut self.batch);
             while self.packetizer.next_batch(&mut batch) {
                 self.travel(&batch, loss);
@@ -228,6 +247,7 @@ impl Fuzz {
     fn hand_over(&mut self, shard: &Shard) {
         self.now = self.now + Duration::from_micros(self.rng.below(20));
         self.result.datagrams += 1;
+        self.wants.handle_shard(self.now, &shard.header);
         self.reassembler
             .handle(self.now, &shard.header, &shard.payload);
         self.drain();
@@ -251,10 +271,35 @@ impl Fuzz {
                 Event::Lost(loss) => self.result.lost += u64::from(loss.count()),
             }
         }
-        // What is missing is asked for on every path of a real client.
         if self.rng.below(8) == 0 {
-            self.reassembler
-                .gaps(|gap| debug_assert!(gap.columns.start < gap.columns.end));
+            self.ask();
+        }
+    }
+
+    /// What is missing is asked for, and answered for the sake of the machines alone: what goes
+    /// out again is drawn elsewhere.
+    fn ask(&mut self) {
+        let grace = self.wants.reorder_grace(self.now, &self.reassembler);
+        self.reassembler.set_reorder_grace(grace);
+        let wants = self.wants.poll_wants(self.now, &self.reassembler);
+        self.result.wants += wants.as_slice().len() as u64;
+        let first_lost = FrameId(self.next.0.wrapping_sub(self.rng.below(12) as u32));
+        let damage = Damage {
+            first_lost,
+            newest_lost: FrameId(first_lost.0.wrapping_add(self.rng.below(4) as u32)),
+        };
+        let feedback = Feedback {
+            sent: self.now,
+            wants,
+            damage: (self.rng.below(3) == 0).then_some(damage),
+            ..Feedback::default()
+        };
+        self.ladder.handle_feedback(self.now, &feedback);
+        while let Some(columns) = self.ladder.poll_repeat(self.now) {
+            self.result.answered += columns.range.len() as u64;
+        }
+        while self.ladder.poll_repair().is_some() {
+            self.result.repairs += 1;
         }
     }
 }

@@ -72,7 +72,7 @@ impl Sweep {
             round_trips_ms: vec![4, 80],
             parities: vec![10, 25],
             shapes: vec![1, 4, 8],
-            duration: Duration::from_secs(8),
+            duration: Duration::from_secs(5),
             seed,
         }
     }
