@@ -76,8 +76,8 @@ impl StandingOrders {
     /// How frames are protected, from the next parity group on.
     #[must_use]
     pub fn protection(&self) -> Protection {
-        let packed = self.protection.load(Relaxed).to_le_bytes();
-        let [percent, shards_min, slices, shards_base] = packed;
+        let protection = self.protection.load(Relaxed).to_le_bytes();
+        let [percent, shards_min, slices, shards_base] = protection;
         Protection {
             percent,
             shards_base,

@@ -3,7 +3,7 @@
 //! | rung | host | client |
 //! |---|---|---|
 //! | parity | [`parity`] chooses how much | the reassembler uses it |
-//! | repeat | [`repeats`] answers | [`wants`] asks, while the round trip fits before a frame is due |
+//! | repeat | [`repeats`] answers | [`wants`] asks, while a repeat comes before a frame is due |
 //! | invalidate | [`references`] asks the encoder to refer past a loss | reports the damage |
 //! | IDR | the same, where invalidation did not help | |
 //!
@@ -34,9 +34,10 @@ pub use references::{References, ReferencesConfig, ReferencesStats, Repair};
 pub use repeats::{Repeats, RepeatsConfig, RepeatsStats};
 pub use wants::{Wants, WantsConfig, WantsStats};
 
-/// How long after its last datagram a frame is of use: what a frame of 60 Hz takes to be sent
-/// (10 ms where the pacer spreads it over two thirds of its interval) and this are 50 ms.
-pub const FRAME_WAIT: Duration = Duration::from_millis(40);
+/// How long after its last datagram a frame is of use. What a frame of 60 Hz takes to be sent
+/// (10 ms where the pacer spreads it over two thirds of its interval) and this are below 50 ms;
+/// and if it comes to nothing, a report, the next frame and its way fit into 100 ms.
+pub const FRAME_WAIT: Duration = Duration::from_millis(36);
 /// Typical size of a frame until some were sent, data shards.
 const DATA_SHARDS_AT_FIRST: u32 = 32;
 /// For how long a rung counts as the state after it was used.
@@ -151,6 +152,14 @@ impl Ladder {
             data_shards: self.data_shards_16.div_ceil(16) as usize,
             whole_shards: self.whole_shards_16.div_ceil(16) as usize,
         }
+    }
+
+    /// What the protection adds to a usual frame, share of its bytes.
+    #[must_use]
+    pub fn parity_share(&self) -> f64 {
+        let size = self.frame_size();
+        let parity = self.protection().parity_for(size.data_shards);
+        parity as f64 / size.whole_shards.max(1) as f64
     }
 
     /// Counters of the second rung.

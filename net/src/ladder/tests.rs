@@ -1,5 +1,6 @@
 //! Both ends of the ladder over a pipe that loses, in virtual time: the real packetizer, seal,
-//! reassembler, feedback and schedule. One seed gives one run; `LADDER_FRAMES` makes it longer.
+//! reassembler, feedback and schedule. One seed gives one run; in the environment `LADDER_FRAMES`
+//! makes all longer, and `LADDER_SEED` is added to every seed.
 
 use std::collections::BTreeMap;
 
@@ -409,16 +410,21 @@ impl Simulation {
     }
 }
 
-/// Runs a case, 50 s of it by default (150 s where losses are few), and prints its line of the table in LADDER.md.
+/// Runs a case, 50 s of it by default (150 s where losses are few), and prints its line of the
+/// table in LADDER.md.
 fn run(case: Case) -> Outcome {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let default = if case.round_trip_ms < 50 { 3000 } else { 9000 };
-    let frames = std::env::var("LADDER_FRAMES");
-    let frames = frames.ok().and_then(|text| text.parse().ok());
-    let outcome = Simulation::new(case, frames.unwrap_or(default)).run();
+    let frames = number("LADDER_FRAMES").unwrap_or(default) as u32;
+    let case = Case {
+        seed: case.seed + number("LADDER_SEED").unwrap_or(0),
+        ..case
+    };
+    let outcome = Simulation::new(case, frames).run();
     let percent = |count: usize| 100.0 * count as f64 / outcome.frames as f64;
     println!(
-        "| {} ms | {:.2} % | {} | {:.3} % | {:.3} % | {:.1} + {:.1} % | {:.1}, {:.1} ms | {:.0} ms | \
-         seed {}, {} frames",
+        "| {} ms | {:.2} % | {} | {:.3} % | {:.3} % | {:.1} + {:.1} % | {:.1}, {:.1} ms \
+         | {:.0} ms | seed {}, {} frames",
         case.round_trip_ms,
         100.0 * outcome.loss,
         case.burst,

@@ -11,8 +11,8 @@
 //! |---|---|
 //! | a newer frame has begun | the time that reordering takes after that |
 //! | its end came (last shard, or parity of the last group) | [`WantsConfig::parity_quiet`] later |
-//! | more is missing than the parity of frames lately could bring | after as many later shards, or as much time, as reordering takes |
-//! | it is the newest and its end did not come | after [`WantsConfig::tail_quiet`] without a shard |
+//! | more is missing than parity lately brings | as many shards, or as long, as reordering takes |
+//! | it is the newest, its end did not come | [`WantsConfig::tail_quiet`] without a shard |
 //!
 //! A want is said in [`SAYINGS`] feedbacks, as one of them may be lost and the host sends a column
 //! once in a round trip; it is said anew when a repeat should have come and did not (and then in

@@ -190,15 +190,15 @@ fn the_reassembler_waits_until_the_frame_is_due_but_no_longer() {
     let mut client = Client::new(4 * MS);
     client.data(0, 0, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     client.data(16, 1, 0..10);
-    // Until 40 ms after the frame's last shard, from when the newer one was complete.
+    // Until 36 ms after the frame's last shard, from when the newer one was complete.
     let grace = |client: &Client, ms| client.wants.reorder_grace(at(ms), &client.reassembler);
-    assert_eq!(grace(&client, 16), 24 * MS);
-    assert!(!client.wants(30).is_empty());
-    // The next round would begin at 38 ms, too late: the one under way is the last.
-    assert_eq!(grace(&client, 30), 22 * MS);
-    client.reassembler.set_reorder_grace(22 * MS);
-    assert!(client.reassembler.poll(at(37)).is_none());
-    assert!(client.reassembler.poll(at(38)).is_some());
+    assert_eq!(grace(&client, 16), 20 * MS);
+    assert!(!client.wants(26).is_empty());
+    // The next round would begin at 34 ms, too late: the one under way is the last.
+    assert_eq!(grace(&client, 26), 18 * MS);
+    client.reassembler.set_reorder_grace(18 * MS);
+    assert!(client.reassembler.poll(at(33)).is_none());
+    assert!(client.reassembler.poll(at(34)).is_some());
 }
 
 #[test]
