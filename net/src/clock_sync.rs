@@ -12,8 +12,8 @@
 //!   in one direction shifts the middle of a sample by half its length, and makes its round trip
 //!   long: such samples lose.
 //! - **Drift**: the median of the slopes between the better samples that are far enough apart
-//!   (Theil and Sen), once a second. **Level**: the median of those samples moved to now along that slope, held within
-//!   the intersection of all intervals.
+//!   (Theil and Sen), once a second. **Level**: the median of those samples moved to now along
+//!   that slope, held within the intersection of all intervals.
 //! - **Uncertainty**: the farther end of the intersection of all intervals at the asked time.
 //!   It is a bound, not a guess: half the best round trip plus the drift since, or less.
 //! - **Slew**: what is reported moves towards a new estimate by at most [`SLEW_PPB_MAX`], so time

@@ -1,5 +1,5 @@
-//! Generated datagrams against the reassembler and both ends of the ladder: real shards of real frames, lost, repeated, held
-//! back, damaged in what a peer may claim, and headers of nothing but chance.
+//! Generated datagrams against the reassembler and both ends of the ladder: real shards of real
+//! frames, lost, repeated, held back, damaged in what a peer may claim, and headers of nothing but chance.
 //!
 //! What must hold: no panic, frames leave in order and each once, and a frame none of whose
 //! datagrams were forged is what was sent, byte for byte. A forged datagram here is one that an

@@ -182,8 +182,9 @@ fn watch(
 fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) -> String {
     let seconds = over.as_secs_f64().max(1e-3);
     format!(
-        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} times asked again, {} repairs \
-         asked for, {} of an IDR, round trip {:.1} ms, host's clock known to {:.2} ms",
+        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} times \
+         asked again, {} repairs asked for, {} of an IDR, round trip {:.1} ms, host's clock known \
+         to {:.2} ms",
         (now.frames - before.frames) as f64 / seconds,
         (now.bytes - before.bytes) as f64 * 8e-6 / seconds,
         now.frames_lost - before.frames_lost,
