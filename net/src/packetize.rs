@@ -40,6 +40,11 @@ use history::{History, Kept};
 
 pub use batch::{Batch, Cargo};
 
+/// Data shards of a group, where a frame has more than fit one. Parity costs k × m: a frame of 400
+/// shards takes 0.2 ms as one block and 0.03 ms in pieces of this size, and what a larger one would
+/// save in parity for the same residual loss is less than a shard in sixty.
+const GROUP_DATA_SHARDS: usize = 64;
+
 /// Largest payload of a parity datagram.
 const PARITY_PAYLOAD_BYTES_MAX: usize = PARITY_PREFIX_BYTES + SHARD_BYTES_MAX;
 
@@ -532,7 +537,13 @@ impl Packetizer {
     /// Makes the parity of the columns that have none, or of as many of them as a group can have.
     fn protect(&mut self) {
         let kept = self.kept();
-        let pieces = self.unprotected.len().div_ceil(GF16_DATA_SHARDS_MAX);
+        let left = self.unprotected.len();
+        // Of a frame, so that all of its pieces have about one size.
+        let groups_left = (GROUPS_PER_FRAME_MAX - self.groups.min(GROUPS_PER_FRAME_MAX - 1)).max(1);
+        let pieces = left
+            .div_ceil(GROUP_DATA_SHARDS)
+            .min(groups_left)
+            .max(left.div_ceil(GF16_DATA_SHARDS_MAX));
         let begin = self.unprotected.start;
         let columns = begin..begin + self.unprotected.len().div_ceil(pieces);
         self.unprotected.start = columns.end;
