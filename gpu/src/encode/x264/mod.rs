@@ -142,7 +142,7 @@ impl Encoder for X264Encoder {
             .analyser
             .analyse(picture, self.converter.previous(), frame.damage);
         let next = self.references.next(id, kind);
-        let qp = self.rate.plan(&content, next.idr);
+        let qp = self.rate.plan(&content, next.idr, frame.captured);
         let mut emitter =
             Emitter::new(sink, &mut self.waiting, id, self.macroblocks, next.recovery);
         self.library
