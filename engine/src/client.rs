@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
+use gpu::bitstream::GapTracker;
 use gpu::convert::to_rgb;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
@@ -29,7 +30,8 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where results go.
 #[derive(Clone, Debug, Default)]
 pub struct Outputs {
-    /// The H.264 stream as it came (Annex B), from the first IDR on.
+    /// The H.264 stream as it was shown (Annex B), from the first IDR on. Where frames were lost,
+    /// pictures that repeat the one before stand in for them, so that any player goes on.
     pub h264: Option<PathBuf>,
     /// The last decoded picture.
     pub png: Option<PathBuf>,
@@ -313,6 +315,7 @@ impl Decoding {
 struct Recording {
     path: PathBuf,
     file: BufWriter<File>,
+    gaps: GapTracker,
 }
 
 impl Recording {
@@ -321,13 +324,19 @@ impl Recording {
         Ok(Self {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, file),
+            gaps: GapTracker::default(),
         })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
-        self.file
-            .write_all(bytes)
-            .map_err(|source| output(&self.path, source))
+    fn write(&mut self, access_unit: &[u8]) -> Result<(), ClientError> {
+        // What cannot be followed is kept as it is: the decoder has complained of it, and an IDR
+        // comes.
+        if let Ok(mut followed) = self.gaps.follow(access_unit) {
+            while let Some(unit) = followed.missing.next_unit() {
+                put(&mut self.file, &self.path, unit)?;
+            }
+        }
+        put(&mut self.file, &self.path, access_unit)
     }
 
     fn finish(mut self) -> Result<(), ClientError> {
@@ -335,6 +344,10 @@ impl Recording {
             .flush()
             .map_err(|source| output(&self.path, source))
     }
+}
+
+fn put(file: &mut BufWriter<File>, path: &Path, bytes: &[u8]) -> Result<(), ClientError> {
+    file.write_all(bytes).map_err(|source| output(path, source))
 }
 
 fn output(path: &Path, source: std::io::Error) -> ClientError {

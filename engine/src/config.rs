@@ -125,6 +125,7 @@ pub const SETTINGS: &[&str] = &[
 ];
 
 /// Texts of settings, by source. Typed access names the source in its errors.
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     flags: BTreeMap<&'static str, String>,
     variables: BTreeMap<&'static str, String>,
@@ -174,6 +175,11 @@ impl Settings {
             variables: BTreeMap::new(),
             file: BTreeMap::new(),
         }
+    }
+
+    /// Sets what no source can: the caller's own choice wins over all of them.
+    pub fn overrule(&mut self, key: &'static str, value: impl Into<String>) {
+        self.flags.insert(key, value.into());
     }
 
     fn text(&self, key: &'static str) -> Option<(Source, &str)> {
@@ -446,7 +452,11 @@ fn read_file(path: &Path) -> Result<BTreeMap<&'static str, String>, ConfigError>
     Ok(settings)
 }
 
-fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
+/// Reads a bitrate: bits a second with `k`, `M` or `G`, or a bare figure in kbit/s.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
     let (digits, unit) = match text.trim().char_indices().find(|(_, c)| c.is_alphabetic()) {
         Some((at, _)) => text.trim().split_at(at),
         None => (text.trim(), "k"),

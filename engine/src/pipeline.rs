@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Select, Sender, TrySendError, bounded};
 use gpu::encode::Encoder;
-use net::packetize::{Batch, PADDING_BYTES_MAX, Packetizer};
+use net::packetize::{Batch, Packetizer};
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{Mode, SliceCount};
@@ -116,7 +116,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let (slice_pool_in, slice_pool) = bounded(slice_buffers);
     prepare_to_wait_empty(&slice_pool);
     for _ in 0..slice_buffers {
-        let buffer = vec![0; slice_bytes_max + PADDING_BYTES_MAX].into_boxed_slice();
+        let buffer = vec![0; slice_bytes_max].into_boxed_slice();
         slice_pool_in
             .try_send(buffer)
             .expect("the pool has room for all of its buffers");

@@ -20,7 +20,7 @@ use net::udp::Socket;
 use net::units::{BitsPerSecond, Mode, SliceCount};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
-use platform::display::{DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
+use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
 use platform::select;
 use platform::thread::{Role, RoleThread};
 
@@ -33,9 +33,11 @@ use crate::stage::encode::EncodeCommand;
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Commands under way to a session; the sender coalesces, so this is never full for long.
 const COMMANDS: usize = 16;
-/// A session that does not end within this is left behind and reported: twice what the display's
-/// own limit for its children and the pipeline's for its threads come to.
-pub const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// A session that does not end within this is left behind and reported, so that a host's end never
+/// takes two seconds; what it had started ends with the process, by the nets of
+/// [`platform::process`]. A display has half a second for its children and less for its farewell,
+/// and a pipeline's threads end in milliseconds.
+pub const JOIN_TIMEOUT: Duration = Duration::from_millis(1700);
 
 /// What a session is to be.
 #[derive(Clone, Debug)]
@@ -131,6 +133,7 @@ pub enum SessionError {
 
 /// A session as control holds it. Dropping it ends the session and waits for the end.
 pub struct Session {
+    cancel: Cancel,
     commands: Option<Sender<SessionCommand>>,
     metrics: Arc<SessionMetrics>,
     thread: Option<RoleThread<()>>,
@@ -149,20 +152,27 @@ impl Session {
         let (commands_in, commands) = bounded(COMMANDS);
         let metrics = Arc::new(SessionMetrics::default());
         let counted = Arc::clone(&metrics);
+        let cancel = Cancel::default();
+        let over = cancel.clone();
         let thread = platform::thread::spawn(Role::Control, "pf-session", move || {
             let ended = Stage {
                 request,
+                cancel: over.clone(),
                 backends,
                 commands,
                 metrics: counted,
                 on_event: &on_event,
             }
             .run();
-            if let Err(error) = ended {
+            // What fails because nobody waits for it any more is no failure.
+            if let Err(error) = ended
+                && !over.is_asked()
+            {
                 on_event(SessionEvent::Failed(error));
             }
         })?;
         Ok(Self {
+            cancel,
             commands: Some(commands_in),
             metrics,
             thread: Some(thread),
@@ -185,6 +195,7 @@ impl Session {
 
     /// Asks it to end without waiting; dropping it waits.
     pub fn end(&mut self) {
+        self.cancel.ask();
         self.commands = None;
     }
 
@@ -240,6 +251,7 @@ fn open_capture(
 /// The session thread's own half.
 struct Stage<'a> {
     request: SessionRequest,
+    cancel: Cancel,
     backends: Backends,
     commands: Receiver<SessionCommand>,
     metrics: Arc<SessionMetrics>,
@@ -252,8 +264,12 @@ impl Stage<'_> {
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),
+            cancel: self.cancel.clone(),
         };
         let mut display = self.backends.display.create(&request)?;
+        if self.cancel.is_asked() {
+            return Ok(());
+        }
         let (capture, capture_name) = open_capture(display.as_ref())?;
         let config = EncoderConfig {
             mode: display.mode(),

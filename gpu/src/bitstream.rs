@@ -3,9 +3,11 @@
 //! its tests need; nothing here allocates, and no input makes it panic.
 
 mod bits;
+mod gap;
 mod headers;
 mod skip;
 
+pub use gap::{Followed, GapError, GapTracker, Missing};
 pub use headers::{Colour, Pps, SliceHeader, Sps};
 pub use skip::{SKIP_PICTURE_BYTES_MAX, skip_picture};
 

@@ -51,6 +51,111 @@ fn written_bits_are_read_back() {
     }
 }
 
+/// What x264 writes: baseline, picture order of type 2, eight references.
+fn sps(macroblocks: u32, frame_num_bits: u32) -> Sps {
+    Sps {
+        profile: 66,
+        level: 31,
+        width: 16,
+        height: macroblocks * 16,
+        ref_frames: 8,
+        colour: None,
+        frame_num_bits,
+        poc_type: 2,
+        poc_lsb_bits: 0,
+        poc_delta_always_zero: true,
+        frame_mbs_only: true,
+        macroblocks,
+        separate_planes: false,
+    }
+}
+
+fn pps() -> Pps {
+    Pps {
+        cabac: false,
+        init_qp: 26,
+        id: 0,
+        bottom_field_poc: false,
+        deblocking_control: true,
+        weighted_p: false,
+        redundant_pic_cnt: false,
+    }
+}
+
+/// Bit by bit after the NAL header 0x41 (reference, slice of no IDR): 1 first_mb 0, 00110 type 5,
+/// 1 PPS 0, 0011 frame_num 3, 0 0 0 no override, reordering, marking, 1 QP delta 0, 010 no
+/// deblocking, 000000000010100000001 a run of 1280, 1 stop bit.
+#[test]
+fn golden_skip_picture() {
+    let mut out = [0; SKIP_PICTURE_BYTES_MAX];
+    let used = skip_picture(&sps(1280, 4), &pps(), 3, &mut out).expect("a simple stream");
+    assert_eq!(
+        out[..used],
+        [0, 0, 0, 1, 0x41, 0x9a, 0x62, 0x80, 0x0a, 0x03]
+    );
+    // 8160 macroblocks are 1080p: eleven bytes.
+    let used = skip_picture(&sps(8160, 4), &pps(), 3, &mut out).expect("a simple stream");
+    assert_eq!(used, 11);
+    let cabac = Pps {
+        cabac: true,
+        ..pps()
+    };
+    assert_eq!(skip_picture(&sps(1280, 4), &cabac, 3, &mut out), None);
+}
+
+#[test]
+fn skip_pictures_of_every_shape_are_one_slice_of_their_number() {
+    for frame_num_bits in 4..=16 {
+        for macroblocks in [1, 99, 1280, 8160, 139_264] {
+            let sps = sps(macroblocks, frame_num_bits);
+            for frame_num in [0, 1, 2, 7, 15, (1 << frame_num_bits) - 1] {
+                let mut out = [0; SKIP_PICTURE_BYTES_MAX];
+                let used = skip_picture(&sps, &pps(), frame_num, &mut out).expect("fits");
+                let units: Vec<_> = nals(&out[..used]).collect();
+                assert_eq!(units.len(), 1);
+                let header = SliceHeader::parse(&units[0], &sps, &pps()).expect("a slice");
+                assert_eq!((header.first_mb, header.frame_num), (0, frame_num));
+                assert_eq!(header.qp, Some(26));
+            }
+        }
+    }
+}
+
+/// An access unit of one slice; what is in it does not matter.
+fn slice(frame_num: u32) -> Vec<u8> {
+    let mut out = [0; SKIP_PICTURE_BYTES_MAX];
+    let used = skip_picture(&sps(99, 4), &pps(), frame_num, &mut out).expect("fits");
+    out[..used].to_vec()
+}
+
+#[test]
+fn gaps_are_filled_across_the_wrap_and_no_longer_than_the_reference_list() {
+    let begun = |frame_num| GapTracker::at(sps(99, 4), pps(), frame_num);
+    for (last, next) in [(3, 4), (3, 6), (14, 1), (15, 0), (12, 4)] {
+        let mut tracker = begun(last);
+        let followed = tracker.follow(&slice(next)).expect("a slice");
+        assert!(!followed.idr);
+        let mut missing = followed.missing;
+        let mut expected = last;
+        while let Some(unit) = missing.next_unit() {
+            expected = (expected + 1) % 16;
+            assert_eq!(unit, slice(expected), "after {last}, before {next}");
+        }
+        assert_eq!((expected + 1) % 16, next);
+        // The tracker goes on from there.
+        let followed = tracker.follow(&slice((next + 1) % 16));
+        assert!(followed.expect("a slice").missing.next_unit().is_none());
+    }
+    let missing = GapError::TooMany {
+        missing: 8,
+        references: 8,
+    };
+    assert_eq!(begun(3).follow(&slice(12)).err(), Some(missing));
+    let none = GapTracker::default().follow(&slice(1));
+    assert_eq!(none.err(), Some(GapError::NotBegun));
+    assert_eq!(begun(3).follow(&[]).err(), Some(GapError::NoSlice));
+}
+
 proptest! {
     /// Whatever arrives: no panic, no NAL unit outside the input, parsers that end.
     #[test]
@@ -76,6 +181,12 @@ fn walk(stream: &[u8]) {
     let mut sps = None;
     let mut pps = None;
     let mut total = 0;
+    let mut tracker = GapTracker::default();
+    for _ in 0..2 {
+        if let Ok(mut followed) = tracker.follow(stream) {
+            while followed.missing.next_unit().is_some() {}
+        }
+    }
     for nal in nals(stream) {
         total += nal.bytes.len() + 3;
         sps = Sps::parse(&nal).or(sps);

@@ -6,10 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::{env, fs};
 
+use bench::record::Trace;
+use bench::report::Report;
 use harness::facts::{self, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost};
 use harness::program::{Ended, Sandbox, start};
 use net::identity::Identity;
+use platform::display::private_sway::PrivateSway;
+use platform::display::{Cancel, DisplayBackend, DisplayRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 // Exit codes, as the executable documents them.
@@ -196,6 +200,98 @@ fn a_variable_with_a_bad_value_is_named() {
     let mut command = sandbox.command(&["host", "--desktop", "synthetic"]);
     let ended = start(command.env("PUNKTFUNK_SLICES", "99")).wait();
     assert_refused(&ended, USAGE, &["PUNKTFUNK_SLICES", "99", "1 to 32"]);
+}
+
+/// The bench takes its settings from flag, variable and file as the host does; and what it records
+/// is the run that it reports.
+#[test]
+fn a_bench_with_settings_from_everywhere_records_its_run() {
+    let sandbox = Sandbox::new();
+    let path = |name: &str| sandbox.path().join(name).display().to_string();
+    let (file, json, trace) = (path("config.toml"), path("run.json"), path("run.jsonl"));
+    let settings = "desktop = 'synthetic'\nencoder = 'openh264'\nmode = '320x240@60'\n\
+                    bitrate = '3M'\nfec = 30\nseconds = 0.5\nslices = 5\nencoder-threads = 1\n\
+                    port = 1\nmax-sessions = 1\nvideo-drop = 1000\n";
+    fs::write(&file, settings).expect("writable");
+    let arguments = [
+        "bench",
+        "--config",
+        &file,
+        "--bitrate",
+        "2M",
+        "--json",
+        &json,
+        "--record",
+        &trace,
+    ];
+    let mut command = sandbox.command(&arguments);
+    command.env("PUNKTFUNK_BITRATE", "1M");
+    command.env("PUNKTFUNK_FEC", "40");
+    command.env("PUNKTFUNK_ENCODER_THREADS", "2");
+    let ended = start(&mut command).wait();
+    assert!(ended.status.success(), "{ended:?}");
+
+    let report = fs::read_to_string(&json).expect("written");
+    let report: Report = serde_json::from_str(&report).expect("a report");
+    let set = &report.run.configuration;
+    assert_eq!(
+        (set.mode.as_str(), set.bitrate_bps),
+        ("320x240@60", 2_000_000)
+    );
+    assert_eq!(set.encoder, "openh264");
+    assert_eq!(
+        (set.encoder_threads, set.slices),
+        (2, 1),
+        "openh264 emits one slice"
+    );
+    assert!((set.fec_percent - 40.0).abs() < f64::EPSILON, "{set:?}");
+
+    let trace = fs::read_to_string(&trace).expect("written");
+    let trace = Trace::parse(&trace).expect("a trace");
+    assert_eq!(trace.header.mode, set.mode);
+    assert_eq!(trace.header.encoder, set.encoder);
+    // There is no test card on a synthetic display, and the trace does not say that there is.
+    assert_eq!(trace.header.content, "a drawn pattern");
+    let [first, .., last] = &trace.frames[..] else {
+        panic!("{} frames", trace.frames.len())
+    };
+    assert!(first.keyframe && first.captured_us == 0, "{first:?}");
+    assert!(first.frame < last.frame && last.captured_us > 0, "{last:?}");
+    for frame in &trace.frames {
+        let [slice] = &frame.slices[..] else {
+            panic!("{frame:?}")
+        };
+        let stamps = [frame.encode_begin_us, frame.converted_us, slice.encoded_us];
+        assert!(stamps.is_sorted() && slice.bytes > 0, "{frame:?}");
+    }
+    sandbox.assert_clean();
+}
+
+#[test]
+fn a_bench_that_cannot_be_run() {
+    let synthetic = ["bench", "--desktop", "synthetic"];
+    let with = |more: &[&'static str]| [&synthetic[..], more].concat();
+    refused(&with(&["--mode", "0x0@60"]), USAGE, &["--mode", "0x0@60"]);
+    refused(&with(&["--slices", "33"]), USAGE, &["--slices", "1 to 32"]);
+    refused(&with(&["--seconds", "0"]), USAGE, &["--seconds", "above 0"]);
+    refused(&with(&["--link", "fast"]), USAGE, &["--link", "fast"]);
+    refused(
+        &with(&["--record", "x", "--compare", "whole"]),
+        USAGE,
+        &["--record", "--compare"],
+    );
+    refused(
+        &with(&["--encoder-threads", "99"]),
+        USAGE,
+        &["--encoder-threads", "1 to 16"],
+    );
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&synthetic);
+    let ended = start(command.env("PUNKTFUNK_ENCODER_THREADS", "99")).wait();
+    assert_refused(&ended, USAGE, &["PUNKTFUNK_ENCODER_THREADS", "99"]);
+    let mut command = sandbox.command(&["bench"]);
+    let ended = start(command.env("PUNKTFUNK_DESKTOP", "windows")).wait();
+    assert_refused(&ended, DISPLAY, &["windows", "private-sway"]);
 }
 
 #[test]
@@ -399,6 +495,117 @@ fn ctrl_c_ends_a_host_and_all_that_it_started() {
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(ended.stderr, "");
     sandbox.assert_clean();
+}
+
+/// A `sway` that is none, in a directory for PATH.
+fn fake_sway(sandbox: &Sandbox, script: &str) -> String {
+    let directory = sandbox.path().join("bin");
+    fs::create_dir(&directory).expect("a directory");
+    let file = directory.join("sway");
+    fs::write(&file, format!("#!/bin/sh\n{script}\n")).expect("writable");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("ours");
+    format!("{}:/usr/bin:/bin", directory.display())
+}
+
+/// The host says on standard error if a session did not end within its limit, which with all that
+/// comes before and after is under two seconds.
+fn assert_ends_in_order(host: harness::program::Running) {
+    host.interrupt();
+    let ended = host.wait();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn ctrl_c_does_not_wait_for_a_sway_that_never_starts() {
+    let never_ready = [
+        // Nothing of it ever listens, and it is deaf.
+        "trap '' TERM INT HUP; while :; do sleep 60; done",
+        // It listens, and never says a word.
+        "trap '' TERM INT HUP\n\
+         perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new(Local => $ENV{SWAYSOCK}, \
+         Listen => 5) or die; $SIG{TERM} = \"IGNORE\"; sleep 1 while 1'",
+    ];
+    for script in never_ready {
+        let sandbox = Sandbox::new();
+        let version = "[ \"$1\" = --version ] && exec echo sway version 1.7";
+        let path = fake_sway(&sandbox, &format!("{version}\n{script}"));
+        let mut command = sandbox.command(&["host", "--port", "0", "--desktop", "private-sway"]);
+        let mut host = start(command.env("PATH", path));
+        let address = host.line("listening").replace("(udp)", "");
+        let client = sandbox.start(&["connect", address.trim(), "--headless"]);
+        let is_up = || !facts::descendants(host.id(), "sway").is_empty();
+        eventually("a session waits for its sway", is_up);
+        assert_ends_in_order(host);
+        assert!(!client.wait().status.success());
+        sandbox.assert_clean();
+    }
+}
+
+#[test]
+fn a_sway_that_does_not_tell_its_version_is_given_up() {
+    let sandbox = Sandbox::new();
+    let path = fake_sway(&sandbox, "exec sleep 3600");
+    let mut command = sandbox.command(&["host", "--port", "0", "--desktop", "private-sway"]);
+    let ended = start(command.env("PATH", path)).wait();
+    assert_refused(&ended, DISPLAY, &["sway cannot be run", "did not end"]);
+    sandbox.assert_clean();
+}
+
+/// A user's sway that stops answering while a session is on it, and while one begins.
+#[test]
+fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
+    let desktop = Sandbox::new();
+    let request = DisplayRequest {
+        mode: "640x480@60".parse().expect("a mode"),
+        app: Vec::new(),
+        cancel: Cancel::default(),
+    };
+    let sway = PrivateSway.create(&request).expect("a private sway");
+    let socket = sway.address().expect("it has one").wayland_socket.clone();
+    let ipc = socket.with_file_name("ipc.sock");
+    let sways = facts::descendants(std::process::id(), "sway");
+    let token = ipc
+        .parent()
+        .expect("a directory")
+        .to_str()
+        .expect("readable");
+    let ours = facts::marked(platform::process::TOKEN_VARIABLE, token);
+    let pid = sways.into_iter().find(|pid| ours.contains(pid));
+    let pid = Pid::from_raw(i32::try_from(pid.expect("it runs")).expect("an id")).expect("not 0");
+
+    let host_there = || {
+        let mut command = desktop.command(&["host", "--port", "0", "--desktop", "sway"]);
+        command
+            .env("SWAYSOCK", &ipc)
+            .env("WAYLAND_DISPLAY", &socket);
+        let mut host = start(&mut command);
+        let address = host.line("listening").replace("(udp)", "");
+        (host, address.trim().to_owned())
+    };
+    let (host, address) = host_there();
+    let mut client = LoopbackClient::connect(address.parse().expect("an address"));
+    client.watch(5, |_, _| {});
+    kill_process(pid, Signal::STOP).expect("it runs");
+    assert_ends_in_order(host);
+    assert_eq!(client.until_end(), "the host was stopped");
+    kill_process(pid, Signal::CONT).expect("it runs");
+
+    let (host, address) = host_there();
+    kill_process(pid, Signal::STOP).expect("it runs");
+    let client = desktop.start(&["connect", &address, "--headless"]);
+    let tasks = format!("/proc/{}/task", host.id());
+    let has_begun = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "pf-session")
+    };
+    eventually("a session begins", || {
+        facts::entries(tasks.as_ref()).iter().any(has_begun)
+    });
+    assert_ends_in_order(host);
+    assert!(!client.wait().status.success());
+    kill_process(pid, Signal::CONT).expect("it runs");
+    drop(sway);
+    desktop.assert_clean();
 }
 
 #[test]

@@ -263,7 +263,7 @@ fn forged_and_repeated_media() {
         client.received().not_opened >= injected
     });
     let received = client.end();
-    assert_eq!((received.frames_lost, received.keyframe_requests), (0, 0));
+    assert_eq!((received.frames_lost, received.repair_requests), (0, 0));
 }
 
 /// The table of connections itself, without a host around it.

@@ -2,14 +2,20 @@
 //! and whatever ends the session, nothing of it is left behind.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use bench::alloc::CountingAllocator;
 use bench::marker;
 use bench::verify::{PSNR_DB_MIN, Verifier};
+use engine::metrics::CounterSnapshot;
 use harness::facts::{alone, descendants, entries, eventually, marked};
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
 use harness::program::executable;
 use net::client::Trust;
 use rustix::process::{Pid, Signal, kill_process};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Every so many pictures are compared pixel by pixel; the marker of each is read.
 const COMPARE_EVERY: u32 = 20;
@@ -97,13 +103,28 @@ fn assert_nothing_is_left(directory: &std::path::Path) {
     assert_eq!(descendants(std::process::id(), "sway"), Vec::<u32>::new());
 }
 
+/// From the wait for a picture to its hand-over a real capture allocates nothing; in asking for
+/// the next one, the protocol library does so once, for the object that stands for it.
+fn assert_capture_allocates_only_in_asking(counted: CounterSnapshot) {
+    assert!(counted.captured >= 25, "{counted:?}");
+    assert_eq!(counted.capture_allocations, 0, "{counted:?}");
+    // The two snapshots may lie on either side of an asking.
+    let asked = counted.captured - 1..=counted.captured + 1;
+    assert!(asked.contains(&counted.ask_allocations), "{counted:?}");
+}
+
 #[test]
 fn what_arrives_is_what_was_drawn() {
     let _alone = alone();
+    engine::metrics::set_allocation_probe(bench::alloc::thread_allocations);
     for encoder in encoders() {
         let host = host(encoder);
         let mut client = client(&host);
         watch_the_card(&mut client, 100);
+        let metrics = Arc::clone(&host.sessions()[0].metrics);
+        let warm = metrics.counters.snapshot();
+        watch_the_card(&mut client, 100);
+        assert_capture_allocates_only_in_asking(metrics.counters.snapshot().since(&warm));
         let directory = the_directory();
         assert_eq!(client.end().frames_lost, 0, "{encoder}");
         eventually("the session's display is taken down", || {

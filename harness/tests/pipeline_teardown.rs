@@ -5,7 +5,7 @@ use engine::stage::StageFault;
 use harness::facts::{alone, eventually, threads};
 use harness::fakes::{EncoderRemote, Fault, Shape, slice_bytes};
 use harness::rig::{Rig, THREADS, WHOLE};
-use net::packetize::PacketizerConfig;
+use net::packetize::{PacketizerConfig, Protection};
 use rustix::net::Shutdown;
 
 fn working() -> EncoderRemote {
@@ -66,7 +66,7 @@ fn the_owner_drops_it_while_encode_waits_for_a_buffer() {
         ..Shape::default()
     };
     let config = PacketizerConfig {
-        fec_percent: 100,
+        protection: Protection::at_frame_end(100),
         ..PacketizerConfig::default()
     };
     let rig = Rig::with(EncoderRemote::new(shape, &[]), "320x240@60", config);
@@ -179,7 +179,7 @@ fn a_socket_that_fails_ends_a_session_whose_encoder_waits_for_a_buffer() {
         ..Shape::default()
     };
     let config = PacketizerConfig {
-        fec_percent: 100,
+        protection: Protection::at_frame_end(100),
         ..PacketizerConfig::default()
     };
     let rig = Rig::with(EncoderRemote::new(shape, &[]), "320x240@60", config);

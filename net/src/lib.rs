@@ -17,7 +17,14 @@ pub mod identity;
 pub mod fec;
 pub mod packetize;
 pub mod reassemble;
+pub mod clock_sync;
+pub mod path_mtu;
+pub mod audio;
+pub mod gamestream;
+pub mod feedback;
 pub mod native;
 pub mod udp;
 pub mod quic;
 pub mod client;
+#[cfg(test)]
+mod seeded;

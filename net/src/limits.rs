@@ -12,25 +12,29 @@ pub const REFRESH_MILLIHZ_MAX: u32 = 600_000;
 
 /// Most slices in a frame. x264 and NVENC both accept 32 for any picture we stream.
 pub const SLICES_PER_FRAME_MAX: u8 = 32;
-/// Most FEC blocks in a frame: every slice its own block, or an enormous one cut in pieces.
-pub const BLOCKS_PER_FRAME_MAX: usize = 64;
-
 /// A media datagram on the wire, bytes of UDP payload: 1500 (Ethernet) less 20 (PPPoE, VLAN and
 /// tunnels), 40 (IPv6), 8 (UDP) leaves 1432; 1392 is what game streaming settled on and what a
 /// shard of 21 × 64 bytes fills exactly.
 pub const DATAGRAM_BYTES_MAX: usize = 1392;
 /// Smallest datagram limit that a peer may ask for: half a kilobyte of picture in each. A path
 /// that carries less (IPv6 demands 1280) is not one to stream over.
-pub const DATAGRAM_BYTES_MIN: usize = MEDIA_HEADER_BYTES + 512 + TAG_BYTES;
+pub const DATAGRAM_BYTES_MIN: usize = MEDIA_HEADER_BYTES + PARITY_PREFIX_BYTES + 512 + TAG_BYTES;
 /// Header of a media datagram, authenticated but not sealed.
-pub const MEDIA_HEADER_BYTES: usize = 32;
+pub const MEDIA_HEADER_BYTES: usize = 24;
+/// What a parity datagram's payload holds before the parity of the data: two counts and the parity
+/// of the [`DESCRIPTOR_BYTES`].
+pub const PARITY_PREFIX_BYTES: usize = 4 + DESCRIPTOR_BYTES;
+/// What parity must know of a data shard beside its bytes.
+pub const DESCRIPTOR_BYTES: usize = 4;
 /// AEAD tag (both AEADs).
 pub const TAG_BYTES: usize = 16;
 /// Largest shard: a multiple of 64, as the GF(2¹⁶) code likes it.
 pub const SHARD_BYTES_MAX: usize = 1344;
-/// Smallest shard worth a datagram; also a multiple of 64.
+/// The size of shards is a multiple of this.
 pub const SHARD_BYTES_MIN: usize = 64;
-const _: () = assert!(MEDIA_HEADER_BYTES + SHARD_BYTES_MAX + TAG_BYTES == DATAGRAM_BYTES_MAX);
+const _: () = assert!(
+    MEDIA_HEADER_BYTES + PARITY_PREFIX_BYTES + SHARD_BYTES_MAX + TAG_BYTES == DATAGRAM_BYTES_MAX
+);
 const _: () = assert!(SHARD_BYTES_MAX.is_multiple_of(64) && SHARD_BYTES_MIN.is_multiple_of(64));
 
 /// Most shards (data and parity) in a GF(2⁸) block: the field has 256 elements and the Cauchy
@@ -44,6 +48,21 @@ pub const GF16_PARITY_SHARDS_MAX: usize = 1024;
 /// Bytes of one access unit that a client is ready to hold: 8 blocks of the largest kind would
 /// be 22 MB; no frame within [`SIDE_PX_MAX`]² at the bitrates below comes near.
 pub const ACCESS_UNIT_BYTES_MAX: usize = 16 << 20;
+/// Most data shards of a frame, over all of its slices: what [`ACCESS_UNIT_BYTES_MAX`] fills, a
+/// third of a shard lost to the end of each slice; with smaller shards a frame is smaller.
+pub const COLUMNS_PER_FRAME_MAX: usize = 1 << 14;
+const _: () = assert!(
+    COLUMNS_PER_FRAME_MAX
+        >= ACCESS_UNIT_BYTES_MAX / SHARD_BYTES_MAX + SLICES_PER_FRAME_MAX as usize
+);
+const _: () = assert!(
+    COLUMNS_PER_FRAME_MAX <= 1 << 16,
+    "they are counted in 16 bits"
+);
+/// Most parity groups of a frame: each slice its own, or an enormous frame cut in pieces.
+pub const GROUPS_PER_FRAME_MAX: usize = 32;
+const _: () = assert!(GROUPS_PER_FRAME_MAX >= SLICES_PER_FRAME_MAX as usize);
+const _: () = assert!(GROUPS_PER_FRAME_MAX * GF16_DATA_SHARDS_MAX >= COLUMNS_PER_FRAME_MAX);
 /// Frames that a reassembler holds open at once. Reordering beyond this is loss.
 pub const FRAMES_IN_FLIGHT_MAX: usize = 8;
 

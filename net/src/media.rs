@@ -1,44 +1,51 @@
 //! The media datagram: what travels beside QUIC on the same UDP port.
 //!
-//! A media datagram is a header of 32 bytes, authenticated but readable, then a sealed payload
-//! and its tag of 16 bytes. Its first byte lies in 0x00 to 0x3F; QUIC always sets bit 0x40
-//! (RFC 9000 section 17). All integers are little-endian.
+//! A media datagram is a header of 24 bytes, authenticated but readable, then a sealed payload and
+//! its tag of 16 bytes. Its first byte lies in 0x00 to 0x3F; QUIC always sets bit 0x40 (RFC 9000
+//! section 17). All integers are little-endian.
 //!
 //! | offset | size | field |
 //! |---:|---:|---|
-//! | 0 | 1 | type: 0x01 video; 0x02 is kept for feedback |
+//! | 0 | 1 | type, see [`Kind`] |
 //! | 1 | 1 | stream, 0 |
-//! | 2 | 1 | flags: bit 0 key phase, bit 1 IDR, bit 2 recovery, bit 3 last block of the frame |
-//! | 3 | 1 | FEC code: 0 none, 1 GF(2⁸), 2 GF(2¹⁶) |
+//! | 2 | 1 | flags: bit 0 key phase, bit 1 IDR, bit 2 recovery, bit 3 last shard of its slice, bit 4 last slice of the frame, bit 5 repeat |
+//! | 3 | 1 | data: index of the slice; parity: FEC code, 1 GF(2⁸), 2 GF(2¹⁶) |
 //! | 4 | 4 | frame |
 //! | 8 | 8 | sequence |
-//! | 16 | 1 | index of the block in the frame |
-//! | 17 | 1 | index of the first slice in the block |
-//! | 18 | 2 | index of the shard in the block, data shards first, then parity |
-//! | 20 | 2 | data shards k |
-//! | 22 | 2 | parity shards m |
-//! | 24 | 2 | bytes of a shard |
-//! | 26 | 2 | padding bytes at the end of the block's data, less than a shard |
-//! | 28 | 4 | capture time, µs of the host's clock modulo 2³² |
+//! | 16 | 2 | data: column; parity: first column of the group |
+//! | 18 | 2 | data: bytes of a whole shard of this frame; parity: index of the shard in its group |
+//! | 20 | 4 | capture time, µs of the host's clock modulo 2³² |
 //!
-//! Sequence (offset 8) and key phase (byte 2, bit 0) stand at the same place in every type of
-//! media datagram: [`crate::crypto`] works on them alone.
+//! Sequence (offset 8) and key phase (byte 2, bit 0) stand at the same place in every type:
+//! [`crate::crypto`] works on them alone. Types other than video use no other flag, and leave the
+//! rest of the header zero.
 //!
-//! [`VideoHeader::parse`] checks every relation that the reassembler relies on, before
-//! authentication too: it is cheap, and what it refuses needs no decryption.
+//! # Video
+//! The bytes of a frame are cut into data shards, its *columns*, counted through over all slices.
+//! Every shard of a slice is whole but its last, which is as long as what is left. So the access
+//! unit is the columns' payloads one after the other, and nothing on the wire is padding.
+//!
+//! A *parity group* covers columns `first` to `first + k − 1` of one frame; groups are disjoint,
+//! and which columns they cover is the host's choice. A parity datagram's payload is
+//!
+//! | offset | size | field |
+//! |---:|---:|---|
+//! | 0 | 2 | k, data shards of the group |
+//! | 2 | 2 | m, parity shards of the group |
+//! | 4 | 4 | parity of the columns' descriptors |
+//! | 8 | n | parity of the columns, each padded with zeros to the longest of them |
+//!
+//! where a column's descriptor, [`Descriptor`], is what its own header would have said: length
+//! (u16), slice (u8), bits 3 and 4 of the flags (u8).
 
 use crate::crypto::{OpenError, Opener};
 use crate::fec::Code;
 use crate::limits::{
-    BLOCKS_PER_FRAME_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
-    SLICES_PER_FRAME_MAX, TAG_BYTES,
+    COLUMNS_PER_FRAME_MAX, DESCRIPTOR_BYTES, MEDIA_HEADER_BYTES, PARITY_PREFIX_BYTES,
+    SHARD_BYTES_MAX, SHARD_BYTES_MIN, SLICES_PER_FRAME_MAX, TAG_BYTES,
 };
 use crate::units::{FrameId, SliceIndex, Timestamp};
 
-/// Type of a video datagram.
-pub const TYPE_VIDEO: u8 = 0x01;
-/// Type kept for feedback (missing shards, receipts), client to host.
-pub const TYPE_FEEDBACK: u8 = 0x02;
 /// Offset of the sequence in every media header.
 pub const SEQUENCE_OFFSET: usize = 8;
 /// Offset of the flags in every media header.
@@ -47,7 +54,50 @@ pub const FLAGS_OFFSET: usize = 2;
 pub const FLAG_KEY_PHASE: u8 = 1 << 0;
 const FLAG_KEYFRAME: u8 = 1 << 1;
 const FLAG_RECOVERY: u8 = 1 << 2;
-const FLAG_LAST_BLOCK: u8 = 1 << 3;
+const FLAG_LAST_OF_SLICE: u8 = 1 << 3;
+const FLAG_LAST_SLICE: u8 = 1 << 4;
+const FLAG_REPEAT: u8 = 1 << 5;
+
+/// Type of a media datagram, its first byte.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A data shard of a frame, host to client.
+    Data = 0x01,
+    /// What the client saw, client to host.
+    Feedback = 0x02,
+    /// A parity shard, host to client.
+    Parity = 0x03,
+    /// Bytes of zero whose arrival alone matters, host to client.
+    Padding = 0x04,
+    /// Answer to the clock stamp of a feedback, host to client.
+    Echo = 0x05,
+}
+
+impl Kind {
+    /// The type that a datagram's first byte names; `None` for one that this version does not
+    /// know.
+    #[must_use]
+    pub const fn from_wire(byte: u8) -> Option<Self> {
+        match byte {
+            0x01 => Some(Self::Data),
+            0x02 => Some(Self::Feedback),
+            0x03 => Some(Self::Parity),
+            0x04 => Some(Self::Padding),
+            0x05 => Some(Self::Echo),
+            _ => None,
+        }
+    }
+
+    /// The header of a datagram of this type, for those that have nothing but a type; sequence and
+    /// key phase are written by the sealer.
+    #[must_use]
+    pub const fn header(self) -> [u8; MEDIA_HEADER_BYTES] {
+        let mut header = [0; MEDIA_HEADER_BYTES];
+        header[0] = self as u8;
+        header
+    }
+}
 
 /// True if a UDP payload with this first byte is a media datagram, false if it is QUIC.
 #[must_use]
@@ -81,42 +131,120 @@ impl CaptureMicros {
     }
 }
 
-/// Header of a video datagram. A value from [`VideoHeader::parse`] satisfies every limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VideoHeader {
-    /// Lowest bit of the key phase; written by the sealer.
-    pub key_phase: bool,
-    /// The frame is an IDR.
-    pub keyframe: bool,
-    /// The frame depends on nothing that the client reported lost.
-    pub recovery: bool,
-    /// No block of this frame follows.
-    pub last_block: bool,
-    /// How the parity was made.
-    pub code: Code,
+/// What every video datagram of a frame says alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameHeader {
     /// Which frame.
     pub frame: FrameId,
-    /// Number of the datagram, never reused; written by the sealer.
-    pub sequence: u64,
-    /// Index of the block in its frame.
-    pub block: u8,
-    /// The first slice that the block holds.
-    pub first_slice: SliceIndex,
-    /// Index of the shard in the block.
-    pub shard: u16,
+    /// It is an IDR.
+    pub keyframe: bool,
+    /// It depends on nothing that the client reported lost.
+    pub recovery: bool,
+    /// When its pixels were complete.
+    pub captured: CaptureMicros,
+}
+
+/// What parity must know of a data shard beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Length of the shard, bytes.
+    pub bytes: u16,
+    /// The slice that it belongs to.
+    pub slice: SliceIndex,
+    /// The slice ends with it.
+    pub last_of_slice: bool,
+    /// The frame ends with that slice.
+    pub last_slice: bool,
+}
+
+impl Descriptor {
+    /// The bytes over which parity runs.
+    #[must_use]
+    pub fn to_wire(self) -> [u8; DESCRIPTOR_BYTES] {
+        let [low, high] = self.bytes.to_le_bytes();
+        [low, high, self.slice.0, self.flags()]
+    }
+
+    /// Reads what was recovered; `None` if no shard of `shard_bytes` can be that.
+    #[must_use]
+    pub fn from_wire(wire: [u8; DESCRIPTOR_BYTES], shard_bytes: usize) -> Option<Self> {
+        let [low, high, slice, flags] = wire;
+        let descriptor = Self {
+            bytes: u16::from_le_bytes([low, high]),
+            slice: SliceIndex(slice),
+            last_of_slice: flags & FLAG_LAST_OF_SLICE != 0,
+            last_slice: flags & FLAG_LAST_SLICE != 0,
+        };
+        let bytes = usize::from(descriptor.bytes);
+        let fits = bytes == shard_bytes || bytes < shard_bytes && descriptor.last_of_slice;
+        let known = flags & !(FLAG_LAST_OF_SLICE | FLAG_LAST_SLICE) == 0;
+        (fits && known && bytes > 0 && slice < SLICES_PER_FRAME_MAX).then_some(descriptor)
+    }
+
+    /// The frame ends with this shard.
+    #[must_use]
+    pub const fn ends_frame(self) -> bool {
+        self.last_of_slice && self.last_slice
+    }
+
+    fn flags(self) -> u8 {
+        bit(self.last_of_slice, FLAG_LAST_OF_SLICE) | bit(self.last_slice, FLAG_LAST_SLICE)
+    }
+}
+
+/// Header of a data shard. A value from [`VideoHeader::parse`] satisfies every limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataHeader {
+    /// What it says of its frame.
+    pub frame: FrameHeader,
+    /// What it says of itself; its length is the payload's.
+    pub descriptor: Descriptor,
+    /// It was sent before.
+    pub repeat: bool,
+    /// Index of the shard in the frame.
+    pub column: u16,
+    /// Size of a whole shard of the frame, bytes.
+    pub shard_bytes: u16,
+}
+
+/// Header of a parity shard. A value from [`VideoHeader::parse`] satisfies every limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParityHeader {
+    /// What it says of its frame.
+    pub frame: FrameHeader,
+    /// The frame ends with the group's last column.
+    pub last_group: bool,
+    /// How the parity was made.
+    pub code: Code,
+    /// First column of the group.
+    pub first_column: u16,
+    /// Index of the shard among the group's parity.
+    pub index: u16,
+}
+
+/// The sealed part of a parity datagram. A value from [`ParityBody::parse`] satisfies every limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParityBody<'d> {
     /// k.
     pub data_shards: u16,
     /// m.
     pub parity_shards: u16,
-    /// Size of every shard of the block.
-    pub shard_bytes: u16,
-    /// Bytes at the end of the block's data that belong to no slice.
-    pub padding_bytes: u16,
-    /// When the pixels were complete.
-    pub captured: CaptureMicros,
+    /// Parity of the descriptors.
+    pub descriptor: [u8; DESCRIPTOR_BYTES],
+    /// Parity of the data.
+    pub shard: &'d [u8],
 }
 
-/// Why a datagram is not a video datagram.
+/// Header of a video datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoHeader {
+    /// A data shard.
+    Data(DataHeader),
+    /// A parity shard.
+    Parity(ParityHeader),
+}
+
+/// Why a datagram is not a media datagram that this version can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MediaError {
     /// Too short for any media datagram.
@@ -139,53 +267,39 @@ pub enum MediaError {
         /// All flags.
         flags: u8,
     },
-    /// A FEC code that this version does not know.
+    /// A FEC code that this version does not know, or none for a parity shard.
     #[error("FEC code {code} is not known to this version")]
     Code {
         /// Its number.
         code: u8,
     },
-    /// More shards than the code allows, none at all, or parity without a code.
-    #[error("{data} data and {parity} parity shards do not fit {code:?}")]
+    /// A group that the code does not have, or a shard that the group does not have.
+    #[error("parity {index} of {data} data and {parity} parity shards does not fit {code:?}")]
     Shards {
         /// k.
         data: u16,
         /// m.
         parity: u16,
+        /// Which of the m.
+        index: u16,
         /// The code.
         code: Code,
     },
-    /// The shard index lies outside the block.
-    #[error("shard {shard} of a block of {total}")]
-    ShardIndex {
-        /// Its index.
-        shard: u16,
-        /// k + m.
-        total: u16,
-    },
-    /// The shard size is not a multiple of 64 within the limits, or less than the padding.
-    #[error("{shard_bytes} bytes a shard with {padding_bytes} bytes of padding")]
+    /// The shard size is not a multiple of 64 within the limits, or the payload does not fit it.
+    #[error("{payload_bytes} bytes of payload for shards of {shard_bytes} bytes")]
     ShardBytes {
         /// Shard size.
         shard_bytes: u16,
-        /// Padding.
-        padding_bytes: u16,
+        /// What the datagram carries.
+        payload_bytes: usize,
     },
-    /// Block or slice number beyond the limits.
-    #[error("block {block} with slice {slice} is beyond the limits of a frame")]
+    /// Column or slice number beyond the limits.
+    #[error("column {column} of slice {slice} is beyond the limits of a frame")]
     Position {
-        /// Block index.
-        block: u8,
+        /// Column, or the last one of a group.
+        column: usize,
         /// Slice index.
         slice: u8,
-    },
-    /// The datagram's length is not header, shard and tag.
-    #[error("{bytes} bytes where header, shard and tag make {expected}")]
-    Length {
-        /// Its length.
-        bytes: usize,
-        /// What the header implies.
-        expected: usize,
     },
 }
 
@@ -200,140 +314,235 @@ pub enum VideoError {
     Open(#[from] OpenError),
 }
 
+/// The parts of a media header that mean the same in every type.
+struct RawHeader<'d> {
+    bytes: &'d [u8; MEDIA_HEADER_BYTES],
+    flags: u8,
+    payload_bytes: usize,
+}
+
+impl<'d> RawHeader<'d> {
+    /// Takes the header of a whole datagram; `flags` are those that its type may have.
+    fn of(datagram: &'d [u8], flags_known: u8) -> Result<Self, MediaError> {
+        let bytes = datagram.len();
+        let Some(header) = datagram.first_chunk::<MEDIA_HEADER_BYTES>() else {
+            return Err(MediaError::Short { bytes });
+        };
+        let Some(payload_bytes) = bytes.checked_sub(MEDIA_HEADER_BYTES + TAG_BYTES) else {
+            return Err(MediaError::Short { bytes });
+        };
+        let (stream, flags) = (header[1], header[FLAGS_OFFSET]);
+        if stream != 0 || flags & !(flags_known | FLAG_KEY_PHASE) != 0 {
+            return Err(MediaError::Reserved { stream, flags });
+        }
+        Ok(Self {
+            bytes: header,
+            flags,
+            payload_bytes,
+        })
+    }
+
+    fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    fn u16_at(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]])
+    }
+
+    fn u32_at(&self, at: usize) -> u32 {
+        u32::from(self.u16_at(at)) | u32::from(self.u16_at(at + 2)) << 16
+    }
+
+    fn frame(&self) -> FrameHeader {
+        FrameHeader {
+            frame: FrameId(self.u32_at(4)),
+            keyframe: self.is(FLAG_KEYFRAME),
+            recovery: self.is(FLAG_RECOVERY),
+            captured: CaptureMicros(self.u32_at(20)),
+        }
+    }
+}
+
 impl VideoHeader {
-    /// Reads and checks the header of a whole datagram (header, sealed payload, tag).
+    /// Reads and checks the header of a whole datagram (header, sealed payload, tag), before
+    /// authentication too: it is cheap, and what it refuses needs no decryption.
     ///
     /// # Errors
     /// See [`MediaError`]; nothing is allocated either way.
     pub fn parse(datagram: &[u8]) -> Result<Self, MediaError> {
-        let Some(h) = datagram
-            .first_chunk::<MEDIA_HEADER_BYTES>()
-            .filter(|_| datagram.len() >= MEDIA_HEADER_BYTES + TAG_BYTES)
-        else {
-            return Err(MediaError::Short {
-                bytes: datagram.len(),
-            });
-        };
-        if h[0] != TYPE_VIDEO {
-            return Err(MediaError::Type { kind: h[0] });
+        let kind = datagram.first().copied().unwrap_or_default();
+        match Kind::from_wire(kind) {
+            Some(Kind::Data) => DataHeader::parse(datagram).map(Self::Data),
+            Some(Kind::Parity) => ParityHeader::parse(datagram).map(Self::Parity),
+            _ => Err(MediaError::Type { kind }),
         }
-        let flags = h[FLAGS_OFFSET];
-        let known = FLAG_KEY_PHASE | FLAG_KEYFRAME | FLAG_RECOVERY | FLAG_LAST_BLOCK;
-        if h[1] != 0 || flags & !known != 0 {
-            return Err(MediaError::Reserved {
-                stream: h[1],
-                flags,
-            });
-        }
-        let u16_at = |at: usize| u16::from_le_bytes([h[at], h[at + 1]]);
-        let u32_at = |at: usize| u32::from_le_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
-        let header = Self {
-            key_phase: flags & FLAG_KEY_PHASE != 0,
-            keyframe: flags & FLAG_KEYFRAME != 0,
-            recovery: flags & FLAG_RECOVERY != 0,
-            last_block: flags & FLAG_LAST_BLOCK != 0,
-            code: Code::from_wire(h[3]).ok_or(MediaError::Code { code: h[3] })?,
-            frame: FrameId(u32_at(4)),
-            sequence: u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32,
-            block: h[16],
-            first_slice: SliceIndex(h[17]),
-            shard: u16_at(18),
-            data_shards: u16_at(20),
-            parity_shards: u16_at(22),
-            shard_bytes: u16_at(24),
-            padding_bytes: u16_at(26),
-            captured: CaptureMicros(u32_at(28)),
-        };
-        header.check(datagram.len())?;
-        Ok(header)
     }
 
-    /// Writes the header; sequence and key phase are overwritten by the sealer.
-    pub fn write(&self, out: &mut [u8; MEDIA_HEADER_BYTES]) {
-        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        out[0] = TYPE_VIDEO;
-        out[1] = 0;
-        out[FLAGS_OFFSET] = flag(self.key_phase, FLAG_KEY_PHASE)
-            | flag(self.keyframe, FLAG_KEYFRAME)
-            | flag(self.recovery, FLAG_RECOVERY)
-            | flag(self.last_block, FLAG_LAST_BLOCK);
-        out[3] = self.code.to_wire();
-        out[4..8].copy_from_slice(&self.frame.0.to_le_bytes());
-        out[8..16].copy_from_slice(&self.sequence.to_le_bytes());
-        out[16] = self.block;
-        out[17] = self.first_slice.0;
-        out[18..20].copy_from_slice(&self.shard.to_le_bytes());
-        out[20..22].copy_from_slice(&self.data_shards.to_le_bytes());
-        out[22..24].copy_from_slice(&self.parity_shards.to_le_bytes());
-        out[24..26].copy_from_slice(&self.shard_bytes.to_le_bytes());
-        out[26..28].copy_from_slice(&self.padding_bytes.to_le_bytes());
-        out[28..32].copy_from_slice(&self.captured.0.to_le_bytes());
-    }
-
-    /// Bytes of picture in the block: data shards less padding.
+    /// What it says of its frame.
     #[must_use]
-    pub fn block_bytes(&self) -> usize {
-        let shards = usize::from(self.data_shards) * usize::from(self.shard_bytes);
-        shards.saturating_sub(usize::from(self.padding_bytes))
-    }
-
-    /// k + m.
-    #[must_use]
-    pub const fn total_shards(&self) -> usize {
-        self.data_shards as usize + self.parity_shards as usize
-    }
-
-    fn check(&self, datagram_bytes: usize) -> Result<(), MediaError> {
-        let (k, m) = (
-            usize::from(self.data_shards),
-            usize::from(self.parity_shards),
-        );
-        // A block without parity names no code, so that there is one way to say it.
-        if !self.code.fits(k, m) || (m == 0) != (self.code == Code::None) {
-            let (data, parity) = (self.data_shards, self.parity_shards);
-            return Err(MediaError::Shards {
-                data,
-                parity,
-                code: self.code,
-            });
+    pub const fn frame(&self) -> FrameHeader {
+        match self {
+            Self::Data(data) => data.frame,
+            Self::Parity(parity) => parity.frame,
         }
-        let total = self.data_shards + self.parity_shards;
-        if self.shard >= total {
-            return Err(MediaError::ShardIndex {
-                shard: self.shard,
-                total,
-            });
-        }
-        let (shard_bytes, padding_bytes) = (self.shard_bytes, self.padding_bytes);
-        let size = usize::from(shard_bytes);
-        if !(SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&size)
-            || size % 64 != 0
-            || padding_bytes >= shard_bytes
-        {
-            return Err(MediaError::ShardBytes {
-                shard_bytes,
-                padding_bytes,
-            });
-        }
-        let slice = self.first_slice.0;
-        if usize::from(self.block) >= BLOCKS_PER_FRAME_MAX || slice >= SLICES_PER_FRAME_MAX {
-            return Err(MediaError::Position {
-                block: self.block,
-                slice,
-            });
-        }
-        let expected = MEDIA_HEADER_BYTES + size + TAG_BYTES;
-        if datagram_bytes != expected {
-            return Err(MediaError::Length {
-                bytes: datagram_bytes,
-                expected,
-            });
-        }
-        Ok(())
     }
 }
 
-/// Checks and opens a video datagram in place: its header and its plaintext shard.
+impl DataHeader {
+    fn parse(datagram: &[u8]) -> Result<Self, MediaError> {
+        let known =
+            FLAG_KEYFRAME | FLAG_RECOVERY | FLAG_LAST_OF_SLICE | FLAG_LAST_SLICE | FLAG_REPEAT;
+        let raw = RawHeader::of(datagram, known)?;
+        let (column, shard_bytes, slice) = (raw.u16_at(16), raw.u16_at(18), raw.bytes[3]);
+        let last_of_slice = raw.is(FLAG_LAST_OF_SLICE);
+        let payload_bytes = raw.payload_bytes;
+        let size = usize::from(shard_bytes);
+        let whole = payload_bytes == size || payload_bytes < size && last_of_slice;
+        if !is_shard_size(size) || !whole || payload_bytes == 0 {
+            return Err(MediaError::ShardBytes {
+                shard_bytes,
+                payload_bytes,
+            });
+        }
+        if usize::from(column) >= COLUMNS_PER_FRAME_MAX || slice >= SLICES_PER_FRAME_MAX {
+            let column = usize::from(column);
+            return Err(MediaError::Position { column, slice });
+        }
+        Ok(Self {
+            frame: raw.frame(),
+            descriptor: Descriptor {
+                // At most `shard_bytes`.
+                bytes: payload_bytes as u16,
+                slice: SliceIndex(slice),
+                last_of_slice,
+                last_slice: raw.is(FLAG_LAST_SLICE),
+            },
+            repeat: raw.is(FLAG_REPEAT),
+            column,
+            shard_bytes,
+        })
+    }
+
+    /// Writes the header; sequence and key phase are left to the sealer.
+    pub fn write(&self, out: &mut [u8; MEDIA_HEADER_BYTES]) {
+        *out = Kind::Data.header();
+        out[FLAGS_OFFSET] =
+            self.frame.flags() | self.descriptor.flags() | bit(self.repeat, FLAG_REPEAT);
+        out[3] = self.descriptor.slice.0;
+        self.frame.write(out);
+        out[16..18].copy_from_slice(&self.column.to_le_bytes());
+        out[18..20].copy_from_slice(&self.shard_bytes.to_le_bytes());
+    }
+}
+
+impl ParityHeader {
+    fn parse(datagram: &[u8]) -> Result<Self, MediaError> {
+        let raw = RawHeader::of(datagram, FLAG_KEYFRAME | FLAG_RECOVERY | FLAG_LAST_SLICE)?;
+        let code = match Code::from_wire(raw.bytes[3]) {
+            Some(code) if code != Code::None => code,
+            _ => return Err(MediaError::Code { code: raw.bytes[3] }),
+        };
+        let payload_bytes = raw.payload_bytes;
+        let shard = payload_bytes.checked_sub(PARITY_PREFIX_BYTES);
+        if shard.is_none_or(|bytes| bytes == 0 || bytes > SHARD_BYTES_MAX) {
+            return Err(MediaError::ShardBytes {
+                shard_bytes: 0,
+                payload_bytes,
+            });
+        }
+        Ok(Self {
+            frame: raw.frame(),
+            last_group: raw.is(FLAG_LAST_SLICE),
+            code,
+            first_column: raw.u16_at(16),
+            index: raw.u16_at(18),
+        })
+    }
+
+    /// Writes the header; sequence and key phase are left to the sealer.
+    pub fn write(&self, out: &mut [u8; MEDIA_HEADER_BYTES]) {
+        *out = Kind::Parity.header();
+        out[FLAGS_OFFSET] = self.frame.flags() | bit(self.last_group, FLAG_LAST_SLICE);
+        out[3] = self.code.to_wire();
+        self.frame.write(out);
+        out[16..18].copy_from_slice(&self.first_column.to_le_bytes());
+        out[18..20].copy_from_slice(&self.index.to_le_bytes());
+    }
+}
+
+impl<'d> ParityBody<'d> {
+    /// Reads and checks the opened payload of the datagram with that header.
+    ///
+    /// # Errors
+    /// [`MediaError::Shards`], [`MediaError::Position`] or, for a payload that is too short,
+    /// [`MediaError::ShardBytes`].
+    pub fn parse(header: &ParityHeader, payload: &'d [u8]) -> Result<Self, MediaError> {
+        let Some((prefix, shard)) = payload
+            .split_first_chunk::<PARITY_PREFIX_BYTES>()
+            .filter(|(_, shard)| !shard.is_empty())
+        else {
+            return Err(MediaError::ShardBytes {
+                shard_bytes: 0,
+                payload_bytes: payload.len(),
+            });
+        };
+        let [k0, k1, m0, m1, descriptor @ ..] = *prefix;
+        let (data, parity) = (u16::from_le_bytes([k0, k1]), u16::from_le_bytes([m0, m1]));
+        let (code, index) = (header.code, header.index);
+        if !code.fits(usize::from(data), usize::from(parity)) || index >= parity {
+            return Err(MediaError::Shards {
+                data,
+                parity,
+                index,
+                code,
+            });
+        }
+        let end = usize::from(header.first_column) + usize::from(data);
+        if end > COLUMNS_PER_FRAME_MAX {
+            let column = end - 1;
+            return Err(MediaError::Position { column, slice: 0 });
+        }
+        Ok(Self {
+            data_shards: data,
+            parity_shards: parity,
+            descriptor,
+            shard,
+        })
+    }
+
+    /// What stands before the parity of the data.
+    #[must_use]
+    pub fn prefix(&self) -> [u8; PARITY_PREFIX_BYTES] {
+        let ([k0, k1], [m0, m1]) = (
+            self.data_shards.to_le_bytes(),
+            self.parity_shards.to_le_bytes(),
+        );
+        let [d0, d1, d2, d3] = self.descriptor;
+        [k0, k1, m0, m1, d0, d1, d2, d3]
+    }
+}
+
+impl FrameHeader {
+    fn flags(&self) -> u8 {
+        bit(self.keyframe, FLAG_KEYFRAME) | bit(self.recovery, FLAG_RECOVERY)
+    }
+
+    fn write(&self, out: &mut [u8; MEDIA_HEADER_BYTES]) {
+        out[4..8].copy_from_slice(&self.frame.0.to_le_bytes());
+        out[20..24].copy_from_slice(&self.captured.0.to_le_bytes());
+    }
+}
+
+/// The sequence of a datagram, as its header claims; only true once it was opened.
+#[must_use]
+pub fn sequence_of(header: &[u8; MEDIA_HEADER_BYTES]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&header[SEQUENCE_OFFSET..SEQUENCE_OFFSET + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// Checks and opens a video datagram in place: its header and its plaintext payload.
 ///
 /// # Errors
 /// [`VideoError`]; the datagram's bytes are then worthless.
@@ -346,168 +555,24 @@ pub fn open_video<'d>(
     Ok((header, payload))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header() -> VideoHeader {
-        VideoHeader {
-            key_phase: true,
-            keyframe: true,
-            recovery: false,
-            last_block: true,
-            code: Code::Gf8,
-            frame: FrameId(0x0403_0201),
-            sequence: 0x0807_0605_0403_0201,
-            block: 7,
-            first_slice: SliceIndex(6),
-            shard: 23,
-            data_shards: 20,
-            parity_shards: 4,
-            shard_bytes: 1344,
-            padding_bytes: 100,
-            captured: CaptureMicros(0xddcc_bbaa),
-        }
-    }
-
-    fn datagram(header: &VideoHeader) -> Vec<u8> {
-        let mut bytes = vec![0; 32 + usize::from(header.shard_bytes) + 16];
-        header.write(bytes.first_chunk_mut().expect("32 bytes"));
-        bytes
-    }
-
-    #[test]
-    fn golden_bytes() {
-        let mut out = [0; 32];
-        header().write(&mut out);
-        let golden = [
-            0x01, 0x00, 0x0b, 0x01, // type, stream, flags, code
-            0x01, 0x02, 0x03, 0x04, // frame
-            0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, // sequence
-            0x07, 0x06, 0x17, 0x00, // block, first slice, shard
-            0x14, 0x00, 0x04, 0x00, // k, m
-            0x40, 0x05, 0x64, 0x00, // shard bytes, padding
-            0xaa, 0xbb, 0xcc, 0xdd, // captured
-        ];
-        assert_eq!(out, golden);
-        assert_eq!(VideoHeader::parse(&datagram(&header())), Ok(header()));
-    }
-
-    #[test]
-    fn every_relation_is_checked() {
-        let refused = |change: fn(&mut VideoHeader)| {
-            let mut changed = header();
-            change(&mut changed);
-            VideoHeader::parse(&datagram(&changed)).expect_err("must be refused")
-        };
-        assert!(matches!(
-            refused(|h| h.shard = 24),
-            MediaError::ShardIndex { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.data_shards = 0),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.parity_shards = 0),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.data_shards = 252),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.code = Code::None),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| {
-                h.code = Code::Gf16;
-                h.data_shards = 2049;
-            }),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| {
-                h.code = Code::Gf16;
-                h.parity_shards = u16::MAX;
-            }),
-            MediaError::Shards { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.shard_bytes = 1343),
-            MediaError::ShardBytes { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.shard_bytes = 0),
-            MediaError::ShardBytes { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.shard_bytes = 1408),
-            MediaError::ShardBytes { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.padding_bytes = 1344),
-            MediaError::ShardBytes { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.block = 64),
-            MediaError::Position { .. }
-        ));
-        assert!(matches!(
-            refused(|h| h.first_slice = SliceIndex(32)),
-            MediaError::Position { .. }
-        ));
-    }
-
-    #[test]
-    fn length_type_stream_and_flags_are_checked() {
-        let good = datagram(&header());
-        assert!(matches!(
-            VideoHeader::parse(&good[1..]),
-            Err(MediaError::Type { kind: 0 })
-        ));
-        assert!(matches!(
-            VideoHeader::parse(&good[..47]),
-            Err(MediaError::Short { bytes: 47 })
-        ));
-        assert!(matches!(
-            VideoHeader::parse(&good[..1391]),
-            Err(MediaError::Length { .. })
-        ));
-        for (at, value) in [(1, 1), (2, 0x10), (2, 0x80)] {
-            let mut changed = good.clone();
-            changed[at] = value;
-            assert!(matches!(
-                VideoHeader::parse(&changed),
-                Err(MediaError::Reserved { .. })
-            ));
-        }
-        let mut changed = good;
-        changed[3] = 3;
-        assert!(matches!(
-            VideoHeader::parse(&changed),
-            Err(MediaError::Code { code: 3 })
-        ));
-    }
-
-    #[test]
-    fn media_and_quic_are_told_apart() {
-        assert!(is_media(TYPE_VIDEO) && is_media(TYPE_FEEDBACK) && is_media(0x3f));
-        assert!(!is_media(0x40) && !is_media(0xc3));
-    }
-
-    #[test]
-    fn capture_time_expands_across_the_wrap() {
-        let wrap_us = 1u64 << 32;
-        for (captured_us, near_us) in [
-            (5_000_000, 5_010_000),
-            (wrap_us - 10, wrap_us + 90),
-            (3 * wrap_us + 5, 3 * wrap_us - 100),
-        ] {
-            let captured = Timestamp::from_ns(captured_us * 1000);
-            let near = Timestamp::from_ns(near_us * 1000);
-            assert_eq!(CaptureMicros::from(captured).expand(near), captured);
-        }
-    }
+/// Opens a datagram of a type without header fields of its own (feedback, padding, echo): its
+/// plaintext payload.
+///
+/// # Errors
+/// [`VideoError`]; the datagram's bytes are then worthless.
+pub fn open_plain<'d>(opener: &mut Opener, datagram: &'d mut [u8]) -> Result<&'d [u8], VideoError> {
+    RawHeader::of(datagram, 0)?;
+    let (_, payload) = opener.open(datagram)?;
+    Ok(payload)
 }
+
+const fn is_shard_size(bytes: usize) -> bool {
+    bytes >= SHARD_BYTES_MIN && bytes <= SHARD_BYTES_MAX && bytes.is_multiple_of(SHARD_BYTES_MIN)
+}
+
+const fn bit(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,47 +1,47 @@
 //! Cuts slices into shards, adds parity, and seals each shard as a datagram of its own.
 //!
 //! The protect stage calls [`Packetizer::begin`] with a slice, then [`Packetizer::next_batch`]
-//! until it says that the slice is finished. Nothing here allocates after construction, and a
-//! slice's data is read where the encoder wrote it: sealing is the only pass that copies it.
+//! until it says that nothing is left. Nothing here allocates after construction. A slice is
+//! copied once, into the history of the last frames ([`history`]): parity over several slices is
+//! made of it, and [`Packetizer::repeat`] sends from it what a client asks for again.
 //!
-//! - A slice is one FEC block, or several of equal size if it has more shards than a block may.
-//! - All datagrams of a block have one size, so that each [`Batch`] is one GSO send; a batch
-//!   never spans two blocks.
-//! - Data shards go first. Parity is computed after they were sealed, so that they can leave
-//!   meanwhile; in a small block, where that costs a microsecond, parity joins their batch.
-//! - Builds with debug assertions drop as many shards of every block as it has parity, recover
+//! - Data shards go first, as soon as their slice is there. The parity of a group follows the
+//!   group's last data shard: [`Protection::slices_per_group`] says when that is.
+//! - Each [`Batch`] is one GSO send: its datagrams have one size, but for the last.
+//! - Builds with debug assertions drop as many shards of every group as it has parity, recover
 //!   them and compare.
 
 mod batch;
 #[cfg(debug_assertions)]
 mod check;
+mod history;
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
+use std::ops::Range;
 
 use crate::crypto::Sealer;
 use crate::fec::{self, Code, Encoder};
 use crate::limits::{
-    ACCESS_UNIT_BYTES_MAX, BLOCKS_PER_FRAME_MAX, DATAGRAM_BYTES_MAX, GF16_DATA_SHARDS_MAX,
-    GF16_PARITY_SHARDS_MAX, GSO_SEGMENTS_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
+    ACCESS_UNIT_BYTES_MAX, COLUMNS_PER_FRAME_MAX, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN,
+    DESCRIPTOR_BYTES, GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, GROUPS_PER_FRAME_MAX,
+    GSO_SEGMENTS_MAX, MEDIA_HEADER_BYTES, PARITY_PREFIX_BYTES, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
     SLICES_PER_FRAME_MAX, TAG_BYTES,
 };
-use crate::media::{CaptureMicros, VideoHeader};
+use crate::media::{
+    CaptureMicros, DataHeader, Descriptor, FrameHeader, Kind, ParityBody, ParityHeader,
+};
 use crate::units::{FrameId, SliceIndex, Timestamp};
 
 #[cfg(debug_assertions)]
 use check::SelfCheck;
+use history::{History, Kept};
 
-pub use batch::Batch;
+pub use batch::{Batch, Cargo};
 
-/// What a slice's buffer must have beyond the slice at most, bytes: see
-/// [`Packetizer::padded_len`].
-pub const PADDING_BYTES_MAX: usize = SHARD_BYTES_MAX - 1;
-
-/// Data shards up to which parity joins the batch of the data: encoding then takes a few
-/// microseconds, less than a system call of its own.
-const JOINED_DATA_SHARDS_MAX: usize = GSO_SEGMENTS_MAX;
+/// Largest payload of a parity datagram.
+const PARITY_PAYLOAD_BYTES_MAX: usize = PARITY_PREFIX_BYTES + SHARD_BYTES_MAX;
 
 /// What the packetizer must know of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,28 +79,19 @@ pub enum PacketizeError {
         /// Which slice.
         slice: u8,
     },
-    /// The buffer has no room for the padding.
-    #[error("a slice of {filled} bytes needs a buffer of {needed}, not {room}")]
-    Room {
-        /// Bytes of the slice.
-        filled: usize,
-        /// What it takes with padding.
-        needed: usize,
-        /// The buffer's length.
-        room: usize,
-    },
-    /// The frame outgrows what a client holds.
+    /// The frame outgrows what a client holds, or what is kept of it here.
     #[error(
-        "{frame} has {bytes} bytes in {blocks} blocks; a client holds {ACCESS_UNIT_BYTES_MAX} \
-             bytes in {BLOCKS_PER_FRAME_MAX}: lower the bitrate"
+        "{frame} has {bytes} bytes up to slice {slice}; {bytes_max} can be sent: lower the bitrate"
     )]
     FrameTooLarge {
         /// Which frame.
         frame: FrameId,
+        /// Which slice.
+        slice: u8,
         /// Its size up to this slice, bytes.
         bytes: usize,
-        /// Its blocks up to this slice.
-        blocks: usize,
+        /// What a frame can have, bytes; less where slices end in short shards.
+        bytes_max: usize,
     },
 }
 
@@ -111,90 +102,133 @@ pub struct PacketizeStats {
     pub data_datagrams: u64,
     /// Sealed datagrams with parity, including dropped ones.
     pub parity_datagrams: u64,
+    /// Sealed datagrams with data that was sent before.
+    pub repeated_datagrams: u64,
+    /// Shards that were to be repeated, but are not kept any more.
+    pub forgotten_shards: u64,
     /// Bytes of slices.
     pub slice_bytes: u64,
     /// Sealed datagrams that [`Packetizer::set_drop_every`] left out.
     pub dropped_datagrams: u64,
 }
 
+/// How frames are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protection {
+    /// Parity in percent of a group's data shards, rounded up; 0 sends none.
+    pub percent: u8,
+    /// The fewest parity shards of a group, if `percent` is not 0.
+    pub shards_min: u8,
+    /// Slices whose shards share their parity, which follows the last of them. A group ends with
+    /// its frame in any case; [`Protection::WHOLE_FRAME`] lets it end nowhere else.
+    pub slices_per_group: NonZeroU8,
+}
+
+impl Protection {
+    /// One parity for all slices, at the frame's end.
+    pub const WHOLE_FRAME: NonZeroU8 = NonZeroU8::MAX;
+
+    /// So many percent at the frame's end.
+    #[must_use]
+    pub const fn at_frame_end(percent: u8) -> Self {
+        Self {
+            percent,
+            shards_min: 1,
+            slices_per_group: Self::WHOLE_FRAME,
+        }
+    }
+
+    /// Parity shards for a group of so many data shards.
+    #[must_use]
+    pub fn parity_for(&self, data_shards: usize) -> usize {
+        if self.percent == 0 || data_shards == 0 {
+            return 0;
+        }
+        fec::parity_for(data_shards, self.percent)
+            .max(usize::from(self.shards_min))
+            .min(GF16_PARITY_SHARDS_MAX)
+    }
+}
+
 /// How the packetizer is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PacketizerConfig {
-    /// Parity in percent of the data shards; 0 sends none.
-    pub fec_percent: u8,
+    /// How frames are protected, until [`Packetizer::set_protection`].
+    pub protection: Protection,
     /// Largest datagram, bytes of UDP payload, as agreed in the Welcome. Clamped to
     /// `DATAGRAM_BYTES_MIN..=DATAGRAM_BYTES_MAX`.
     pub datagram_bytes_max: usize,
     /// Most datagrams in a batch, clamped to 1..=[`GSO_SEGMENTS_MAX`].
     pub batch_datagrams_max: usize,
+    /// Shards of the last frames that are kept, bytes: no frame can be larger.
+    pub history_bytes: usize,
 }
 
 impl Default for PacketizerConfig {
     fn default() -> Self {
         Self {
-            fec_percent: 20,
+            protection: Protection::at_frame_end(20),
             datagram_bytes_max: DATAGRAM_BYTES_MAX,
             batch_datagrams_max: GSO_SEGMENTS_MAX,
+            history_bytes: 8 << 20,
         }
     }
+}
+
+/// Columns of one frame that are to be sent again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Which frame.
+    pub frame: FrameId,
+    /// Which of its columns.
+    pub range: Range<u16>,
 }
 
 /// The host's protect stage for one session's video.
 pub struct Packetizer {
     sealer: Sealer,
     encoder: Encoder,
+    history: History,
+    /// Parity of the group in work, and of its descriptors.
     parity: Box<[u8]>,
-    fec_percent: u8,
-    shard_bytes_max: usize,
+    descriptor_parity: Box<[u8]>,
+    protection: Protection,
+    shard_bytes: u16,
+    /// From the next frame on.
+    next_shard_bytes: u16,
     batch_datagrams_max: usize,
     drop_every: Option<NonZeroU32>,
     since_drop: u32,
     meta: SliceMeta,
-    /// Bytes of the slice in work.
-    filled: usize,
-    /// Where the block in work begins; `filled` once the slice is finished.
-    offset: usize,
-    block: Block,
-    /// Blocks and bytes of the frame before the slice in work.
-    frame_blocks: usize,
+    /// Bytes of the frame so far.
     frame_bytes: usize,
+    /// Columns of the slice in work that are still to be sealed.
+    columns: Range<usize>,
+    /// Columns whose parity is still to be made.
+    unprotected: Range<usize>,
+    /// Slices in `unprotected`.
+    slices_in_group: u8,
+    groups: usize,
+    group: Group,
     stats: PacketizeStats,
     #[cfg(debug_assertions)]
     check: SelfCheck,
 }
 
-/// The block in work.
-#[derive(Clone, Copy, Debug, Default)]
-struct Block {
-    index: u8,
-    bytes: usize,
-    layout: Layout,
+/// The parity group in work.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    columns: Range<usize>,
+    shard_bytes: usize,
     parity_shards: usize,
     code: Code,
-    next_shard: usize,
+    /// The parity shard that is sealed next.
+    next: usize,
 }
 
-/// How so many bytes become shards of one size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Layout {
-    data_shards: usize,
-    shard_bytes: usize,
-}
-
-impl Layout {
-    /// The fewest shards that hold `bytes`, and the smallest multiple of 64 that these need.
-    const fn of(bytes: usize, shard_bytes_max: usize) -> Self {
-        let shards = bytes.div_ceil(shard_bytes_max);
-        let even = bytes.div_ceil(shards).next_multiple_of(SHARD_BYTES_MIN);
-        // Rounding up may have made the last shard superfluous.
-        Self {
-            data_shards: bytes.div_ceil(even),
-            shard_bytes: even,
-        }
-    }
-
-    const fn padded(self) -> usize {
-        self.data_shards * self.shard_bytes
+impl Group {
+    fn is_finished(&self) -> bool {
+        self.next >= self.parity_shards
     }
 }
 
@@ -202,32 +236,34 @@ impl Packetizer {
     /// Allocates everything that packetizing needs.
     #[must_use]
     pub fn new(sealer: Sealer, config: PacketizerConfig) -> Self {
-        let datagram_bytes = config
-            .datagram_bytes_max
-            .clamp(crate::limits::DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
-        let room = datagram_bytes - MEDIA_HEADER_BYTES - TAG_BYTES;
+        let shard_bytes = shard_bytes(config.datagram_bytes_max);
         Self {
             sealer,
             encoder: Encoder::new(),
+            history: History::new(config.history_bytes),
             parity: vec![0; GF16_PARITY_SHARDS_MAX * SHARD_BYTES_MAX].into_boxed_slice(),
-            fec_percent: config.fec_percent,
-            shard_bytes_max: room / SHARD_BYTES_MIN * SHARD_BYTES_MIN,
+            descriptor_parity: vec![0; GF16_PARITY_SHARDS_MAX * DESCRIPTOR_BYTES]
+                .into_boxed_slice(),
+            protection: config.protection,
+            shard_bytes,
+            next_shard_bytes: shard_bytes,
             batch_datagrams_max: config.batch_datagrams_max.clamp(1, GSO_SEGMENTS_MAX),
             drop_every: None,
             since_drop: 0,
             meta: SliceMeta {
                 frame: FrameId(0),
                 index: SliceIndex(0),
-                last: false,
+                last: true,
                 keyframe: false,
                 recovery: false,
                 captured: Timestamp::ZERO,
             },
-            filled: 0,
-            offset: 0,
-            block: Block::default(),
-            frame_blocks: 0,
             frame_bytes: 0,
+            columns: 0..0,
+            unprotected: 0..0,
+            slices_in_group: 0,
+            groups: 0,
+            group: Group::default(),
             stats: PacketizeStats::default(),
             #[cfg(debug_assertions)]
             check: SelfCheck::new(),
@@ -246,9 +282,19 @@ impl Packetizer {
         self.sealer.sequence()
     }
 
-    /// From the next block on: parity in percent of the data shards; 0 sends none.
-    pub const fn set_fec_percent(&mut self, percent: u8) {
-        self.fec_percent = percent;
+    /// From the next group on.
+    pub const fn set_protection(&mut self, protection: Protection) {
+        self.protection = protection;
+    }
+
+    /// From the next frame on: the largest datagram, clamped as in [`PacketizerConfig`].
+    pub fn set_datagram_bytes_max(&mut self, bytes: usize) {
+        self.next_shard_bytes = shard_bytes(bytes);
+    }
+
+    /// From the next batch on, clamped as in [`PacketizerConfig`].
+    pub fn set_batch_datagrams_max(&mut self, datagrams: usize) {
+        self.batch_datagrams_max = datagrams.clamp(1, GSO_SEGMENTS_MAX);
     }
 
     /// Leaves every Nth datagram out of its batch after sealing it, to test loss.
@@ -257,228 +303,304 @@ impl Packetizer {
         self.since_drop = 0;
     }
 
-    /// The buffer that a slice of so many bytes needs: whole shards. At most `filled` +
-    /// [`PADDING_BYTES_MAX`].
-    #[must_use]
-    pub const fn padded_len(&self, filled: usize) -> usize {
-        if filled == 0 {
-            return 0;
-        }
-        // Blocks before the last one are whole shards.
-        let block_bytes = self.block_bytes(filled);
-        let rest = match filled % block_bytes {
-            0 => block_bytes,
-            rest => rest,
-        };
-        filled - rest + Layout::of(rest, self.shard_bytes_max).padded()
-    }
-
-    /// Takes up a slice: the first `filled` bytes of `data`, which it pads with zeros up to
-    /// [`Self::padded_len`]. An unfinished slice before it is abandoned.
+    /// Takes up a slice, whose bytes it copies. What is left of the slice before is abandoned.
     ///
     /// # Errors
     /// See [`PacketizeError`]; the packetizer then holds no slice.
-    pub fn begin(
-        &mut self,
-        meta: &SliceMeta,
-        data: &mut [u8],
-        filled: usize,
-    ) -> Result<(), PacketizeError> {
+    pub fn begin(&mut self, meta: &SliceMeta, data: &[u8]) -> Result<(), PacketizeError> {
         let (frame, slice) = (meta.frame, meta.index.0);
-        self.settle_previous(frame);
-        if filled == 0 {
+        self.columns = self.columns.end..self.columns.end;
+        if data.is_empty() {
             return Err(PacketizeError::Empty { frame, slice });
         }
         if slice >= SLICES_PER_FRAME_MAX {
             return Err(PacketizeError::SliceIndex { frame, slice });
         }
-        let (needed, room) = (self.padded_len(filled), data.len());
-        if filled > room || needed > room {
-            return Err(PacketizeError::Room {
-                filled,
-                needed,
-                room,
-            });
+        if frame != self.meta.frame || self.meta.last {
+            self.begin_frame(meta);
         }
-        let blocks = self.frame_blocks + filled.div_ceil(self.block_bytes(filled));
-        let bytes = self.frame_bytes + filled;
-        if blocks > BLOCKS_PER_FRAME_MAX || bytes > ACCESS_UNIT_BYTES_MAX {
+        let first = self.columns.end;
+        let end = first + data.len().div_ceil(usize::from(self.shard_bytes));
+        let bytes = self.frame_bytes + data.len();
+        let columns_max = COLUMNS_PER_FRAME_MAX.min(self.history.capacity());
+        if end > columns_max || bytes > ACCESS_UNIT_BYTES_MAX {
             return Err(PacketizeError::FrameTooLarge {
                 frame,
+                slice,
                 bytes,
-                blocks,
+                bytes_max: ACCESS_UNIT_BYTES_MAX.min(columns_max * usize::from(self.shard_bytes)),
             });
         }
-        data[filled..needed].fill(0);
         self.meta = *meta;
-        self.filled = filled;
-        self.offset = 0;
-        self.stats.slice_bytes += filled as u64;
-        self.start_block();
+        self.frame_bytes = bytes;
+        let shards = data.chunks(usize::from(self.shard_bytes));
+        for (column, shard) in (first..end).zip(shards) {
+            let descriptor = Descriptor {
+                bytes: shard.len() as u16,
+                slice: meta.index,
+                last_of_slice: column + 1 == end,
+                last_slice: meta.last,
+            };
+            self.history.push(frame, shard, descriptor);
+        }
+        self.columns = first..end;
+        self.unprotected.end = end;
+        self.slices_in_group = self.slices_in_group.saturating_add(1);
+        self.stats.slice_bytes += data.len() as u64;
         Ok(())
     }
 
-    /// Seals the next datagrams of the slice into `batch`; false (and `batch` untouched) when
-    /// the slice is finished. `data` is the buffer that [`Self::begin`] got.
-    ///
-    /// # Panics
-    /// If `data` is shorter than what `begin` padded.
-    pub fn next_batch(&mut self, data: &[u8], batch: &mut Batch) -> bool {
-        if self.offset >= self.filled {
+    /// Seals the next datagrams into `batch`; false (and `batch` untouched) when everything is
+    /// sent that can be before the next slice.
+    pub fn next_batch(&mut self, batch: &mut Batch) -> bool {
+        let first_of_slice = self.stands_at_slice_begin();
+        if self.columns.is_empty() && !self.open_group() {
             return false;
         }
-        let Block {
-            layout,
-            parity_shards,
-            ..
-        } = self.block;
-        let block_data = &data[self.offset..self.offset + layout.padded()];
-        batch.clear(
-            &self.meta,
-            MEDIA_HEADER_BYTES + layout.shard_bytes + TAG_BYTES,
-        );
-        batch.first_of_slice = self.offset == 0 && self.block.next_shard == 0;
-        let total = layout.data_shards + parity_shards;
-        let begin = self.block.next_shard;
-        while self.block.next_shard < total
-            && self.block.next_shard - begin < self.batch_datagrams_max
-        {
-            if self.block.next_shard == layout.data_shards {
-                let joins = layout.data_shards <= JOINED_DATA_SHARDS_MAX;
-                if begin < self.block.next_shard && !joins {
-                    break;
-                }
-                self.protect(block_data);
-            }
-            self.seal_shard(block_data, batch);
+        let kept = self.kept();
+        if self.columns.is_empty() {
+            self.seal_parity(&kept, batch);
+        } else {
+            self.seal_data(&kept, batch);
         }
-        if self.block.next_shard == total {
-            self.finish_block(batch);
+        batch.first_of_slice = first_of_slice;
+        batch.last_of_slice = self.columns.is_empty() && !self.parity_follows();
+        batch.last_of_frame = batch.last_of_slice && self.meta.last;
+        true
+    }
+
+    /// Seals columns once more, as many as fit `batch`, and takes them from `columns`; false (and
+    /// `batch` untouched) if nothing is left of them, or the frame is not kept any more.
+    pub fn repeat(&mut self, columns: &mut Columns, batch: &mut Batch) -> bool {
+        let Some(kept) = self.history.get(columns.frame) else {
+            self.stats.forgotten_shards += columns.range.len() as u64;
+            columns.range.start = columns.range.end;
+            return false;
+        };
+        // What the frame does not have (yet) cannot be missing.
+        let end = usize::from(columns.range.end).min(kept.columns);
+        let mut rest = usize::from(columns.range.start)..end;
+        if rest.is_empty() {
+            columns.range.start = columns.range.end;
+            return false;
+        }
+        let slice = self.history.descriptor(&kept, rest.start).slice;
+        batch.clear(Cargo::Repeat, columns.frame, slice);
+        batch.first_sequence = self.sealer.sequence();
+        self.seal_columns(&kept, &mut rest, batch);
+        columns.range.start = rest.start as u16;
+        true
+    }
+
+    /// Seals one datagram of a type without header fields of its own as a batch.
+    ///
+    /// # Panics
+    /// If `payload` is larger than [`DATAGRAM_BYTES_MAX`] allows.
+    pub fn plain(&mut self, kind: Kind, payload: &[u8], batch: &mut Batch) {
+        batch.clear(Cargo::Control, self.meta.frame, self.meta.index);
+        batch.first_sequence = self.sealer.sequence();
+        let sealed = seal(&mut self.sealer, kind.header(), payload, batch.room());
+        batch.push(sealed);
+    }
+
+    fn begin_frame(&mut self, meta: &SliceMeta) {
+        self.shard_bytes = self.next_shard_bytes;
+        let header = FrameHeader {
+            frame: meta.frame,
+            keyframe: meta.keyframe,
+            recovery: meta.recovery,
+            captured: CaptureMicros::from(meta.captured),
+        };
+        self.history.begin(header, self.shard_bytes);
+        self.frame_bytes = 0;
+        self.columns = 0..0;
+        self.unprotected = 0..0;
+        self.slices_in_group = 0;
+        self.groups = 0;
+        self.group = Group::default();
+        self.meta = SliceMeta {
+            last: false,
+            ..*meta
+        };
+    }
+
+    fn stands_at_slice_begin(&self) -> bool {
+        let first = self.columns.start;
+        !self.columns.is_empty()
+            && (first == 0
+                || self
+                    .history
+                    .descriptor(&self.kept(), first - 1)
+                    .last_of_slice)
+    }
+
+    /// The frame in work.
+    fn kept(&self) -> Kept {
+        self.history
+            .get(self.meta.frame)
+            .expect("begin checked that a frame fits the history")
+    }
+
+    fn seal_data(&mut self, kept: &Kept, batch: &mut Batch) {
+        batch.clear(Cargo::Data, self.meta.frame, self.meta.index);
+        batch.first_sequence = self.sealer.sequence();
+        let mut columns = self.columns.clone();
+        self.seal_columns(kept, &mut columns, batch);
+        self.columns = columns;
+    }
+
+    /// Seals columns until the batch is full or one was shorter than the first.
+    fn seal_columns(&mut self, kept: &Kept, columns: &mut Range<usize>, batch: &mut Batch) {
+        let repeat = batch.cargo == Cargo::Repeat;
+        for _ in 0..self.batch_datagrams_max {
+            let Some(column) = columns.next() else {
+                return;
+            };
+            let descriptor = self.history.descriptor(kept, column);
+            let header = DataHeader {
+                frame: kept.header,
+                descriptor,
+                repeat,
+                column: u16::try_from(column).expect("below COLUMNS_PER_FRAME_MAX"),
+                shard_bytes: kept.shard_bytes,
+            };
+            let mut wire = [0; MEDIA_HEADER_BYTES];
+            header.write(&mut wire);
+            let data = &self.history.shard(kept, column)[..usize::from(descriptor.bytes)];
+            let sealed = seal(&mut self.sealer, wire, data, batch.room());
+            if repeat {
+                self.stats.repeated_datagrams += 1;
+            } else {
+                self.stats.data_datagrams += 1;
+            }
+            self.put(sealed, batch);
+            if descriptor.bytes < kept.shard_bytes {
+                return;
+            }
+        }
+    }
+
+    /// True if there is parity to seal: of the group in work, or of the next one, which it begins.
+    fn open_group(&mut self) -> bool {
+        while self.group.is_finished() {
+            if !self.group_is_due() {
+                return false;
+            }
+            self.protect();
         }
         true
     }
 
-    /// Counts the slice before as part of its frame, or starts a new frame.
-    fn settle_previous(&mut self, frame: FrameId) {
-        if self.filled != 0 && frame == self.meta.frame {
-            self.frame_blocks += self.filled.div_ceil(self.block_bytes(self.filled));
-            self.frame_bytes += self.filled;
-        } else if frame != self.meta.frame {
-            self.frame_blocks = 0;
-            self.frame_bytes = 0;
+    /// True if [`Self::open_group`] will find parity to seal; unlike that it computes none, so
+    /// that data need not wait for it.
+    fn parity_follows(&self) -> bool {
+        !self.group.is_finished()
+            || self.group_is_due()
+                && self.protection.percent > 0
+                && self.groups < GROUPS_PER_FRAME_MAX
+    }
+
+    fn group_is_due(&self) -> bool {
+        let is_full = self.slices_in_group >= self.protection.slices_per_group.get();
+        (self.meta.last || is_full) && !self.unprotected.is_empty()
+    }
+
+    /// Makes the parity of the columns that have none, or of as many of them as a group can have.
+    fn protect(&mut self) {
+        let kept = self.kept();
+        let pieces = self.unprotected.len().div_ceil(GF16_DATA_SHARDS_MAX);
+        let begin = self.unprotected.start;
+        let columns = begin..begin + self.unprotected.len().div_ceil(pieces);
+        self.unprotected.start = columns.end;
+        if self.unprotected.is_empty() {
+            self.slices_in_group = 0;
         }
-        self.meta.frame = frame;
-        self.filled = 0;
-        self.offset = 0;
-    }
-
-    /// Bytes of every block of such a slice but the last: whole shards, evenly spread.
-    const fn block_bytes(&self, filled: usize) -> usize {
-        let shards = filled.div_ceil(self.shard_bytes_max);
-        let blocks = shards.div_ceil(GF16_DATA_SHARDS_MAX);
-        shards.div_ceil(blocks) * self.shard_bytes_max
-    }
-
-    fn start_block(&mut self) {
-        let block_bytes = self.block_bytes(self.filled);
-        let bytes = block_bytes.min(self.filled - self.offset);
-        let layout = Layout::of(bytes, self.shard_bytes_max);
-        let parity_shards =
-            fec::parity_for(layout.data_shards, self.fec_percent).min(GF16_PARITY_SHARDS_MAX);
-        let index = self.frame_blocks + self.offset / block_bytes;
-        self.block = Block {
-            index: u8::try_from(index).expect("begin checked BLOCKS_PER_FRAME_MAX"),
-            bytes,
-            layout,
-            parity_shards,
-            code: fec::choose(layout.data_shards, parity_shards),
-            next_shard: 0,
-        };
-    }
-
-    fn finish_block(&mut self, batch: &mut Batch) {
-        self.offset += self.block.bytes;
-        if self.offset < self.filled {
-            self.start_block();
+        let parity_shards = self.protection.parity_for(columns.len());
+        self.groups += 1;
+        if parity_shards == 0 || self.groups > GROUPS_PER_FRAME_MAX {
             return;
         }
-        batch.last_of_slice = true;
-        batch.last_of_frame = self.meta.last;
+        let longest = columns
+            .clone()
+            .map(|column| self.history.descriptor(&kept, column).bytes)
+            .max();
+        let group = Group {
+            // GF(2¹⁶) takes whole words.
+            shard_bytes: usize::from(longest.unwrap_or_default()).next_multiple_of(2),
+            parity_shards,
+            code: fec::choose(columns.len(), parity_shards),
+            next: 0,
+            columns,
+        };
+        self.encode(&kept, &group);
+        self.group = group;
     }
 
-    fn protect(&mut self, block_data: &[u8]) {
-        let Block {
-            layout,
-            parity_shards,
-            code,
-            ..
-        } = self.block;
-        let parity = &mut self.parity[..parity_shards * layout.shard_bytes];
+    fn encode(&mut self, kept: &Kept, group: &Group) {
+        let first = group.columns.start;
+        let history = &self.history;
+        let shard = |index: usize| history.shard(kept, first + index);
+        let descriptor = |index: usize| history.descriptor_bytes(kept, first + index);
+        let (code, count) = (group.code, group.columns.len());
+        let parity = &mut self.parity[..group.parity_shards * group.shard_bytes];
+        let descriptors = &mut self.descriptor_parity[..group.parity_shards * DESCRIPTOR_BYTES];
         self.encoder
-            .encode(code, layout.shard_bytes, block_data, parity)
-            .expect("the layout keeps to the limits of the code that `choose` chose");
+            .encode_from(code, group.shard_bytes, count, shard, parity)
+            .expect("the group keeps to the limits of the code that `choose` chose");
+        self.encoder
+            .encode_from(code, DESCRIPTOR_BYTES, count, descriptor, descriptors)
+            .expect("the same group");
         #[cfg(debug_assertions)]
         self.check
-            .drop_recover_compare(code, layout, block_data, parity);
+            .drop_recover_compare(code, group.shard_bytes, count, shard, parity);
     }
 
-    fn seal_shard(&mut self, block_data: &[u8], batch: &mut Batch) {
-        let Block {
-            layout, next_shard, ..
-        } = self.block;
-        let size = layout.shard_bytes;
-        let is_data = next_shard < layout.data_shards;
-        let mut header = [0; MEDIA_HEADER_BYTES];
-        self.header().write(&mut header);
-        let plaintext = if is_data {
-            &block_data[next_shard * size..][..size]
-        } else {
-            &self.parity[(next_shard - layout.data_shards) * size..][..size]
-        };
-        let sealed = self
-            .sealer
-            .seal(&mut header, plaintext, &mut batch.bytes[batch.len..])
-            .expect("a batch has room for its segments, and 2⁶⁴ sequences outlast any session");
-        self.block.next_shard += 1;
-        if is_data {
-            self.stats.data_datagrams += 1;
-        } else {
+    fn seal_parity(&mut self, kept: &Kept, batch: &mut Batch) {
+        batch.clear(Cargo::Parity, self.meta.frame, self.meta.index);
+        batch.first_sequence = self.sealer.sequence();
+        let group = self.group.clone();
+        let u16_of = |count: usize| u16::try_from(count).expect("limits keep it in 16 bits");
+        let end = group
+            .parity_shards
+            .min(group.next + self.batch_datagrams_max);
+        for index in group.next..end {
+            let header = ParityHeader {
+                frame: kept.header,
+                last_group: self.meta.last && group.columns.end == kept.columns,
+                code: group.code,
+                first_column: u16_of(group.columns.start),
+                index: u16_of(index),
+            };
+            let mut wire = [0; MEDIA_HEADER_BYTES];
+            header.write(&mut wire);
+            let mut descriptor = [0; DESCRIPTOR_BYTES];
+            descriptor.copy_from_slice(
+                &self.descriptor_parity[index * DESCRIPTOR_BYTES..][..DESCRIPTOR_BYTES],
+            );
+            let shard = &self.parity[index * group.shard_bytes..][..group.shard_bytes];
+            let body = ParityBody {
+                data_shards: u16_of(group.columns.len()),
+                parity_shards: u16_of(group.parity_shards),
+                descriptor,
+                shard,
+            };
+            let mut payload = [0; PARITY_PAYLOAD_BYTES_MAX];
+            payload[..PARITY_PREFIX_BYTES].copy_from_slice(&body.prefix());
+            let payload = &mut payload[..PARITY_PREFIX_BYTES + shard.len()];
+            payload[PARITY_PREFIX_BYTES..].copy_from_slice(shard);
+            let sealed = seal(&mut self.sealer, wire, payload, batch.room());
             self.stats.parity_datagrams += 1;
+            self.put(sealed, batch);
         }
+        self.group.next = end;
+    }
+
+    /// Keeps the datagram just sealed into the batch's room, unless it is one to be dropped.
+    fn put(&mut self, sealed: usize, batch: &mut Batch) {
         if self.is_to_be_dropped() {
             self.stats.dropped_datagrams += 1;
-            return;
-        }
-        batch.len += sealed;
-        batch.datagrams += 1;
-    }
-
-    fn header(&self) -> VideoHeader {
-        let Block {
-            index,
-            bytes,
-            layout,
-            parity_shards,
-            next_shard,
-            ..
-        } = self.block;
-        let u16_of = |count: usize| u16::try_from(count).expect("limits keep it in 16 bits");
-        VideoHeader {
-            key_phase: false,
-            keyframe: self.meta.keyframe,
-            recovery: self.meta.recovery,
-            last_block: self.meta.last && self.offset + bytes == self.filled,
-            code: self.block.code,
-            frame: self.meta.frame,
-            sequence: 0,
-            block: index,
-            first_slice: self.meta.index,
-            shard: u16_of(next_shard),
-            data_shards: u16_of(layout.data_shards),
-            parity_shards: u16_of(parity_shards),
-            shard_bytes: u16_of(layout.shard_bytes),
-            padding_bytes: u16_of(layout.padded() - bytes),
-            captured: CaptureMicros::from(self.meta.captured),
+        } else {
+            batch.push(sealed);
         }
     }
 
@@ -493,4 +615,22 @@ impl Packetizer {
         self.since_drop = 0;
         true
     }
+}
+
+/// Size of a whole shard where a datagram may have so many bytes: that of parity is the largest.
+fn shard_bytes(datagram_bytes_max: usize) -> u16 {
+    let datagram_bytes = datagram_bytes_max.clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
+    let room = datagram_bytes - MEDIA_HEADER_BYTES - PARITY_PREFIX_BYTES - TAG_BYTES;
+    (room / SHARD_BYTES_MIN * SHARD_BYTES_MIN) as u16
+}
+
+fn seal(
+    sealer: &mut Sealer,
+    mut header: [u8; MEDIA_HEADER_BYTES],
+    payload: &[u8],
+    room: &mut [u8],
+) -> usize {
+    sealer
+        .seal(&mut header, payload, room)
+        .expect("a batch has room for its segments, and 2⁶⁴ sequences outlast any session")
 }

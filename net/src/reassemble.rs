@@ -12,8 +12,8 @@
 //!   [`ReassemblerConfig::age_max`] after its first, or [`ReassemblerConfig::reorder_grace`] after
 //!   a newer frame was complete; or because a frame too far ahead
 //!   ([`FRAMES_IN_FLIGHT_MAX`]) has begun.
-//! - A block whose data shards are all there is never decoded; one that has any k of k + m shards
-//!   is recovered at once.
+//! - A parity group whose data shards are all there is never decoded; one that has any k of its
+//!   k + m shards is recovered at once.
 
 mod frame;
 #[cfg(test)]
@@ -21,11 +21,14 @@ mod tests;
 mod unit;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::fec::Decoder;
-use crate::limits::{ACCESS_UNIT_BYTES_MAX, FRAMES_IN_FLIGHT_MAX};
-use crate::media::VideoHeader;
+use crate::limits::{
+    ACCESS_UNIT_BYTES_MAX, FRAMES_IN_FLIGHT_MAX, SHARD_BYTES_MAX, SLICES_PER_FRAME_MAX,
+};
+use crate::media::{ParityBody, VideoHeader};
 use crate::units::{FrameId, Timestamp};
 
 use frame::{Assembly, Insert};
@@ -71,10 +74,11 @@ impl Default for ReassemblerConfig {
 }
 
 impl ReassemblerConfig {
-    /// Shards of one frame, data and parity, bytes: parity of large frames stays below their
-    /// data; the rest lets a small access unit limit hold blocks that are mostly parity.
+    /// Data shards of one frame, bytes, and as many for its parity, which stays below the data:
+    /// slices end in short shards that take a whole one's place, and small frames may have more
+    /// parity than data.
     const fn arena_bytes(&self) -> usize {
-        self.unit_bytes() * 2 + (1 << 16)
+        self.unit_bytes() + (SLICES_PER_FRAME_MAX as usize + 1) * SHARD_BYTES_MAX
     }
 
     const fn unit_bytes(&self) -> usize {
@@ -89,7 +93,7 @@ impl ReassemblerConfig {
     /// (and becomes real memory) only when a frame that large comes.
     #[must_use]
     pub const fn memory_bytes(&self) -> usize {
-        FRAMES_IN_FLIGHT_MAX * self.arena_bytes() + self.access_units * self.unit_bytes()
+        2 * FRAMES_IN_FLIGHT_MAX * self.arena_bytes() + self.access_units * self.unit_bytes()
     }
 }
 
@@ -125,27 +129,34 @@ impl Loss {
     }
 }
 
+/// Data shards of one frame that have not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Which frame.
+    pub frame: FrameId,
+    /// Which of its columns.
+    pub columns: Range<u16>,
+}
+
 /// Why a frame was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossReason {
     /// No datagram of it came, but of a newer one.
     Missing,
-    /// A block of it did not get enough shards in time.
+    /// Not all of it came in time.
     Incomplete {
-        /// The first such block.
-        block: u8,
-        /// Shards of it that came.
+        /// The first of its data shards that is missing.
+        column: u16,
+        /// How many of them there are.
         received: u16,
-        /// Shards of it that were needed; 0 if none came, so that this is not known.
-        needed: u16,
+        /// How many it has, if that is known.
+        columns: Option<u16>,
     },
     /// It is larger than this client holds.
     TooLarge,
-    /// The recovery of a block failed, which no host causes that keeps to the protocol.
-    Undecodable {
-        /// Which block.
-        block: u8,
-    },
+    /// What parity gave back is no part of a frame, which no host causes that keeps to the
+    /// protocol.
+    Undecodable,
     /// It was complete, but the caller held every buffer until the window moved on.
     NoBuffer,
 }
@@ -157,18 +168,18 @@ pub struct ReassemblerStats {
     pub datagrams: u64,
     /// Bytes of shards handled.
     pub payload_bytes: u64,
-    /// Shards that came twice, or after their block was complete.
+    /// Shards that came twice, and parity that was not needed.
     pub redundant_shards: u64,
-    /// Shards of frames that had already left.
+    /// Data shards of frames that had already left.
     pub late_shards: u64,
-    /// Shards that contradict what came before of the same block or frame.
+    /// Shards that contradict what came before of the same frame.
     pub conflicting_shards: u64,
     /// Shards for which there was no room.
     pub oversized_shards: u64,
     /// Data shards that were recovered from parity.
     pub repaired_shards: u64,
-    /// Blocks that needed a recovery.
-    pub repaired_blocks: u64,
+    /// Recoveries of a group.
+    pub repaired_groups: u64,
     /// Frames delivered.
     pub frames: u64,
     /// Frames lost.
@@ -225,25 +236,61 @@ impl Reassembler {
         self.now = now;
         self.stats.datagrams += 1;
         self.stats.payload_bytes += payload.len() as u64;
-        let Some(ahead) = ahead_of(self.front, header.frame) else {
-            self.stats.late_shards += 1;
+        let frame = header.frame().frame;
+        let Some(ahead) = ahead_of(self.front, frame) else {
+            match header {
+                VideoHeader::Data(_) => self.stats.late_shards += 1,
+                VideoHeader::Parity(_) => self.stats.redundant_shards += 1,
+            }
             return;
         };
         if ahead >= FRAMES_IN_FLIGHT_MAX as u32 {
-            self.push_window(header.frame);
+            self.push_window(frame);
         }
         let decoder = &mut self.decoder;
-        let assembly = &mut self.window[slot(header.frame)];
-        match assembly.insert(now, header, payload, decoder) {
+        let assembly = &mut self.window[slot(frame)];
+        let insert = match header {
+            VideoHeader::Data(data) => assembly.insert_data(now, data, payload, decoder),
+            VideoHeader::Parity(parity) => match ParityBody::parse(parity, payload) {
+                Ok(body) => assembly.insert_parity(now, parity, &body, decoder),
+                Err(_) => Insert::Conflict,
+            },
+        };
+        match insert {
             Insert::Taken => {}
             Insert::Repaired(shards) => {
-                self.stats.repaired_blocks += 1;
+                self.stats.repaired_groups += 1;
                 self.stats.repaired_shards += shards as u64;
             }
             Insert::Redundant => self.stats.redundant_shards += 1,
             Insert::Conflict => self.stats.conflicting_shards += 1,
             Insert::NoRoom => self.stats.oversized_shards += 1,
         }
+    }
+
+    /// Calls `gap` for each run of data shards that must exist and have not come, oldest frame
+    /// first. Once a newer frame has begun, what is missing of an older one may reach to its
+    /// unknown end: the run then ends at `u16::MAX`.
+    pub fn gaps(&self, mut gap: impl FnMut(Gap)) {
+        let ahead = 0..FRAMES_IN_FLIGHT_MAX as u32;
+        let frames = ahead.map(|ahead| FrameId(self.front.0.wrapping_add(ahead)));
+        let newest = frames
+            .clone()
+            .rfind(|&frame| self.window[slot(frame)].begun().is_some());
+        let Some(newest) = newest else { return };
+        for frame in frames.take_while(|&frame| frame != newest.next()) {
+            let assembly = &self.window[slot(frame)];
+            if assembly.is_complete() || assembly.is_broken() {
+                continue;
+            }
+            let is_newest = frame == newest;
+            assembly.missing(!is_newest, |columns| gap(Gap { frame, columns }));
+        }
+    }
+
+    /// From now on: how long an incomplete frame is waited for after a newer one was complete.
+    pub const fn set_reorder_grace(&mut self, grace: Duration) {
+        self.config.reorder_grace = grace;
     }
 
     /// The next event that is due at `now`; call it until it returns `None`.

@@ -3,8 +3,14 @@
 
 use proptest::prelude::*;
 
+#[path = "../fuzz/bodies/audio_plane.rs"]
+mod audio_plane;
+#[path = "../fuzz/bodies/clock_echo.rs"]
+mod clock_echo;
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
+#[path = "../fuzz/bodies/feedback.rs"]
+mod feedback;
 #[path = "../fuzz/bodies/media_header.rs"]
 mod media_header;
 #[path = "../fuzz/bodies/reassembler.rs"]
@@ -30,13 +36,13 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// The commands of the reassembler's body do reach whole frames: of one shard, and of two blocks
-/// whose second is recovered.
+/// The commands of the reassembler's body do reach whole frames: of one shard, and of two whose
+/// second is recovered.
 #[test]
 fn commands_make_frames() {
-    let one = [0, 0, 0, 0, 2, 0, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let first = [0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let parity = [0, 0, 0, 0, 2, 0, 0x08, 1, 1, 0, 0, 1, 1, 0, 0, 0];
+    let one = [0, 0, 0, 0, 2, 0, 0x18, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let first = [0, 0, 1, 0, 2, 0, 0x08, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let parity = [0, 0, 0, 0, 2, 0, 0x10, 0, 1, 1, 0, 1, 0, 64, 0, 0];
     let stats = reassembler::run(&[one, one, first, parity].concat());
     assert_eq!(
         (stats.frames, stats.repaired_shards, stats.lost_frames),
@@ -44,7 +50,40 @@ fn commands_make_frames() {
     );
 }
 
+/// The commands of the audio body do reach a stream that plays, repairs and starts anew.
+#[test]
+fn commands_make_audio() {
+    let on_time = [50, 100, 0, 0, 0, 0, 2, 0];
+    let jump = [50, 100, 0xff, 9, 9, 9, 9, 0];
+    let lost = [100, 100, 0x80 + 43, 0, 0, 0, 2, 0];
+    let stats = audio_plane::run(
+        &[
+            [on_time; 100].concat(),
+            lost.to_vec(),
+            [on_time; 9].concat(),
+            jump.to_vec(),
+        ]
+        .concat(),
+    );
+    assert!(stats.played > 90, "{stats:?}");
+    // The one that is lost, and two from before the first datagram.
+    assert_eq!((stats.repaired, stats.starts), (3, 2), "{stats:?}");
+}
+
 proptest! {
+    #[test]
+    fn audio(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        audio_plane::run(&data);
+    }
+
+    /// Near a datagram that is valid, with one byte of another value.
+    #[test]
+    fn nearly_valid_audio(at in 0..19usize, value in any::<u8>()) {
+        let mut data = [0xc9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 7, 8];
+        data[at] = value;
+        audio_plane::run(&data);
+    }
+
     #[test]
     fn datagrams(data in prop::collection::vec(any::<u8>(), 0..1500)) {
         media_header::run(&data);
@@ -52,10 +91,14 @@ proptest! {
 
     /// Near a header that is valid, with one byte of another value.
     #[test]
-    fn nearly_valid_datagrams(at in 0..32usize, value in any::<u8>()) {
-        let mut data = vec![0; 32 + 1344 + 16];
-        let valid = [1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 4, 0, 64, 5];
-        data[..valid.len()].copy_from_slice(&valid);
+    fn nearly_valid_datagrams(parity in any::<bool>(), at in 0..32usize, value in any::<u8>()) {
+        let mut data = vec![0; 24 + 1344 + 16];
+        if parity {
+            data.resize(24 + 8 + 1344 + 16, 0);
+            (data[0], data[3], data[24], data[26]) = (3, 1, 20, 4);
+        } else {
+            (data[0], data[18], data[19]) = (1, 64, 5);
+        }
         data[at] = value;
         media_header::run(&data);
     }
@@ -81,6 +124,36 @@ proptest! {
     }
 
     #[test]
+    fn feedback_bytes(data in prop::collection::vec(any::<u8>(), 0..900)) {
+        feedback::run(&data);
+    }
+
+    /// The announced length, few bits set: most checks are passed.
+    #[test]
+    fn nearly_valid_feedback(
+        receipts in 0..4u8,
+        wants in 0..4u8,
+        set in prop::collection::vec((0..116usize, 0..3u8), 0..24),
+    ) {
+        let mut data = vec![0; 52 + 8 * usize::from(receipts + wants)];
+        (data[50], data[51]) = (receipts, wants);
+        for item in data[52..].chunks_exact_mut(8) {
+            item[4] = 1;
+            item[6] = 1;
+        }
+        if receipts > 0 {
+            data[25] = 1;
+            data[58] = 0;
+        }
+        for (at, value) in set {
+            if at != 50 && at != 51 && at < data.len() {
+                data[at] = value;
+            }
+        }
+        feedback::run(&data);
+    }
+
+    #[test]
     fn control_bytes(data in prop::collection::vec(any::<u8>(), 0..600)) {
         control_stream::run(&data);
     }
@@ -88,5 +161,21 @@ proptest! {
     #[test]
     fn control_messages(data in framed()) {
         control_stream::run(&data);
+    }
+
+    /// Stamps of any size, and such as nearly make samples.
+    #[test]
+    fn echoes(
+        any in prop::collection::vec(any::<u64>(), 0..60),
+        near in prop::collection::vec((0..4u64, any::<bool>()), 0..400),
+    ) {
+        let bytes = |stamps: Vec<u64>| -> Vec<u8> {
+            stamps.iter().flat_map(|stamp| stamp.to_le_bytes()).collect()
+        };
+        clock_echo::run(&bytes(any));
+        let near = near.iter().enumerate().map(|(i, &(ms, host))| {
+            (i as u64 / 4 * 900 + ms * 400 + u64::from(host) * 5_000) * 1_000_000
+        });
+        clock_echo::run(&bytes(near.collect()));
     }
 }

@@ -271,6 +271,37 @@ impl Drop for Guard {
     }
 }
 
+/// Runs `command` to its end, within `limit`: how it ended, and what it has written to standard
+/// output, up to a pipe's 64 KiB.
+///
+/// # Errors
+/// The system's answer; `TimedOut`, and then it is killed.
+pub fn run_within(mut command: Command, limit: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    // In our own process group, so that `reap_orphans` leaves it alone.
+    let mut child = command.spawn()?;
+    if let Ok(pidfd) = rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+        await_end(&pidfd, limit);
+    }
+    let Some(status) = child.try_wait()? else {
+        child.kill()?;
+        child.wait()?;
+        let text = format!("it did not end in {limit:?}");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+    };
+    let mut said = vec![0; 64 << 10];
+    let count = child.stdout.take().map_or(Ok(0), |pipe| {
+        // A child of its own may hold the pipe open: what is there now is all.
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        File::from(OwnedFd::from(pipe)).read(&mut said)
+    });
+    said.truncate(count.unwrap_or(0));
+    Ok((status, said))
+}
+
 /// Makes orphaned descendants our children (`PR_SET_CHILD_SUBREAPER`), once for the process.
 ///
 /// # Errors
@@ -287,18 +318,23 @@ pub fn become_subreaper() -> io::Result<()> {
 pub fn kill_marked(token: &str) -> usize {
     let mark = format!("{TOKEN_VARIABLE}={token}");
     let mut killed = BTreeSet::new();
+    let deadline = Instant::now() + GRACE;
     // A process can fork while we look: repeat until nothing is found, boundedly.
     for _ in 0..8 {
         let found: Vec<Pid> = marked(mark.as_bytes());
         if found.is_empty() {
             break;
         }
+        let mut ending = Vec::with_capacity(found.len());
         for pid in found {
             if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
                 signal_quietly(rustix::process::kill_process(pid, Signal::KILL));
-                await_end(&pidfd, Duration::from_millis(100));
+                ending.push(pidfd);
                 killed.insert(pid.as_raw_nonzero());
             }
+        }
+        for pidfd in ending {
+            await_end(&pidfd, deadline.saturating_duration_since(Instant::now()));
         }
         reap_orphans();
     }

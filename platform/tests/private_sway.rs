@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock};
 use common::*;
 use platform::display::private_sway::PrivateSway;
 use platform::display::sway_ipc::SwayIpc;
-use platform::display::{DisplayBackend, DisplayError, DisplayRequest};
+use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest};
 
 /// Held for reading by tests that make displays, for writing by the one that counts what is left:
 /// a neighbour's directory has no process yet for a moment, and none any more for another.
@@ -72,6 +72,7 @@ fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
     let request = DisplayRequest {
         mode,
         app: vec!["/nonexistent/game".into()],
+        cancel: Cancel::default(),
     };
     let before = directories();
     match PrivateSway.create(&request).err() {

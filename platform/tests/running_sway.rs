@@ -7,7 +7,7 @@ use common::*;
 use platform::capture::Captured;
 use platform::display::running_sway::RunningSway;
 use platform::display::sway_ipc::SwayIpc;
-use platform::display::{DisplayBackend, DisplayRequest, VirtualDisplay};
+use platform::display::{Cancel, DisplayBackend, DisplayRequest, VirtualDisplay};
 
 /// The "user's" sway, and a backend that points to it.
 fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
@@ -25,6 +25,7 @@ fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
 fn request(mode: &str, app: &[&str]) -> DisplayRequest {
     let app = app.iter().map(|word| (*word).to_owned()).collect();
     DisplayRequest {
+        cancel: Cancel::default(),
         mode: mode.parse().expect("a valid mode"),
         app,
     }

@@ -18,9 +18,9 @@ use engine::stage::send::SendStage;
 use engine::stage::{PictureDone, Slice, StageFault, ToProtect};
 use net::clock;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
-use net::limits::SHARD_BYTES_MAX;
+use net::limits::{GSO_SEGMENTS_MAX, SHARD_BYTES_MAX};
 use net::media;
-use net::packetize::{Batch, PADDING_BYTES_MAX, Packetizer, PacketizerConfig, SliceMeta};
+use net::packetize::{Batch, Packetizer, PacketizerConfig, SliceMeta};
 use net::reassemble::{Event, Reassembler, ReassemblerConfig};
 use net::udp::{Socket, SocketConfig, Wait};
 use net::units::{FrameId, SliceIndex, Timestamp};
@@ -33,9 +33,9 @@ use super::udp::{self, JOIN_TIMEOUT, READER_PATIENCE, Reading};
 
 /// Slices of every frame here.
 const SLICES: u8 = 8;
-/// Bytes of a slice in [`sealed_send`]: 39 full shards, which with 8 of parity (20 %) make one
-/// full batch of 47 datagrams, as the bare sender sends them.
-const SLICE_BYTES: usize = 39 * SHARD_BYTES_MAX;
+/// Bytes of a slice in [`sealed_send`]: one full batch of 47 datagrams, as the bare sender sends
+/// them; the frame's parity (20 %) is a batch and a half more.
+const SLICE_BYTES: usize = GSO_SEGMENTS_MAX * SHARD_BYTES_MAX;
 /// Bytes of an access unit in [`wide`]: a 240th of a second at 500 Mbit/s.
 const WIDE_UNIT_BYTES: usize = 260_000;
 /// Access units a second in [`wide`].
@@ -303,16 +303,16 @@ fn against_reader(
 fn one_thread(to: SocketAddr, duration: Duration) -> Result<f64, PathError> {
     let socket = socket()?;
     let mut packetizer = packetizer();
-    let mut buffer = vec![0x5A; SLICE_BYTES + PADDING_BYTES_MAX];
+    let slice = vec![0x5A; SLICE_BYTES];
     let mut batch = Batch::new();
     let begin = Instant::now();
     let mut datagrams = 0;
     for frame in 0.. {
         for index in 0..SLICES {
             packetizer
-                .begin(&meta(FrameId(frame), index), &mut buffer, SLICE_BYTES)
+                .begin(&meta(FrameId(frame), index), &slice)
                 .expect("a slice of this size is within the limits");
-            while packetizer.next_batch(&buffer, &mut batch) {
+            while packetizer.next_batch(&mut batch) {
                 let segment_bytes = usize::from(batch.segment_bytes);
                 datagrams += udp::send_all(&socket, to, batch.bytes(), segment_bytes)?;
             }
@@ -357,7 +357,7 @@ impl Stages {
         let (slice_pool_in, slice_pool) = bounded(in_flight + 2);
         let (batch_pool_in, batch_pool) = bounded(BATCHES + 3);
         for _ in 0..in_flight + 2 {
-            let buffer = vec![0x5A; slice_bytes + PADDING_BYTES_MAX].into_boxed_slice();
+            let buffer = vec![0x5A; slice_bytes].into_boxed_slice();
             slice_pool_in
                 .try_send(buffer)
                 .expect("the pool has room for all of its buffers");
@@ -473,20 +473,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_fills_one_batch_of_full_datagrams() {
+    fn a_slice_fills_one_batch_of_whole_shards() {
         let mut packetizer = packetizer();
-        let mut buffer = vec![1; SLICE_BYTES + PADDING_BYTES_MAX];
         let mut batch = Batch::new();
         packetizer
-            .begin(&meta(FrameId(0), 0), &mut buffer, SLICE_BYTES)
+            .begin(&meta(FrameId(0), 0), &[1; SLICE_BYTES])
             .expect("within the limits");
-        assert!(packetizer.next_batch(&buffer, &mut batch));
-        assert_eq!(usize::from(batch.datagrams), net::limits::GSO_SEGMENTS_MAX);
+        assert!(packetizer.next_batch(&mut batch));
+        assert_eq!(usize::from(batch.datagrams), GSO_SEGMENTS_MAX);
         assert_eq!(
             usize::from(batch.segment_bytes),
-            net::limits::DATAGRAM_BYTES_MAX
+            net::limits::DATAGRAM_BYTES_MAX - net::limits::PARITY_PREFIX_BYTES
         );
-        assert!(!packetizer.next_batch(&buffer, &mut batch));
+        assert!(!packetizer.next_batch(&mut batch));
     }
 
     #[test]

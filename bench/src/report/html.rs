@@ -275,19 +275,27 @@ fn threads(run: &Run) -> String {
         "involuntary",
         "allocations",
     ];
+    let asking = run.ask_allocations_text().map(|allocations| {
+        let name = "pf-capture asking for the next picture".to_owned();
+        let not_apart = || "–".to_owned();
+        vec![name, not_apart(), not_apart(), not_apart(), allocations]
+    });
     grid(
         &head,
-        run.threads.iter().map(|thread| {
-            vec![
-                thread.name.clone(),
-                format!("{:.1}", thread.cpu_percent),
-                thread.switches_voluntary.to_string(),
-                thread.switches_involuntary.to_string(),
-                thread
-                    .allocations
-                    .map_or("–".into(), |count| count.to_string()),
-            ]
-        }),
+        run.threads
+            .iter()
+            .map(|thread| {
+                vec![
+                    thread.name.clone(),
+                    format!("{:.1}", thread.cpu_percent),
+                    thread.switches_voluntary.to_string(),
+                    thread.switches_involuntary.to_string(),
+                    thread
+                        .allocations
+                        .map_or("–".into(), |count| count.to_string()),
+                ]
+            })
+            .chain(asking),
     )
 }
 

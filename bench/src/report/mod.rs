@@ -89,7 +89,8 @@ pub struct ThreadUse {
     pub switches_voluntary: u64,
     /// Times the core was taken from it.
     pub switches_involuntary: u64,
-    /// Allocations after the first second; `None` where nothing counts them.
+    /// Allocations after the first second; `None` where nothing counts them. Those of
+    /// [`Run::ask_allocations`] are not in it.
     pub allocations: Option<u64>,
 }
 
@@ -127,6 +128,10 @@ pub struct Run {
     /// where nothing counts it.
     #[serde(default)]
     pub encoder_cpu_percent: Option<f64>,
+    /// Allocations of `pf-capture` after the first second in asking the compositor for the next
+    /// picture, when the one at hand had been handed over; `None` where nothing counts them.
+    #[serde(default)]
+    pub ask_allocations: Option<u64>,
     /// Decoded pictures held against the drawn ones.
     pub verified: Verified,
     /// From the start of the connection to the first decoded picture, ms, where measured.
@@ -147,6 +152,14 @@ pub struct Report {
 }
 
 impl Run {
+    /// Allocations in asking for pictures, in words: in all, and for each picture captured.
+    #[must_use]
+    pub fn ask_allocations_text(&self) -> Option<String> {
+        let allocations = self.ask_allocations?;
+        let a_picture = allocations as f64 / self.counters.captured.max(1) as f64;
+        Some(format!("{allocations} ({a_picture:.2} a picture)"))
+    }
+
     /// CPU time of the host's threads over that of conversion and encoding alone.
     #[must_use]
     pub fn host_cpu_over_encoder(&self) -> Option<f64> {

@@ -3,6 +3,9 @@
 use super::compare::Comparison;
 use super::{Machine, Report, Run};
 
+/// What [`Run::ask_allocations`] counts.
+const ASKING: &str = "  pf-capture asking for the next picture";
+
 /// The whole report but its plots.
 #[must_use]
 pub fn table(report: &Report) -> String {
@@ -171,6 +174,9 @@ fn threads(run: &Run) -> Vec<String> {
             allocations
         )
     }));
+    if let Some(asking) = run.ask_allocations_text() {
+        lines.push(format!("{:<41}{asking:>48}", ASKING));
+    }
     if let (Some(encoder), Some(ratio)) = (run.encoder_cpu_percent, run.host_cpu_over_encoder()) {
         lines.push(format!(
             "{:<41}{encoder:>8.1}   the host's threads together: {ratio:.2} times that",

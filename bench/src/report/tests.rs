@@ -51,6 +51,7 @@ pub(crate) fn example(frames: u32) -> Report {
             },
         ],
         encoder_cpu_percent: Some(30.0),
+        ask_allocations: Some(240),
         verified: Verified {
             pictures: frames.into(),
             ..Verified::default()

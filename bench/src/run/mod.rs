@@ -44,6 +44,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 /// host's stamps of them, which it passes on every 100 ms.
 const COOL_DOWN: Duration = Duration::from_millis(400);
 
+/// The kind of display on which no application runs, and thus no test card.
+const SYNTHETIC: &str = "synthetic";
+
 /// What lies between client and host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
@@ -88,8 +91,10 @@ pub struct Scenario {
 pub struct Setup {
     /// The executable that has the verb `testcard`.
     pub program: PathBuf,
-    /// Settings for the host, as flags.
-    pub host_settings: Vec<(&'static str, String)>,
+    /// Settings for the host. Not all of them: it listens on a port of its own on loopback, keeps
+    /// its state in a temporary directory, shows the test card, and its mode, slices and bitrate
+    /// are the scenario's.
+    pub settings: Settings,
     /// For the report: what the measured program was built from.
     pub revision: String,
 }
@@ -133,6 +138,9 @@ pub struct Measured {
     pub run: Run,
     /// Frames within the measured time.
     pub records: Vec<FrameRecord>,
+    /// Frames of the whole session, from its first IDR on: the warm-up's, the measured ones, and
+    /// those of the cool-down. Of the first session where several were appended.
+    pub session: Vec<FrameRecord>,
     /// What the host's stages counted in that time.
     pub host: CounterSnapshot,
     /// What the client's receiver counted in the whole session.
@@ -183,22 +191,23 @@ impl Bench {
     pub fn start(setup: &Setup, scenario: &Scenario) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir().map_err(BenchError::Directory)?;
         let drawn_log = directory.path().join("drawn.txt");
-        let state = directory
-            .path()
-            .join("state")
-            .to_string_lossy()
-            .into_owned();
-        let mut flags: BTreeMap<&'static str, String> =
-            setup.host_settings.iter().cloned().collect();
-        flags.insert("port", "0".to_owned());
-        flags.insert("state-dir", state);
-        let flags: Vec<_> = flags
-            .iter()
-            .map(|(&key, value)| (key, value.as_str()))
-            .collect();
-        let mut config = HostConfig::from_settings(&Settings::of(&flags))?;
-        let encoder_threads = config.encoder_threads;
-        config.app = App::Command(testcard_command(&setup.program, scenario, &drawn_log));
+        let state = directory.path().join("state");
+        let mut settings = setup.settings.clone();
+        settings.overrule("bind", "127.0.0.1");
+        settings.overrule("port", "0");
+        // Sessions follow each other faster than they end.
+        settings.overrule("max-sessions", "4");
+        settings.overrule("state-dir", state.to_string_lossy());
+        settings.overrule("app", "testcard");
+        let read = HostConfig::from_settings(&settings)?;
+        let encoder_threads = read.encoder_threads;
+        let config = HostConfig {
+            app: App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+            mode: None,
+            slices: None,
+            bitrate: None,
+            ..read
+        };
         let host = Host::start(config)?;
         Ok(Self {
             setup: setup.clone(),
@@ -250,15 +259,18 @@ impl Bench {
         let observed = observed
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let records: Vec<_> = records::merge(&outcome, &observed.markers)
-            .into_iter()
-            .filter(|record| (from..to).contains(&record.captured))
-            .collect();
+        let session = records::merge(&outcome, &observed.markers);
+        let measured = session
+            .iter()
+            .filter(|record| (from..to).contains(&record.captured));
+        let records: Vec<_> = measured.cloned().collect();
         let usage = after.since(&before);
         let mut counters = records::count(&records, &outcome);
         counters.captured = usage.counters.captured;
         counters.superseded = usage.counters.superseded;
-        let drawn = drawn_log.numbers_between(from, to);
+        let shows_card = self.host.display() != SYNTHETIC;
+        let drawn = shows_card.then(|| drawn_log.numbers_between(from, to));
+        let drawn = drawn.flatten();
         (counters.drawn, counters.delivered) = match &drawn {
             Some(drawn) => records::delivered_of(drawn, &observed.markers),
             None => records::delivered_between(&records),
@@ -270,17 +282,24 @@ impl Bench {
             configuration: Configuration {
                 encoder_threads: self.encoder_threads,
                 capture: capture.to_owned(),
+                content: if shows_card {
+                    scenario.content.name().to_owned()
+                } else {
+                    "a drawn pattern".to_owned()
+                },
                 ..configuration(scenario, &outcome, link)
             },
             counters,
             threads: usage.threads,
             encoder_cpu_percent: Some(usage.encoder_cpu_percent),
+            ask_allocations: usage.ask_allocations,
             verified: observed.verified,
             connect_to_picture_ms: outcome.first_picture.map(|time| time.as_secs_f64() * 1e3),
         };
         Ok(Measured {
             run,
             records,
+            session,
             host: usage.counters,
             received: outcome.received,
         })
@@ -384,7 +403,6 @@ fn configuration(scenario: &Scenario, outcome: &Outcome, link: Link) -> Configur
     let welcome = &outcome.welcome;
     Configuration {
         mode: welcome.mode.to_string(),
-        content: scenario.content.name().to_owned(),
         fps: scenario
             .fps_max
             .unwrap_or(f64::from(welcome.mode.refresh().get()) / 1000.0),

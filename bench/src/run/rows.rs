@@ -103,8 +103,10 @@ impl Rows {
             .map(|(name, count)| format!("{name} {count}"))
             .collect();
         self.note(format!(
-            "allocations after the first second: {}",
-            parts.join(", ")
+            "allocations after the first second, a frame's way: {}; pf-capture asking for the next \
+             picture, after hand-over: {}",
+            parts.join(", "),
+            report.run.ask_allocations_text().unwrap_or_default(),
         ));
     }
 
@@ -248,6 +250,7 @@ mod tests {
         let measured = Measured {
             run: report.run.clone(),
             records: Vec::new(),
+            session: Vec::new(),
             host: Default::default(),
             received: Default::default(),
         };
@@ -360,6 +363,7 @@ mod tests {
         let nothing = Measured {
             run: empty.run.clone(),
             records: Vec::new(),
+            session: Vec::new(),
             host: Default::default(),
             received: Default::default(),
         };

@@ -22,6 +22,8 @@ pub(super) struct UsageSpan {
     pub(super) threads: Vec<ThreadUse>,
     /// The host's counters.
     pub(super) counters: CounterSnapshot,
+    /// Allocations in asking for pictures, where they are counted.
+    pub(super) ask_allocations: Option<u64>,
     /// CPU time of conversion and encoding over wall time, percent of one core.
     pub(super) encoder_cpu_percent: f64,
 }
@@ -55,6 +57,8 @@ impl Usage {
         });
         UsageSpan {
             threads: threads.collect(),
+            ask_allocations: engine::metrics::counts_allocations()
+                .then_some(counters.ask_allocations),
             encoder_cpu_percent: counters.encode_cpu_ns as f64 * 1e-9 / seconds * 100.0,
             counters,
         }

@@ -5,6 +5,7 @@ mod native;
 mod terms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 use mio::{Poll, Token, Waker};
@@ -17,7 +18,8 @@ use crate::host::{HostError, Registry};
 use crate::session::Backends;
 
 /// The sessions' common limit ([`crate::session::JOIN_TIMEOUT`]) and the farewell take no longer.
-const JOIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(6);
+const JOIN_TIMEOUT: Duration = Duration::from_millis(1900);
+const _: () = assert!(JOIN_TIMEOUT.as_millis() > crate::session::JOIN_TIMEOUT.as_millis());
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);

@@ -24,9 +24,9 @@ use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
-    RefuseCode, StepLimits, negotiate,
+    RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
 };
-use net::packetize::{Packetizer, PacketizerConfig};
+use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
@@ -304,12 +304,10 @@ impl NativeHost {
             match event {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
                 HostEvent::Start => self.start(id, peer),
-                HostEvent::KeyframeRequest(request) => {
-                    let newest_lost = request.newest_lost;
-                    // A queue that is full of requests holds one of the same effect.
-                    let _ = peer.command(SessionCommand::Encode(EncodeCommand::Keyframe {
-                        newest_lost,
-                    }));
+                HostEvent::RepairRequest(request) => {
+                    // A queue that is full of reports holds one of nearly the same effect, and
+                    // the client repeats what has none.
+                    let _ = peer.command(SessionCommand::Encode(repair(&request)));
                 }
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
@@ -415,7 +413,7 @@ impl NativeHost {
             .and_then(|keys| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let config = PacketizerConfig {
-                    fec_percent: wanted.agreed.fec_percent,
+                    protection: Protection::at_frame_end(wanted.agreed.fec_percent),
                     datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
                     ..PacketizerConfig::default()
                 };
@@ -589,6 +587,21 @@ impl Peer {
         if let Some(wanted) = self.wanted.take() {
             registry.remove(wanted.number);
         }
+    }
+}
+
+fn repair(request: &RepairRequest) -> EncodeCommand {
+    let RepairRequest {
+        first_lost,
+        newest_lost,
+        ..
+    } = *request;
+    match request.wish {
+        RepairWish::Recovery => EncodeCommand::Invalidate {
+            first_lost,
+            newest_lost,
+        },
+        RepairWish::Idr => EncodeCommand::Keyframe { newest_lost },
     }
 }
 

@@ -1,6 +1,11 @@
-//! Capture: waits for the compositor's next picture and offers it to encode, newest first.
+//! Capture: waits for the compositor's next picture and offers it to encode, newest first. Only
+//! then does it ask for the next one, so that no picture waits for the request for another.
+//!
+//! Allocations are booked in two counters that add up to all of the thread's: those in asking,
+//! and those in anything else, from the wait for a picture to its hand-over.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError};
@@ -8,7 +13,7 @@ use gpu::frame::Frame;
 use platform::capture::{Capture, Captured};
 
 use super::StageFault;
-use crate::metrics::{SessionMetrics, add, store_allocations};
+use crate::metrics::{SessionMetrics, add, thread_allocations};
 use crate::pipeline::Stop;
 
 /// A still picture needs no attention; this only bounds how long a lost wake-up could matter.
@@ -30,12 +35,18 @@ impl CaptureStage {
     /// Runs until `stop` or a fault.
     pub fn run(mut self, stop: &Stop) -> Result<(), StageFault> {
         let counters = &self.metrics.counters;
+        let mut in_asking = 0;
         while !stop.is_asked() {
+            let before = thread_allocations();
+            self.capture.ask()?;
+            in_asking += thread_allocations() - before;
+            counters.ask_allocations.store(in_asking, Relaxed);
             match self.capture.next(PATIENCE)? {
                 Captured::Frame(frame) => {
                     add(&counters.captured, 1);
                     self.offer(frame);
-                    store_allocations(&counters.capture_allocations);
+                    let other = thread_allocations() - in_asking;
+                    counters.capture_allocations.store(other, Relaxed);
                 }
                 Captured::Still | Captured::Woken => {}
             }

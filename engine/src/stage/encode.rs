@@ -1,7 +1,14 @@
 //! Encode: turns pictures into slices and hands each on as it is finished.
 //!
 //! A still picture costs nothing, except that it is encoded a few times more at falling
-//! quantisers until the client sees it well (`Refinement`), and whenever a client needs an IDR.
+//! quantisers until the client sees it well (`Refinement`), and whenever a client has lost some of
+//! it.
+//!
+//! # Losses
+//! A client that has lost pictures gets one that refers to none of them (a recovery picture), or
+//! where the encoder cannot, an IDR. An IDR is made at once. Of a recovery picture what is on the
+//! screen is repeated only once it is still: while it moves, the next captured picture costs 1.0
+//! to 2 times as much as it would anyway, and a repeat on top 3 to 4 times.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +31,15 @@ const FAILURES_MAX: u32 = 3;
 /// What the session asks of the encode thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncodeCommand {
+    /// The client has lost frames: the next one shall refer to nothing that it does not have.
+    Invalidate {
+        /// The oldest frame that its decoder was not given. Whatever came after it counts as
+        /// lost, too.
+        first_lost: FrameId,
+        /// The newest that it knows not to come; a recovery picture or an IDR that is newer
+        /// answers the report.
+        newest_lost: FrameId,
+    },
     /// The client cannot show this frame nor what refers to it, and needs an IDR.
     Keyframe {
         /// The newest such frame that it knows of; an IDR that is newer answers the request.
@@ -70,7 +86,7 @@ impl EncodeStage {
                     state.refinement.restart();
                 }
                 Work::Command(command) => {
-                    state.obey(command);
+                    state.obey(command, self.encoder.as_mut());
                     if !state.idr_due {
                         continue;
                     }
@@ -86,6 +102,10 @@ impl EncodeStage {
     }
 
     fn wait(&self, state: &State) -> Work {
+        // Before any picture: it would refer to what the client has just reported lost.
+        if let Ok(command) = self.commands.try_recv() {
+            return Work::Command(command);
+        }
         if state.failures > 0 {
             // The picture is not sent yet, and on a still screen no other one will come.
             return match self.frames.try_recv() {
@@ -94,11 +114,12 @@ impl EncodeStage {
                 Err(TryRecvError::Disconnected) => Work::End,
             };
         }
-        let refine_at = state
-            .refinement
-            .due(self.interval)
-            .filter(|_| state.picture.is_some());
-        match refine_at {
+        let repeat_at = if state.recovery_due {
+            state.refinement.still_at(self.interval)
+        } else {
+            state.refinement.due(self.interval)
+        };
+        match repeat_at.filter(|_| state.picture.is_some()) {
             None => select! {
                 recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
                 recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
@@ -137,7 +158,10 @@ impl EncodeStage {
                     add(&counters.keyframes, 1);
                     state.last_idr = Some(id);
                     state.idr_due = false;
+                } else if state.recovery_due {
+                    state.last_recovery = Some(id);
                 }
+                state.recovery_due = false;
                 state.refinement.encoded(encoded.qp);
                 self.outlet.done(PictureDone {
                     frame: id,
@@ -160,6 +184,7 @@ impl EncodeStage {
                 // Slices of the broken picture may be out already: its number is spent.
                 state.next = id.next();
                 state.idr_due = true;
+                state.recovery_due = false;
                 self.encoder = (self.reopen)()?;
             }
         }
@@ -173,21 +198,33 @@ struct State {
     picture: Option<Frame>,
     next: FrameId,
     last_idr: Option<FrameId>,
+    last_recovery: Option<FrameId>,
     /// Set by requests; the first picture of all is an IDR anyway.
     idr_due: bool,
+    /// The encoder will make the next picture a recovery.
+    recovery_due: bool,
     failures: u32,
     refinement: Refinement,
 }
 
 impl State {
-    fn obey(&mut self, command: EncodeCommand) {
+    fn obey(&mut self, command: EncodeCommand, encoder: &mut dyn Encoder) {
+        let (EncodeCommand::Invalidate { newest_lost, .. }
+        | EncodeCommand::Keyframe { newest_lost }) = command;
+        // A frame that was never sent was never lost: the peer is wrong, or lies. And what is
+        // newer than the loss and refers to nothing lost is on its way already.
+        if newest_lost >= self.next || self.last_idr > Some(newest_lost) {
+            return;
+        }
         match command {
-            // A frame that was never sent was never lost: the peer is wrong, or lies. And an IDR
-            // that is newer than the loss is on its way already.
-            EncodeCommand::Keyframe { newest_lost } if newest_lost < self.next => {
-                self.idr_due |= self.last_idr.is_none_or(|idr| newest_lost >= idr);
+            EncodeCommand::Keyframe { .. } => self.idr_due = true,
+            EncodeCommand::Invalidate { first_lost, .. } => {
+                if self.idr_due || self.last_recovery > Some(newest_lost) {
+                    return;
+                }
+                self.recovery_due = encoder.invalidate_references(first_lost);
+                self.idr_due = !self.recovery_due;
             }
-            EncodeCommand::Keyframe { .. } => {}
         }
     }
 
@@ -251,11 +288,15 @@ impl Refinement {
         self.passes_left = self.passes_left.saturating_sub(1);
     }
 
+    /// When the picture counts as still.
+    fn still_at(&self, interval: Duration) -> Option<Instant> {
+        self.last
+            .map(|last| last + interval * Self::STILL_INTERVALS)
+    }
+
     fn due(&self, interval: Duration) -> Option<Instant> {
         let more = self.passes_left > 0 && self.qp > Self::QP_GOOD;
-        self.last
-            .filter(|_| more)
-            .map(|last| last + interval * Self::STILL_INTERVALS)
+        self.still_at(interval).filter(|_| more)
     }
 }
 
@@ -265,7 +306,7 @@ pub struct SliceOutlet {
     pub pool: Receiver<Box<[u8]>>,
     /// To protect.
     pub slices: Sender<ToProtect>,
-    /// Bytes of a pool buffer that a slice may fill; the rest is for padding.
+    /// Bytes of a pool buffer.
     pub slice_bytes_max: usize,
     current: Option<Box<[u8]>>,
     captured: Timestamp,

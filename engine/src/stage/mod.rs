@@ -13,7 +13,7 @@ use net::units::{FrameId, Timestamp};
 pub struct Slice {
     /// What it is.
     pub meta: SliceMeta,
-    /// The pool's buffer, with room for the padding up to whole shards.
+    /// The pool's buffer.
     pub buffer: Box<[u8]>,
     /// Bytes of it in use.
     pub filled: usize,

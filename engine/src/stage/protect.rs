@@ -1,4 +1,4 @@
-//! Protect: cuts a slice into shards, adds parity, seals everything, batch by batch, so that the
+//! Protect: cuts slices into shards, adds parity, seals everything, batch by batch, so that the
 //! first datagrams are on the wire while the last ones are still being sealed.
 
 use std::sync::Arc;
@@ -49,19 +49,22 @@ impl ProtectStage {
         Ok(())
     }
 
-    fn protect(&mut self, mut slice: Slice) -> Result<(), Gone> {
+    fn protect(&mut self, slice: Slice) -> Result<(), Gone> {
         let counters = &self.metrics.counters;
-        match self
+        let begun = self
             .packetizer
-            .begin(&slice.meta, &mut slice.buffer, slice.filled)
-        {
+            .begin(&slice.meta, &slice.buffer[..slice.filled]);
+        // The pool is as large as the number of buffers: never full, and if encode is gone the
+        // next `recv` says so.
+        let _ = self.slice_pool.try_send(slice.buffer);
+        match begun {
             Ok(()) => {
                 loop {
                     let mut batch = match self.spare.take() {
                         Some(batch) => batch,
                         None => self.batch_pool.recv().map_err(|_| Gone)?,
                     };
-                    if !self.packetizer.next_batch(&slice.buffer, &mut batch) {
+                    if !self.packetizer.next_batch(&mut batch) {
                         self.spare = Some(batch);
                         break;
                     }
@@ -83,9 +86,6 @@ impl ProtectStage {
                 log::warn!("a slice of {} is lost: {error}", slice.meta.frame);
             }
         }
-        // The pool is as large as the number of buffers: never full, and if encode is gone the
-        // next `recv` says so.
-        let _ = self.slice_pool.try_send(slice.buffer);
         Ok(())
     }
 }

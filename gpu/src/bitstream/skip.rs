@@ -30,16 +30,20 @@ pub fn skip_picture(
     }
     let mut payload = [0; 20];
     let mut bits = BitWriter::new(&mut payload);
+    // The frame_num alone tells the picture's order (clause 8.2.1.3), and every bit that the
+    // header leaves to the stream is what the conditions above say.
     let frame_num = frame_num & ((1 << sps.frame_num_bits) - 1);
+    // slice_header(), clause 7.3.3.
     let whole = bits.exp_golomb(0) // first_mb_in_slice
-        && bits.exp_golomb(5) // slice_type: P, as all slices of this picture
+        && bits.exp_golomb(5) // slice_type: P, as all slices of this picture (table 7-6)
         && bits.exp_golomb(pps.id)
         && bits.bits(frame_num, sps.frame_num_bits)
         && bits.bits(0, 1) // num_ref_idx_active_override_flag
-        && bits.bits(0, 1) // ref_pic_list_modification_flag_l0
-        && bits.bits(0, 1) // adaptive_ref_pic_marking_mode_flag: sliding window
-        && bits.exp_golomb(0) // slice_qp_delta
+        && bits.bits(0, 1) // ref_pic_list_modification_flag_l0 (clause 7.3.3.1)
+        && bits.bits(0, 1) // adaptive_ref_pic_marking_mode_flag: sliding window (7.3.3.3)
+        && bits.exp_golomb(0) // slice_qp_delta, as se(v): the same bit
         && (!pps.deblocking_control || bits.exp_golomb(1)) // no deblocking: a plain copy
+        // slice_data(), clause 7.3.4: the run covers the picture, so nothing follows it.
         && bits.exp_golomb(sps.macroblocks); // mb_skip_run
     let used = whole.then(|| bits.finish())??;
     // nal_ref_idc 2, nal_unit_type 1: a reference picture, like those it stands for.

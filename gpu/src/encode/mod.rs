@@ -165,6 +165,9 @@ pub trait Encoder: Send {
     /// The client has lost every picture from `first_lost` on (and what depends on it): the next
     /// picture refers to older ones only and is marked as recovery. False where that is not
     /// possible (not able, or nothing older is left); the caller then asks for an IDR.
+    ///
+    /// Pictures that were encoded since and depend on nothing lost count as lost, too: a report
+    /// that a recovery picture or an IDR has answered already must not come here.
     fn invalidate_references(&mut self, first_lost: FrameId) -> bool;
 }
 

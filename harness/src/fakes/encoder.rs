@@ -26,6 +26,8 @@ pub struct Shape {
     pub slice_bytes: usize,
     /// Quantiser that it reports; above 20 a still picture is refined.
     pub qp: f32,
+    /// It can refer past lost pictures, to any before; else a loss takes an IDR.
+    pub recovers: bool,
 }
 
 impl Default for Shape {
@@ -34,6 +36,7 @@ impl Default for Shape {
             slices: 4,
             slice_bytes: 2000,
             qp: 10.0,
+            recovers: true,
         }
     }
 }
@@ -62,6 +65,8 @@ pub struct EncodeCall {
     pub picture: u8,
     /// What differs from the picture encoded before.
     pub damage: Rect,
+    /// The oldest picture that it must not refer to, if it is a recovery.
+    pub recovers_from: Option<FrameId>,
     /// Which encoder since the start, from 0: another one after each failure.
     pub encoder: u64,
 }
@@ -72,7 +77,8 @@ pub struct FakeEncoder {
     number: u64,
     began: bool,
     slices: SliceCount,
-    invalidated: bool,
+    /// The oldest picture that the next one must not refer to.
+    invalidated: Option<FrameId>,
 }
 
 /// What the test holds, and from which encoders are opened.
@@ -92,6 +98,7 @@ struct Shared {
     permits: Option<Receiver<()>>,
     pictures: AtomicU64,
     opened: AtomicU64,
+    invalidations: AtomicU64,
     /// Slices that asked for a buffer, and slices that got one.
     reserving: AtomicU64,
     reserved: AtomicU64,
@@ -121,6 +128,7 @@ impl EncoderRemote {
             permits: wait.then_some(permits),
             pictures: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            invalidations: AtomicU64::new(0),
             reserving: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
         };
@@ -141,7 +149,7 @@ impl EncoderRemote {
             number,
             began: false,
             slices: SliceCount::MAX,
-            invalidated: false,
+            invalidated: None,
         })
     }
 
@@ -175,6 +183,12 @@ impl EncoderRemote {
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.shared.opened.load(Ordering::Acquire)
+    }
+
+    /// Losses that encoders were told of.
+    #[must_use]
+    pub fn invalidations(&self) -> u64 {
+        self.shared.invalidations.load(Ordering::Acquire)
     }
 
     /// True while a slice waits for a free buffer.
@@ -215,7 +229,7 @@ impl Encoder for FakeEncoder {
             name: NAME,
             emits_slices_early: true,
             slices_max: 32,
-            invalidates_references: true,
+            invalidates_references: self.shared.shape.recovers,
         }
     }
 
@@ -234,6 +248,7 @@ impl Encoder for FakeEncoder {
             kind,
             picture,
             damage,
+            recovers_from: self.invalidated,
             encoder,
         });
         if let Some(permits) = &shared.permits {
@@ -271,13 +286,13 @@ impl Encoder for FakeEncoder {
                     index: SliceIndex(index),
                     last: index + 1 == count,
                     keyframe,
-                    recovery: self.invalidated,
+                    recovery: self.invalidated.is_some() && !keyframe,
                     finished: clock::now(),
                 },
             );
         }
         self.began = true;
-        self.invalidated = false;
+        self.invalidated = None;
         Ok(Encoded {
             converted: clock::now(),
             bytes: shared.shape.slice_bytes * usize::from(count),
@@ -291,9 +306,14 @@ impl Encoder for FakeEncoder {
         Ok(())
     }
 
-    fn invalidate_references(&mut self, _first_lost: FrameId) -> bool {
-        self.invalidated = self.began;
-        self.began
+    fn invalidate_references(&mut self, first_lost: FrameId) -> bool {
+        let recovers = self.began && self.shared.shape.recovers;
+        if recovers {
+            let oldest = self.invalidated.map_or(first_lost, |it| it.min(first_lost));
+            self.invalidated = Some(oldest);
+        }
+        self.shared.invalidations.fetch_add(1, Ordering::AcqRel);
+        recovers
     }
 }
 

@@ -21,18 +21,19 @@ pub fn run(data: &[u8]) -> ReassemblerStats {
         ..ReassemblerConfig::default()
     };
     let mut reassembler = Reassembler::new(config);
-    let payload = [0x5a; limits::SHARD_BYTES_MAX];
     let mut now = Timestamp::from_ns(1);
     let mut next = FrameId(0);
     let mut held = None;
     for command in data.chunks_exact(COMMAND_BYTES) {
         now = now + Duration::from_micros(u64::from(command[0]) * u64::from(command[1]));
-        let Some(header) = header(command, next) else {
+        let mut datagram = [0; limits::DATAGRAM_BYTES_MAX];
+        let bytes = datagram_of(command, next, &mut datagram);
+        let Ok(header) = VideoHeader::parse(&datagram[..bytes]) else {
             continue;
         };
-        let wrong_size = command[15] == 0xff;
-        let bytes = usize::from(header.shard_bytes) - usize::from(wrong_size);
-        reassembler.handle(now, &header, &payload[..bytes]);
+        let end = bytes - limits::TAG_BYTES - usize::from(command[15] == 0xff);
+        reassembler.handle(now, &header, &datagram[limits::MEDIA_HEADER_BYTES..end]);
+        reassembler.gaps(|gap| assert!(!gap.columns.is_empty()));
         if command[2] & 3 != 0 {
             continue;
         }
@@ -66,11 +67,14 @@ pub fn run(data: &[u8]) -> ReassemblerStats {
     stats
 }
 
-/// A header from a command, near the frames that are expected.
-fn header(command: &[u8], next: FrameId) -> Option<VideoHeader> {
-    let mut datagram = [0; limits::DATAGRAM_BYTES_MAX];
-    let shard_units = 1 + u16::from(command[3] % 21);
-    let shard_bytes = 64 * shard_units;
+/// A datagram from a command, near the frames that are expected; its length.
+fn datagram_of(
+    command: &[u8],
+    next: FrameId,
+    datagram: &mut [u8; limits::DATAGRAM_BYTES_MAX],
+) -> usize {
+    datagram.fill(0x5a);
+    let shard_bytes = 64 * (1 + u16::from(command[3] % 21));
     let far = if command[4] == 0xff {
         u32::from(command[5]) << 16
     } else {
@@ -81,22 +85,35 @@ fn header(command: &[u8], next: FrameId) -> Option<VideoHeader> {
         .wrapping_add(u32::from(command[4] % 12))
         .wrapping_sub(2)
         .wrapping_add(far);
-    datagram[0] = 0x01;
-    datagram[2] = command[6] & 0x0e;
-    datagram[3] = command[7] % 3;
+    let is_parity = command[7] & 3 == 0;
+    datagram[0] = if is_parity { 0x03 } else { 0x01 };
+    datagram[1] = 0;
+    datagram[2] = command[6] & if is_parity { 0x16 } else { 0x3e };
     datagram[4..8].copy_from_slice(&frame.to_le_bytes());
-    datagram[16] = command[8] % 66;
-    datagram[17] = command[9] % 33;
-    let (k, m) = match command[10] {
-        0xff => (2048, 1024),
-        small => (1 + u16::from(small % 6), u16::from(command[11] % 4)),
+    datagram[20..24].copy_from_slice(&[command[14] % 2, 0, 0, 0]);
+    let column = match command[8] {
+        0xff => limits::COLUMNS_PER_FRAME_MAX as u16 - 1,
+        near => u16::from(near % 12),
     };
-    datagram[18..20].copy_from_slice(&u16::from(command[12] % 10).to_le_bytes());
-    datagram[20..22].copy_from_slice(&k.to_le_bytes());
-    datagram[22..24].copy_from_slice(&m.to_le_bytes());
-    datagram[24..26].copy_from_slice(&shard_bytes.to_le_bytes());
-    datagram[26..28].copy_from_slice(&u16::from(command[13]).to_le_bytes());
-    datagram[28] = command[14] % 2;
-    let bytes = limits::MEDIA_HEADER_BYTES + usize::from(shard_bytes) + limits::TAG_BYTES;
-    VideoHeader::parse(&datagram[..bytes]).ok()
+    datagram[16..18].copy_from_slice(&column.to_le_bytes());
+    let payload = if is_parity {
+        let (k, m) = match command[10] {
+            0xff => (2048, 1024),
+            small => (1 + u16::from(small % 6), u16::from(command[11] % 4)),
+        };
+        datagram[3] = command[9] % 3;
+        datagram[18..20].copy_from_slice(&u16::from(command[12] % 4).to_le_bytes());
+        let body = &mut datagram[limits::MEDIA_HEADER_BYTES..];
+        body[..2].copy_from_slice(&k.to_le_bytes());
+        body[2..4].copy_from_slice(&m.to_le_bytes());
+        // What parity gives back is a descriptor now and then: with one data shard it is one.
+        body[4..8].copy_from_slice(&[command[13], command[13] & 1, 0, 0x18]);
+        limits::PARITY_PREFIX_BYTES + usize::from(shard_bytes)
+    } else {
+        datagram[3] = command[9] % 33;
+        datagram[18..20].copy_from_slice(&shard_bytes.to_le_bytes());
+        let short = usize::from(command[13]) * usize::from(command[2] & 8 != 0);
+        usize::from(shard_bytes).saturating_sub(short)
+    };
+    limits::MEDIA_HEADER_BYTES + payload + limits::TAG_BYTES
 }

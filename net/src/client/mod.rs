@@ -4,6 +4,7 @@
 //! reassembly, feedback. [`Client::connect`] starts it and waits for the host's answer; access
 //! units and notices then come through bounded channels.
 
+mod delivery;
 mod receive;
 
 use std::net::SocketAddr;
@@ -24,8 +25,8 @@ use crate::units::FrameId;
 
 use receive::Receiving;
 
-/// Access units on their way to the decoder. Full: what comes is dropped as if lost, and an IDR
-/// asked for, because a decoder that is so far behind will not catch up frame by frame.
+/// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
+/// reported so, because a decoder that is so far behind will not catch up frame by frame.
 /// One less than the reassembler's buffers: the decoder works on another.
 const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 /// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
@@ -142,7 +143,9 @@ pub struct ReceiveSnapshot {
     pub frames_overrun: u64,
     /// Data shards that parity restored.
     pub shards_repaired: u64,
-    /// IDR pictures asked for.
+    /// Reports of frames that cannot be shown.
+    pub repair_requests: u64,
+    /// Those of them that asked for an IDR, because nothing less will do or has come.
     pub keyframe_requests: u64,
     /// Frames whose host stamps nobody took in time.
     pub frame_times_dropped: u64,
@@ -159,6 +162,7 @@ struct Counters {
     frames_hidden: AtomicU64,
     frames_overrun: AtomicU64,
     shards_repaired: AtomicU64,
+    repair_requests: AtomicU64,
     keyframe_requests: AtomicU64,
     frame_times_dropped: AtomicU64,
     /// Written by the decoder's side.
@@ -176,6 +180,7 @@ impl Counters {
             frames_hidden: self.frames_hidden.load(Relaxed),
             frames_overrun: self.frames_overrun.load(Relaxed),
             shards_repaired: self.shards_repaired.load(Relaxed),
+            repair_requests: self.repair_requests.load(Relaxed),
             keyframe_requests: self.keyframe_requests.load(Relaxed),
             frame_times_dropped: self.frame_times_dropped.load(Relaxed),
         }

@@ -10,6 +10,7 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::delivery::{Arrival, Delivery, Verdict};
 use super::{ClientNotice, Command, ConnectError, ConnectOptions, Ends, Trust};
 use crate::clock;
 use crate::crypto::{
@@ -19,7 +20,7 @@ use crate::identity::Fingerprint;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::media;
 use crate::native::{
-    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, KeyframeRequest,
+    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
     StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
@@ -31,12 +32,6 @@ const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
 /// How often the host hears how it goes.
 const STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
-/// An IDR that has not come after this long is asked for again: longer than a LAN's round trip,
-/// an encode and a large frame's way together.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
-/// A first picture that has not come after this long is asked for: on a still screen the host has
-/// no reason of its own to send another, and what is lost whole leaves no trace here.
-const FIRST_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
 /// Receive calls in a turn before QUIC's timers and the owner get theirs.
 const RECEIVES_PER_TURN: usize = 16;
 
@@ -188,7 +183,7 @@ impl Receiving {
             match command {
                 Command::RequestKeyframe(frame) => {
                     if let Some(media) = &mut self.media {
-                        media.delivery.lost(frame);
+                        media.delivery.undecodable(frame);
                     }
                 }
                 Command::End => {
@@ -214,7 +209,7 @@ impl Receiving {
         let now = clock::now();
         while let Some(event) = reassembler.poll(now) {
             match event {
-                Event::Frame(unit) => delivery.deliver(unit, &self.ends),
+                Event::Frame(unit) => deliver(unit, delivery, &self.ends),
                 Event::Lost(loss) => {
                     add(&self.ends.counters.frames_lost, u64::from(loss.count()));
                     log::debug!(
@@ -223,7 +218,7 @@ impl Receiving {
                         loss.count(),
                         loss.reason
                     );
-                    delivery.lost(loss.last);
+                    delivery.lost(loss.first, loss.last);
                 }
             }
         }
@@ -232,8 +227,12 @@ impl Receiving {
             .shards_repaired
             .store(reassembler.stats().repaired_shards, Relaxed);
         if let Some(request) = delivery.poll_request(now) {
-            add(&self.ends.counters.keyframe_requests, 1);
-            self.session.request_keyframe(request);
+            let counters = &self.ends.counters;
+            add(&counters.repair_requests, 1);
+            if request.wish == RepairWish::Idr {
+                add(&counters.keyframe_requests, 1);
+            }
+            self.session.request_repair(request);
         }
     }
 
@@ -420,6 +419,28 @@ impl Receiving {
     }
 }
 
+fn deliver(unit: AccessUnit, delivery: &mut Delivery, ends: &Ends) {
+    let counters = &ends.counters;
+    add(&counters.frames, 1);
+    let arrival = Arrival {
+        frame: unit.frame,
+        keyframe: unit.keyframe,
+        recovery: unit.recovery,
+    };
+    match delivery.judge(arrival) {
+        Verdict::Hide => add(&counters.frames_hidden, 1),
+        Verdict::Deliver => match ends.units.try_send(unit) {
+            Ok(()) => delivery.delivered(arrival),
+            Err(TrySendError::Full(_)) => {
+                add(&counters.frames_overrun, 1);
+                delivery.lost(arrival.frame, arrival.frame);
+            }
+            // Nobody decodes any more: the session is about to end.
+            Err(TrySendError::Disconnected(_)) => {}
+        },
+    }
+}
+
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
 }
@@ -440,128 +461,5 @@ fn reassembler_config(welcome: &Welcome) -> ReassemblerConfig {
     ReassemblerConfig {
         access_unit_bytes_max: wanted.max(config.access_unit_bytes_max),
         ..config
-    }
-}
-
-/// Decides what the decoder gets: after a loss nothing until a picture that needs nothing lost.
-struct Delivery {
-    last_good: Option<FrameId>,
-    /// The newest IDR that the decoder was given.
-    last_idr: Option<FrameId>,
-    /// When the first picture is asked for, if none has come.
-    first_due: Timestamp,
-    /// The newest frame that cannot be shown, until an IDR after it has come. An IDR that is
-    /// itself lost becomes the newest, so the host knows that it must send another.
-    hole: Option<FrameId>,
-    requested: Option<Timestamp>,
-}
-
-impl Delivery {
-    /// For a host that is told to start at `now`.
-    fn new(now: Timestamp) -> Self {
-        Self {
-            last_good: None,
-            last_idr: None,
-            first_due: now + FIRST_PICTURE_PATIENCE,
-            hole: None,
-            requested: None,
-        }
-    }
-
-    fn deliver(&mut self, unit: AccessUnit, ends: &Ends) {
-        let counters = &ends.counters;
-        add(&counters.frames, 1);
-        let (frame, keyframe) = (unit.frame, unit.keyframe);
-        if !keyframe && (self.hole.is_some() || self.last_good.is_none()) {
-            // Nothing was shown yet and this is no beginning: the first IDR is lost.
-            self.hole.get_or_insert(frame);
-            add(&counters.frames_hidden, 1);
-            return;
-        }
-        match ends.units.try_send(unit) {
-            Ok(()) => {
-                self.last_good = Some(frame);
-                self.hole = None;
-                if keyframe {
-                    self.last_idr = Some(frame);
-                }
-            }
-            Err(TrySendError::Full(_)) => {
-                add(&counters.frames_overrun, 1);
-                self.lost(frame);
-            }
-            // Nobody decodes any more: the session is about to end.
-            Err(TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    /// `frame` cannot be shown, nor what refers to it.
-    fn lost(&mut self, frame: FrameId) {
-        // The decoder speaks late, of a frame that waited for it while an IDR after it came. The
-        // host would take that IDR for the answer and send no other, so waiting would never end.
-        if self.last_idr.is_none_or(|idr| frame >= idr) {
-            self.hole = self.hole.max(Some(frame));
-        }
-    }
-
-    /// When [`Delivery::poll_request`] is due.
-    fn request_due(&self) -> Option<Timestamp> {
-        match (self.hole, self.last_good) {
-            (Some(_), _) => Some(
-                self.requested
-                    .map_or(Timestamp::ZERO, |at| at + REQUEST_INTERVAL),
-            ),
-            (None, None) => Some(self.first_due),
-            (None, Some(_)) => None,
-        }
-    }
-
-    fn poll_request(&mut self, now: Timestamp) -> Option<KeyframeRequest> {
-        if self.request_due()? > now {
-            return None;
-        }
-        let newest_lost = *self.hole.get_or_insert(FrameId(0));
-        self.requested = Some(now);
-        Some(KeyframeRequest {
-            last_good: self.last_good,
-            newest_lost,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const START: Timestamp = Timestamp::from_ns(1_000_000_000);
-
-    fn newest_lost(delivery: &mut Delivery, now: Timestamp) -> Option<FrameId> {
-        delivery
-            .poll_request(now)
-            .map(|request| request.newest_lost)
-    }
-
-    #[test]
-    fn a_first_picture_that_never_comes_is_asked_for_again_and_again() {
-        let mut delivery = Delivery::new(START);
-        assert_eq!(newest_lost(&mut delivery, START), None);
-        let due = delivery.request_due().expect("nothing has come");
-        assert_eq!(due, START + FIRST_PICTURE_PATIENCE);
-        assert_eq!(newest_lost(&mut delivery, due), Some(FrameId(0)));
-        assert_eq!(newest_lost(&mut delivery, due), None);
-        let again = delivery.request_due().expect("still nothing");
-        assert_eq!(again, due + REQUEST_INTERVAL);
-        assert_eq!(newest_lost(&mut delivery, again), Some(FrameId(0)));
-    }
-
-    #[test]
-    fn a_complaint_that_an_idr_has_answered_already_stops_nothing() {
-        let mut delivery = Delivery::new(START);
-        (delivery.last_good, delivery.last_idr) = (Some(FrameId(13)), Some(FrameId(12)));
-        delivery.lost(FrameId(11));
-        assert_eq!(delivery.request_due(), None);
-        // The IDR itself, or what follows it, is another matter.
-        delivery.lost(FrameId(12));
-        assert_eq!(newest_lost(&mut delivery, START), Some(FrameId(12)));
     }
 }

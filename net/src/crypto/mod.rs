@@ -10,7 +10,7 @@
 //!   erased, so a key that leaks later tells nothing of earlier phases.
 //! - *Nonce.* The salt, its last 8 bytes XORed with the sequence as a big-endian integer (as TLS
 //!   1.3 does, RFC 8446 section 5.3). The sequence within the header is little-endian.
-//! - *Authenticated data.* The whole header of 32 bytes.
+//! - *Authenticated data.* The whole header of 24 bytes.
 //! - *Replay.* A sequence is accepted once, within a window of
 //!   [`REPLAY_WINDOW`](crate::limits::REPLAY_WINDOW) below the highest one accepted. It is looked
 //!   up before decryption and recorded only after authentication.

@@ -7,7 +7,7 @@
 
 use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
-use super::{FecError, ShardSet};
+use super::{FecError, ShardSet, SplitBlock};
 use crate::limits::{GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, SHARD_BYTES_MAX};
 
 const WHY_LIMITS_FIT: &str = "the largest block of the protocol is within the code's limits";
@@ -27,18 +27,21 @@ impl Encoder {
         )
     }
 
-    pub(super) fn encode(
+    pub(super) fn encode<'d>(
         &mut self,
         shard_bytes: usize,
-        data: &[u8],
+        data_shards: usize,
+        data_shard: impl Fn(usize) -> &'d [u8],
         parity: &mut [u8],
     ) -> Result<(), FecError> {
-        let (data_shards, parity_shards) = (data.len() / shard_bytes, parity.len() / shard_bytes);
+        let parity_shards = parity.len() / shard_bytes;
         self.0
             .reset(data_shards, parity_shards, shard_bytes)
             .map_err(FecError::Gf16)?;
-        for shard in data.chunks_exact(shard_bytes) {
-            self.0.add_original_shard(shard).map_err(FecError::Gf16)?;
+        for shard in (0..data_shards).map(data_shard) {
+            self.0
+                .add_original_shard(&shard[..shard_bytes])
+                .map_err(FecError::Gf16)?;
         }
         let made = self.0.encode().map_err(FecError::Gf16)?;
         for (to, from) in parity
@@ -66,8 +69,15 @@ impl Decoder {
         // block that misses something. That shall not be a block of a running session.
         let mut parity_alone = ShardSet::new();
         parity_alone.insert(1);
+        let smallest = SplitBlock {
+            data: &mut [0; 2],
+            stride_bytes: 2,
+            data_shards: 1,
+            parity: &[0; 2],
+            parity_shards: 1,
+        };
         decoder
-            .recover(2, 1, 1, &mut [0; 4], &parity_alone)
+            .recover(2, smallest, &parity_alone)
             .expect(WHY_LIMITS_FIT);
         decoder
     }
@@ -75,27 +85,35 @@ impl Decoder {
     pub(super) fn recover(
         &mut self,
         shard_bytes: usize,
-        data_shards: usize,
-        parity_shards: usize,
-        shards: &mut [u8],
+        block: SplitBlock<'_>,
         present: &ShardSet,
     ) -> Result<(), FecError> {
+        let SplitBlock {
+            data,
+            stride_bytes,
+            data_shards,
+            parity,
+            parity_shards,
+        } = block;
         self.0
             .reset(data_shards, parity_shards, shard_bytes)
             .map_err(FecError::Gf16)?;
-        for (index, shard) in shards.chunks_exact(shard_bytes).enumerate() {
-            if !present.contains(index) {
-                continue;
-            }
+        for index in (0..data_shards + parity_shards).filter(|&index| present.contains(index)) {
             match index.checked_sub(data_shards) {
-                None => self.0.add_original_shard(index, shard),
-                Some(row) => self.0.add_recovery_shard(row, shard),
+                None => {
+                    let shard = &data[index * stride_bytes..][..shard_bytes];
+                    self.0.add_original_shard(index, shard)
+                }
+                Some(row) => {
+                    let shard = &parity[row * shard_bytes..][..shard_bytes];
+                    self.0.add_recovery_shard(row, shard)
+                }
             }
             .map_err(FecError::Gf16)?;
         }
         let restored = self.0.decode().map_err(FecError::Gf16)?;
         for (index, from) in restored.restored_original_iter() {
-            shards[index * shard_bytes..][..shard_bytes].copy_from_slice(from);
+            data[index * stride_bytes..][..shard_bytes].copy_from_slice(from);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ mod scalar;
 mod sys;
 mod tables;
 
-use super::ShardSet;
+use super::{ShardSet, SplitBlock};
 use crate::limits::GF8_SHARDS_MAX;
 use tables::{EXP, INV, LOG};
 
@@ -71,8 +71,14 @@ impl Encoder {
         }
     }
 
-    pub(super) fn encode(&mut self, shard_bytes: usize, data: &[u8], parity: &mut [u8]) {
-        let (data_shards, parity_shards) = (data.len() / shard_bytes, parity.len() / shard_bytes);
+    pub(super) fn encode<'d>(
+        &mut self,
+        shard_bytes: usize,
+        data_shards: usize,
+        data_shard: impl Fn(usize) -> &'d [u8],
+        parity: &mut [u8],
+    ) {
+        let parity_shards = parity.len() / shard_bytes;
         if self.parity_shards != parity_shards {
             self.parity_shards = parity_shards;
             self.columns = 0;
@@ -84,7 +90,8 @@ impl Encoder {
             }
         }
         self.columns = self.columns.max(data_shards);
-        sys::encode(self.kernel, &self.matrix, shard_bytes, data, parity);
+        let (kernel, matrix) = (self.kernel, &self.matrix);
+        sys::encode(kernel, matrix, shard_bytes, data_shards, data_shard, parity);
     }
 }
 
@@ -105,11 +112,10 @@ impl Decoder {
     pub(super) fn recover(
         &mut self,
         shard_bytes: usize,
-        data_shards: usize,
-        parity_shards: usize,
-        shards: &mut [u8],
+        block: SplitBlock<'_>,
         present: &ShardSet,
     ) {
+        let (data_shards, parity_shards) = (block.data_shards, block.parity_shards);
         let (mut lost, mut lost_count) = ([0u8; GF8_SHARDS_MAX], 0);
         let (mut used, mut used_count) = ([0u8; GF8_SHARDS_MAX], 0);
         // Indexes are below GF8_SHARDS_MAX and fit a byte. Data that arrived comes first, then as
@@ -133,7 +139,7 @@ impl Decoder {
         }
         let (lost, used) = (&lost[..lost_count], &used[..used_count]);
         self.fill(data_shards, parity_shards, lost, used);
-        sys::recover(self.kernel, &self.matrix, shard_bytes, shards, used, lost);
+        sys::recover(self.kernel, &self.matrix, shard_bytes, block, used, lost);
     }
 
     /// Writes `D[l][p]` of the module's head for the lost data shards over the used shards.

@@ -265,6 +265,40 @@ pub enum FecError {
     Gf16(reed_solomon_simd::Error),
 }
 
+/// A block in two buffers.
+pub struct SplitBlock<'a> {
+    /// Data shards, `stride_bytes` apart.
+    pub data: &'a mut [u8],
+    /// From the beginning of one data shard to that of the next, bytes; at least a shard.
+    pub stride_bytes: usize,
+    /// k.
+    pub data_shards: usize,
+    /// Parity shards, one after the other.
+    pub parity: &'a [u8],
+    /// m.
+    pub parity_shards: usize,
+}
+
+impl SplitBlock<'_> {
+    /// Every shard lies within its buffer. The counts are within the limits of a code.
+    fn check(&self, shard_bytes: usize) -> Result<(), FecError> {
+        let strides = self.stride_bytes.saturating_mul(self.data_shards - 1);
+        for (buffer_bytes, needed_bytes) in [
+            (self.data.len(), strides.saturating_add(shard_bytes)),
+            (self.parity.len(), self.parity_shards * shard_bytes),
+            (self.stride_bytes, shard_bytes),
+        ] {
+            if buffer_bytes < needed_bytes {
+                return Err(FecError::BufferBytes {
+                    buffer_bytes,
+                    needed_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Makes parity. Holds every table and work space for the largest block of either code, about
 /// 3 MB, touched only as far as blocks need it.
 pub struct Encoder {
@@ -305,6 +339,26 @@ impl Encoder {
     ) -> Result<(), FecError> {
         check_shard_bytes(code, shard_bytes)?;
         let data_shards = whole_shards(data.len(), shard_bytes)?;
+        let data_shard = |index: usize| &data[index * shard_bytes..][..shard_bytes];
+        self.encode_from(code, shard_bytes, data_shards, data_shard, parity)
+    }
+
+    /// The same for data shards that lie anywhere: `data_shard(i)` begins with shard `i`.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    ///
+    /// # Panics
+    /// If a data shard is shorter than `shard_bytes`.
+    pub fn encode_from<'d>(
+        &mut self,
+        code: Code,
+        shard_bytes: usize,
+        data_shards: usize,
+        data_shard: impl Fn(usize) -> &'d [u8],
+        parity: &mut [u8],
+    ) -> Result<(), FecError> {
+        check_shard_bytes(code, shard_bytes)?;
         let parity_shards = whole_shards(parity.len(), shard_bytes)?;
         check_shape(code, data_shards, parity_shards)?;
         if parity_shards == 0 {
@@ -313,10 +367,13 @@ impl Encoder {
         match code {
             Code::None => Ok(()),
             Code::Gf8 => {
-                self.gf8.encode(shard_bytes, data, parity);
+                self.gf8
+                    .encode(shard_bytes, data_shards, data_shard, parity);
                 Ok(())
             }
-            Code::Gf16 => self.gf16.encode(shard_bytes, data, parity),
+            Code::Gf16 => self
+                .gf16
+                .encode(shard_bytes, data_shards, data_shard, parity),
         }
     }
 }
@@ -379,6 +436,32 @@ impl Decoder {
                 needed_bytes,
             });
         }
+        let (data, parity) = shards.split_at_mut(data_shards * shard_bytes);
+        let block = SplitBlock {
+            data,
+            stride_bytes: shard_bytes,
+            data_shards,
+            parity,
+            parity_shards,
+        };
+        self.recover_split(code, shard_bytes, block, present)
+    }
+
+    /// The same for a block whose data and parity lie in buffers of their own.
+    ///
+    /// # Errors
+    /// As [`Decoder::recover`].
+    pub fn recover_split(
+        &mut self,
+        code: Code,
+        shard_bytes: usize,
+        block: SplitBlock<'_>,
+        present: &ShardSet,
+    ) -> Result<usize, FecError> {
+        let (data_shards, parity_shards) = (block.data_shards, block.parity_shards);
+        check_shard_bytes(code, shard_bytes)?;
+        check_shape(code, data_shards, parity_shards)?;
+        block.check(shard_bytes)?;
         let data_present = present.count_in(0..data_shards);
         if data_present == data_shards {
             return Ok(0);
@@ -394,12 +477,10 @@ impl Decoder {
             // Without parity the check above has returned already.
             Code::None => {}
             Code::Gf8 => {
-                self.gf8
-                    .recover(shard_bytes, data_shards, parity_shards, shards, present);
+                self.gf8.recover(shard_bytes, block, present);
             }
             Code::Gf16 => {
-                self.gf16
-                    .recover(shard_bytes, data_shards, parity_shards, shards, present)?;
+                self.gf16.recover(shard_bytes, block, present)?;
             }
         }
         Ok(data_shards - data_present)

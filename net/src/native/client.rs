@@ -20,7 +20,7 @@ use crate::units::Timestamp;
 
 use super::framing::Framer;
 use super::messages::{
-    ClientStatistics, End, EndReason, Hello, KeyframeRequest, Kind, Message, Refuse, Welcome,
+    ClientStatistics, End, EndReason, Hello, Kind, Message, Refuse, RepairRequest, Welcome,
 };
 use super::outbox::{Outbox, Priority};
 use super::{ProtocolError, StepLimits};
@@ -80,7 +80,7 @@ pub struct ClientSession {
     outbox: Outbox,
     events: VecDeque<ClientEvent>,
     /// A request that found no room in the outbox.
-    waiting_request: Option<KeyframeRequest>,
+    waiting_request: Option<RepairRequest>,
     dropped_statistics: u64,
     dropped_frame_times: u64,
 }
@@ -205,7 +205,7 @@ impl ClientSession {
 
     /// Asks for a picture that can be decoded. While the stream takes nothing only the newest
     /// request waits; none is lost.
-    pub fn request_keyframe(&mut self, request: KeyframeRequest) {
+    pub fn request_repair(&mut self, request: RepairRequest) {
         if self.state == ClientState::Streaming {
             self.waiting_request = Some(request);
             self.flush_request();
@@ -299,7 +299,7 @@ impl ClientSession {
             && self.state == ClientState::Streaming
             && self
                 .outbox
-                .push(&Message::KeyframeRequest(request), Priority::Droppable)
+                .push(&Message::RepairRequest(request), Priority::Droppable)
         {
             self.waiting_request = None;
         }

@@ -12,8 +12,8 @@ use crate::units::{BitsPerSecond, FrameId, SliceCount};
 use super::framing::HEADER_BYTES;
 use super::messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, KeyframeRequest, Kind, Message, MessageError, Refuse, RefuseCode, RequestedMode,
-    Welcome,
+    Hello, Kind, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish,
+    RequestedMode, Welcome,
 };
 use super::text;
 
@@ -29,7 +29,7 @@ impl Message {
             Self::Welcome(_) => Kind::Welcome,
             Self::Refuse(_) => Kind::Refuse,
             Self::Start => Kind::Start,
-            Self::KeyframeRequest(_) => Kind::KeyframeRequest,
+            Self::RepairRequest(_) => Kind::RepairRequest,
             Self::Statistics(_) => Kind::Statistics,
             Self::FrameTimes(_) => Kind::FrameTimes,
             Self::End(_) => Kind::End,
@@ -51,13 +51,7 @@ impl Message {
                 text::write(&mut writer, text, REASON_BYTES_MAX);
             }
             Self::Start => {}
-            Self::KeyframeRequest(KeyframeRequest {
-                last_good,
-                newest_lost,
-            }) => {
-                write_known_frame(*last_good, &mut writer);
-                writer.u32(newest_lost.0);
-            }
+            Self::RepairRequest(request) => write_repair(request, &mut writer),
             Self::Statistics(statistics) => write_statistics(statistics, &mut writer),
             Self::FrameTimes(frames) => write_frame_times(frames, &mut writer),
             Self::End(End { reason, text }) => {
@@ -85,10 +79,7 @@ impl Message {
                 text: text::read(reader, REASON_BYTES_MAX)?,
             }),
             Kind::Start => Self::Start,
-            Kind::KeyframeRequest => Self::KeyframeRequest(KeyframeRequest {
-                last_good: read_known_frame(reader)?,
-                newest_lost: FrameId(reader.u32()?),
-            }),
+            Kind::RepairRequest => Self::RepairRequest(read_repair(reader)?),
             Kind::Statistics => Self::Statistics(read_statistics(reader)?),
             Kind::FrameTimes => Self::FrameTimes(read_frame_times(reader)?),
             Kind::End => Self::End(End {
@@ -97,6 +88,38 @@ impl Message {
             }),
         })
     }
+}
+
+fn write_repair(request: &RepairRequest, writer: &mut Writer<'_>) {
+    write_known_frame(request.last_good, writer);
+    writer.u32(request.first_lost.0);
+    writer.u32(request.newest_lost.0);
+    writer.u8(match request.wish {
+        RepairWish::Recovery => 0,
+        RepairWish::Idr => 1,
+    });
+}
+
+fn read_repair(reader: &mut Reader<'_>) -> Result<RepairRequest, MessageError> {
+    let last_good = read_known_frame(reader)?;
+    let (first_lost, newest_lost) = (FrameId(reader.u32()?), FrameId(reader.u32()?));
+    // A wish of a later version is met by what meets every wish.
+    let wish = match reader.u8()? {
+        0 => RepairWish::Recovery,
+        _ => RepairWish::Idr,
+    };
+    if first_lost > newest_lost {
+        return Err(MessageError::Value {
+            field: "first lost frame",
+            value: first_lost.0.into(),
+        });
+    }
+    Ok(RepairRequest {
+        last_good,
+        first_lost,
+        newest_lost,
+        wish,
+    })
 }
 
 fn write_mode(mode: RequestedMode, writer: &mut Writer<'_>) {

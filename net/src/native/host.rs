@@ -21,8 +21,8 @@ use crate::units::Timestamp;
 
 use super::framing::Framer;
 use super::messages::{
-    ClientStatistics, End, EndReason, Features, Hello, KeyframeRequest, Kind, Message, Refuse,
-    RefuseCode, Welcome,
+    ClientStatistics, End, EndReason, Features, Hello, Kind, Message, Refuse, RefuseCode,
+    RepairRequest, Welcome,
 };
 use super::outbox::{Outbox, Priority};
 use super::{ProtocolError, StepLimits};
@@ -63,7 +63,7 @@ pub enum HostEvent {
     Start,
     /// Encode a picture that the client can decode. Requests that were not polled are merged into
     /// the newest.
-    KeyframeRequest(KeyframeRequest),
+    RepairRequest(RepairRequest),
     /// The client's counters; the newest only.
     Statistics(ClientStatistics),
     /// The client, a time limit or the stream ended the session. Not sent for the caller's own
@@ -258,10 +258,10 @@ impl HostSession {
                 self.deadline = None;
                 self.events.push_back(HostEvent::Start);
             }
-            (HostState::Streaming, Message::KeyframeRequest(request)) => {
+            (HostState::Streaming, Message::RepairRequest(request)) => {
                 self.events
-                    .retain(|event| !matches!(event, HostEvent::KeyframeRequest(_)));
-                self.events.push_back(HostEvent::KeyframeRequest(request));
+                    .retain(|event| !matches!(event, HostEvent::RepairRequest(_)));
+                self.events.push_back(HostEvent::RepairRequest(request));
             }
             (HostState::Streaming, Message::Statistics(statistics)) => {
                 self.events

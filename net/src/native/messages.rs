@@ -8,7 +8,7 @@
 //! | 0x0002 | Welcome | H→C | below |
 //! | 0x0003 | Refuse | H→C | u16 code; text |
 //! | 0x0004 | Start | C→H | empty |
-//! | 0x0010 | KeyframeRequest | C→H | u8 1 if a last good frame follows; u32 last good; u32 first lost |
+//! | 0x0010 | RepairRequest | C→H | u8 1 if last good is known; u32 last good, first lost, newest lost; u8 wish |
 //! | 0x0011 | Statistics | C→H | 7 × u64 counters; u8 1 if a frame is known, u32 newest frame |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
 //! | 0x001F | End | both | u16 reason; text |
@@ -59,7 +59,7 @@ pub enum MessageError {
     /// The mode of a Welcome is impossible.
     #[error(transparent)]
     Mode(#[from] ModeError),
-    /// A number of a Welcome is outside what the protocol allows.
+    /// A number is outside what the protocol allows.
     #[error("{field} {value} is outside what the protocol allows")]
     Value {
         /// Which field.
@@ -84,8 +84,8 @@ pub enum Kind {
     Refuse = 0x0003,
     /// The client is ready for media.
     Start = 0x0004,
-    /// The client cannot go on decoding.
-    KeyframeRequest = 0x0010,
+    /// The client cannot show some frames.
+    RepairRequest = 0x0010,
     /// The client's counters.
     Statistics = 0x0011,
     /// The host's stamps.
@@ -103,7 +103,7 @@ impl Kind {
             0x0002 => Some(Self::Welcome),
             0x0003 => Some(Self::Refuse),
             0x0004 => Some(Self::Start),
-            0x0010 => Some(Self::KeyframeRequest),
+            0x0010 => Some(Self::RepairRequest),
             0x0011 => Some(Self::Statistics),
             0x0012 => Some(Self::FrameTimes),
             0x001F => Some(Self::End),
@@ -119,7 +119,7 @@ impl Kind {
             Self::Welcome => "Welcome",
             Self::Refuse => "Refuse",
             Self::Start => "Start",
-            Self::KeyframeRequest => "KeyframeRequest",
+            Self::RepairRequest => "RepairRequest",
             Self::Statistics => "Statistics",
             Self::FrameTimes => "FrameTimes",
             Self::End => "End",
@@ -138,8 +138,8 @@ pub enum Message {
     Refuse(Refuse),
     /// The client is ready for media.
     Start,
-    /// See [`KeyframeRequest`].
-    KeyframeRequest(KeyframeRequest),
+    /// See [`RepairRequest`].
+    RepairRequest(RepairRequest),
     /// See [`ClientStatistics`].
     Statistics(ClientStatistics),
     /// Stamps of at most [`FRAME_TIMES_PER_BATCH_MAX`](crate::limits::FRAME_TIMES_PER_BATCH_MAX) frames.
@@ -337,13 +337,31 @@ impl fmt::Display for Refuse {
     }
 }
 
-/// The client cannot go on decoding.
+/// What a client needs so that it can go on decoding; on the wire 0, and anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyframeRequest {
-    /// The newest frame that it has decoded; `None` if none yet.
+pub enum RepairWish {
+    /// A picture that refers to nothing from the first lost frame on: a recovery picture, or
+    /// where the host has none, an IDR.
+    Recovery,
+    /// An IDR: nothing less will do, or has come.
+    Idr,
+}
+
+/// The client cannot show some frames and what refers to them.
+///
+/// Everything from `first_lost` on is as good as lost: what came of it was hidden from the
+/// decoder. What came before can be referred to. A recovery picture or IDR that is newer than
+/// `newest_lost` answers the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairRequest {
+    /// The newest frame that the decoder was given; `None` if none yet.
     pub last_good: Option<FrameId>,
-    /// The newest frame that it knows it cannot show. An IDR that is newer answers the request.
+    /// The oldest frame since that it was not given.
+    pub first_lost: FrameId,
+    /// The newest frame that is known not to come. Not before `first_lost`.
     pub newest_lost: FrameId,
+    /// What it takes.
+    pub wish: RepairWish,
 }
 
 /// The client's counters since the start of the session.

@@ -9,7 +9,7 @@
 //!    | Hello  ─────────────────────────────▶ |   what the client wants and can do
 //!    | ◀───────────────────────── Welcome    |   the whole session, or Refuse with the reason
 //!    | Start  ─────────────────────────────▶ |   keys are derived: media may flow
-//!    | KeyframeRequest, Statistics ────────▶ |
+//!    | RepairRequest, Statistics ──────────▶ |
 //!    | ◀───────────────────────── FrameTimes |
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
@@ -31,7 +31,8 @@ pub use framing::{Framer, FramingError, RawMessage};
 pub use host::{HostEvent, HostSession, HostState};
 pub use messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, KeyframeRequest, Message, MessageError, Refuse, RefuseCode, RequestedMode, Welcome,
+    Hello, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish, RequestedMode,
+    Welcome,
 };
 pub use negotiate::{Agreed, Offer, negotiate};
 

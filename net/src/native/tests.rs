@@ -135,11 +135,13 @@ fn a_session_from_hello_to_end() {
         (None, None)
     );
 
-    let request = KeyframeRequest {
+    let request = RepairRequest {
         last_good: Some(FrameId(7)),
-        newest_lost: FrameId(8),
+        first_lost: FrameId(8),
+        newest_lost: FrameId(9),
+        wish: RepairWish::Recovery,
     };
-    pair.client.request_keyframe(request);
+    pair.client.request_repair(request);
     let statistics = ClientStatistics {
         frames_received: 3,
         ..ClientStatistics::default()
@@ -154,7 +156,7 @@ fn a_session_from_hello_to_end() {
     pair.exchange(at(6));
     assert_eq!(
         pair.host.poll_event(),
-        Some(HostEvent::KeyframeRequest(request))
+        Some(HostEvent::RepairRequest(request))
     );
     assert_eq!(
         pair.host.poll_event(),
@@ -313,14 +315,16 @@ fn a_stream_that_takes_nothing_costs_bounded_memory() {
         slice_count: 32,
         ..FrameTimes::default()
     }; 16];
-    let first = KeyframeRequest {
+    let first = RepairRequest {
         last_good: None,
+        first_lost: FrameId(0),
         newest_lost: FrameId(0),
+        wish: RepairWish::Idr,
     };
     for step in 0..10_000 {
         pair.host.send_frame_times(&times);
         pair.client.send_statistics(&ClientStatistics::default());
-        pair.client.request_keyframe(KeyframeRequest {
+        pair.client.request_repair(RepairRequest {
             newest_lost: FrameId(step),
             ..first
         });
@@ -339,23 +343,27 @@ fn a_stream_that_takes_nothing_costs_bounded_memory() {
 }
 
 #[test]
-fn the_newest_keyframe_request_gets_through_once_the_stream_flows() {
+fn the_newest_repair_request_gets_through_once_the_stream_flows() {
     let mut pair = Pair::streaming();
     for step in 0..10_000 {
         let newest_lost = FrameId(step);
-        pair.client.request_keyframe(KeyframeRequest {
+        pair.client.request_repair(RepairRequest {
             last_good: None,
+            first_lost: FrameId(0),
             newest_lost,
+            wish: RepairWish::Recovery,
         });
     }
     pair.exchange(at(9));
-    let newest = KeyframeRequest {
+    let newest = RepairRequest {
         last_good: None,
+        first_lost: FrameId(0),
         newest_lost: FrameId(9999),
+        wish: RepairWish::Recovery,
     };
     assert_eq!(
         pair.host.poll_event(),
-        Some(HostEvent::KeyframeRequest(newest))
+        Some(HostEvent::RepairRequest(newest))
     );
 }
 

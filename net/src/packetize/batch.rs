@@ -3,24 +3,41 @@
 use crate::limits::{DATAGRAM_BYTES_MAX, GSO_SEGMENTS_MAX};
 use crate::units::{FrameId, SliceIndex, Timestamp};
 
-use super::SliceMeta;
+/// What a batch carries; the pacer has an order for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Cargo {
+    /// Data shards of a slice.
+    #[default]
+    Data,
+    /// Parity shards of a group that ends with the slice.
+    Parity,
+    /// Data shards once more.
+    Repeat,
+    /// Padding or an echo: no part of a frame.
+    Control,
+}
 
-/// Sealed datagrams of one size in GSO layout: each starts where the one before ends.
+/// Sealed datagrams in GSO layout: each starts where the one before ends, all have one size but
+/// the last, which may be shorter.
 pub struct Batch {
     pub(super) bytes: Box<[u8]>,
     pub(super) len: usize,
-    /// Size of each datagram, bytes.
+    /// What they carry.
+    pub cargo: Cargo,
+    /// Size of each datagram but the last, bytes.
     pub segment_bytes: u16,
-    /// How many there are. Zero only if [`super::Packetizer::set_drop_every`] left all of them out: there
-    /// is nothing to send then, the flags below still count.
+    /// How many there are. Zero only if [`super::Packetizer::set_drop_every`] left all of them
+    /// out: there is nothing to send then, the flags below still count.
     pub datagrams: u16,
+    /// Sequence of the first datagram sealed for this batch; the others count on.
+    pub first_sequence: u64,
     /// The frame that they belong to.
     pub frame: FrameId,
-    /// The slice that they belong to.
+    /// The slice that they belong to; of parity, the last one that it covers.
     pub slice: SliceIndex,
     /// Nothing of the slice went before.
     pub first_of_slice: bool,
-    /// Nothing of the slice follows.
+    /// Nothing follows that was made of this slice; its group's parity counts.
     pub last_of_slice: bool,
     /// Nothing of the frame follows.
     pub last_of_frame: bool,
@@ -35,8 +52,10 @@ impl Batch {
         Self {
             bytes: vec![0; GSO_SEGMENTS_MAX * DATAGRAM_BYTES_MAX].into_boxed_slice(),
             len: 0,
+            cargo: Cargo::Data,
             segment_bytes: 0,
             datagrams: 0,
+            first_sequence: 0,
             frame: FrameId(0),
             slice: SliceIndex(0),
             first_of_slice: false,
@@ -57,16 +76,32 @@ impl Batch {
         self.bytes().chunks(usize::from(self.segment_bytes).max(1))
     }
 
-    pub(super) fn clear(&mut self, meta: &SliceMeta, segment_bytes: usize) {
+    pub(super) fn clear(&mut self, cargo: Cargo, frame: FrameId, slice: SliceIndex) {
         self.len = 0;
-        self.segment_bytes = u16::try_from(segment_bytes).expect("at most DATAGRAM_BYTES_MAX");
+        self.cargo = cargo;
+        self.segment_bytes = 0;
         self.datagrams = 0;
-        self.frame = meta.frame;
-        self.slice = meta.index;
+        self.first_sequence = 0;
+        self.frame = frame;
+        self.slice = slice;
         self.first_of_slice = false;
         self.last_of_slice = false;
         self.last_of_frame = false;
         self.departure = Timestamp::ZERO;
+    }
+
+    /// Room for the next datagram.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len..]
+    }
+
+    /// The next datagram was written, so many bytes. The first one's size is that of all.
+    pub(super) fn push(&mut self, bytes: usize) {
+        if self.datagrams == 0 {
+            self.segment_bytes = u16::try_from(bytes).expect("at most DATAGRAM_BYTES_MAX");
+        }
+        self.len += bytes;
+        self.datagrams += 1;
     }
 }
 

@@ -4,9 +4,7 @@
 use crate::fec::{Code, Decoder, ShardSet};
 use crate::limits::{GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, SHARD_BYTES_MAX};
 
-use super::Layout;
-
-/// Drops as many shards of each block as it has parity, recovers and compares.
+/// Drops as many shards of each group as it has parity, recovers and compares.
 pub(super) struct SelfCheck {
     decoder: Decoder,
     shards: Box<[u8]>,
@@ -21,24 +19,24 @@ impl SelfCheck {
         }
     }
 
-    pub(super) fn drop_recover_compare(
+    pub(super) fn drop_recover_compare<'d>(
         &mut self,
         code: Code,
-        layout: Layout,
-        data: &[u8],
+        shard_bytes: usize,
+        data_shards: usize,
+        data_shard: impl Fn(usize) -> &'d [u8],
         parity: &[u8],
     ) {
-        let Layout {
-            data_shards,
-            shard_bytes,
-        } = layout;
-        let total = (data.len() + parity.len()) / shard_bytes;
-        let shards = &mut self.shards[..data.len() + parity.len()];
-        shards[..data.len()].copy_from_slice(data);
-        shards[data.len()..].copy_from_slice(parity);
+        let losses = parity.len() / shard_bytes;
+        let total = data_shards + losses;
+        let shards = &mut self.shards[..total * shard_bytes];
+        let (data, rest) = shards.split_at_mut(data_shards * shard_bytes);
+        rest.copy_from_slice(parity);
+        for (index, shard) in data.chunks_exact_mut(shard_bytes).enumerate() {
+            shard.copy_from_slice(&data_shard(index)[..shard_bytes]);
+        }
         // A fixed stride spreads the losses over data and parity, never the same shard twice.
         let mut present = ShardSet::new();
-        let losses = total - data_shards;
         for shard in 0..total {
             let lost = shard * losses / total != (shard + 1) * losses / total;
             if lost {
@@ -50,9 +48,11 @@ impl SelfCheck {
         self.decoder
             .recover(code, shard_bytes, data_shards, losses, shards, &present)
             .expect("as many shards as there are data shards are left");
-        assert!(
-            shards[..data.len()] == *data,
-            "{code:?} {data_shards}+{losses} recovers wrongly"
-        );
+        for index in 0..data_shards {
+            assert!(
+                shards[index * shard_bytes..][..shard_bytes] == data_shard(index)[..shard_bytes],
+                "{code:?} {data_shards}+{losses} recovers wrongly"
+            );
+        }
     }
 }

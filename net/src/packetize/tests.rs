@@ -2,8 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener};
-use crate::limits::DATAGRAM_BYTES_MIN;
-use crate::media;
+use crate::media::{self, VideoHeader};
 
 fn packetizer(config: PacketizerConfig) -> (Packetizer, Opener) {
     let keys = || MediaKeys::from_exporter(Aead::Aes128Gcm, &mut [3; EXPORTER_BYTES]);
@@ -11,6 +10,17 @@ fn packetizer(config: PacketizerConfig) -> (Packetizer, Opener) {
         Packetizer::new(Sealer::new(keys()), config),
         Opener::new(keys()),
     )
+}
+
+fn with_protection(percent: u8, slices_per_group: u8) -> (Packetizer, Opener) {
+    let slices_per_group = NonZeroU8::new(slices_per_group).expect("not 0");
+    packetizer(PacketizerConfig {
+        protection: Protection {
+            slices_per_group,
+            ..Protection::at_frame_end(percent)
+        },
+        ..PacketizerConfig::default()
+    })
 }
 
 fn meta(frame: u32, index: u8, last: bool) -> SliceMeta {
@@ -26,30 +36,21 @@ fn meta(frame: u32, index: u8, last: bool) -> SliceMeta {
 
 /// What became of a batch: its flags, and its datagrams opened.
 struct Sent {
+    cargo: Cargo,
     first_of_slice: bool,
     last_of_slice: bool,
     last_of_frame: bool,
+    first_sequence: u64,
     shards: Vec<(VideoHeader, Vec<u8>)>,
 }
 
-fn send(
-    packetizer: &mut Packetizer,
-    opener: &mut Opener,
-    meta: &SliceMeta,
-    slice: &[u8],
-) -> Vec<Sent> {
-    let mut data = vec![0xEE; packetizer.padded_len(slice.len())];
-    data[..slice.len()].copy_from_slice(slice);
-    packetizer
-        .begin(meta, &mut data, slice.len())
-        .expect("within the limits");
-    let mut batch = Batch::new();
-    let mut sent = Vec::new();
-    while packetizer.next_batch(&data, &mut batch) {
-        assert_eq!(
-            batch.bytes().len(),
-            usize::from(batch.segment_bytes * batch.datagrams)
-        );
+impl Sent {
+    fn of(batch: &Batch, opener: &mut Opener) -> Self {
+        let segment = usize::from(batch.segment_bytes);
+        let sizes: Vec<_> = batch.iter().map(<[u8]>::len).collect();
+        let (last, whole) = sizes.split_last().map_or((&segment, &[][..]), |both| both);
+        assert!(whole.iter().all(|&size| size == segment) && *last <= segment);
+        assert_eq!(sizes.len(), usize::from(batch.datagrams));
         let shards = batch
             .iter()
             .map(|datagram| {
@@ -59,18 +60,49 @@ fn send(
                 (header, plain.to_vec())
             })
             .collect();
-        let Batch {
-            first_of_slice,
-            last_of_slice,
-            last_of_frame,
-            ..
-        } = batch;
-        sent.push(Sent {
-            first_of_slice,
-            last_of_slice,
-            last_of_frame,
+        Self {
+            cargo: batch.cargo,
+            first_of_slice: batch.first_of_slice,
+            last_of_slice: batch.last_of_slice,
+            last_of_frame: batch.last_of_frame,
+            first_sequence: batch.first_sequence,
             shards,
-        });
+        }
+    }
+
+    fn data(&self) -> impl Iterator<Item = (&DataHeader, &Vec<u8>)> {
+        self.shards
+            .iter()
+            .filter_map(|(header, payload)| match header {
+                VideoHeader::Data(header) => Some((header, payload)),
+                VideoHeader::Parity(_) => None,
+            })
+    }
+
+    fn parity(&self) -> impl Iterator<Item = (&ParityHeader, ParityBody<'_>)> {
+        self.shards
+            .iter()
+            .filter_map(|(header, payload)| match header {
+                VideoHeader::Data(_) => None,
+                VideoHeader::Parity(header) => {
+                    let body = ParityBody::parse(header, payload).expect("as it was made");
+                    Some((header, body))
+                }
+            })
+    }
+}
+
+fn send(
+    packetizer: &mut Packetizer,
+    opener: &mut Opener,
+    meta: &SliceMeta,
+    slice: &[u8],
+) -> Vec<Sent> {
+    packetizer.begin(meta, slice).expect("within the limits");
+    let mut batch = Batch::new();
+    let mut sent = Vec::new();
+    while packetizer.next_batch(&mut batch) {
+        sent.push(Sent::of(&batch, opener));
     }
     sent
 }
@@ -79,141 +111,155 @@ fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|i| (i * 7 + i / 251) as u8).collect()
 }
 
-/// The slice as its data shards say.
 fn joined(sent: &[Sent]) -> Vec<u8> {
-    let mut slice = Vec::new();
-    let shards = sent.iter().flat_map(|batch| &batch.shards);
-    for (header, payload) in shards.filter(|(header, _)| header.shard < header.data_shards) {
-        let last = header.shard + 1 == header.data_shards;
-        let padding = if last {
-            usize::from(header.padding_bytes)
-        } else {
-            0
-        };
-        // Padding is zeros, whatever the buffer held, and may be less than the last shard only.
-        assert!(
-            payload[payload.len() - padding..]
-                .iter()
-                .all(|&byte| byte == 0)
+    let data = sent.iter().flat_map(Sent::data);
+    data.flat_map(|(_, payload)| payload.clone()).collect()
+}
+
+#[test]
+fn slices_become_whole_shards_and_what_is_left() {
+    let (mut packetizer, mut opener) = with_protection(20, 1);
+    let first = bytes(3000);
+    let sent = send(&mut packetizer, &mut opener, &meta(0, 0, false), &first);
+    assert_eq!(joined(&sent), first);
+    let data: Vec<_> = sent.iter().flat_map(Sent::data).collect();
+    let facts: Vec<_> = data
+        .iter()
+        .map(|(h, _)| (h.column, h.descriptor.bytes, h.descriptor.last_of_slice))
+        .collect();
+    assert_eq!(facts, [(0, 1344, false), (1, 1344, false), (2, 312, true)]);
+    assert!(
+        data.iter()
+            .all(|(h, _)| h.shard_bytes == 1344 && h.frame.keyframe)
+    );
+    assert!(
+        data.iter()
+            .all(|(h, _)| !h.descriptor.last_slice && !h.repeat)
+    );
+    let parity: Vec<_> = sent.iter().flat_map(Sent::parity).collect();
+    assert_eq!(parity.len(), 1);
+    let (header, body) = parity[0];
+    assert_eq!(
+        (header.first_column, header.index, header.last_group),
+        (0, 0, false)
+    );
+    assert_eq!(
+        (body.data_shards, body.parity_shards, body.shard.len()),
+        (3, 1, 1344)
+    );
+
+    // Columns count on over the slices of a frame, and parity is no longer than it must be.
+    let sent = send(&mut packetizer, &mut opener, &meta(0, 1, true), &bytes(101));
+    let (header, _) = sent[0].data().next().expect("one shard");
+    assert_eq!((header.column, header.descriptor.bytes), (3, 101));
+    assert!(header.descriptor.ends_frame());
+    let (header, body) = sent[1].parity().next().expect("its parity");
+    assert_eq!((header.first_column, header.last_group), (3, true));
+    assert_eq!((body.data_shards, body.shard.len()), (1, 102));
+    assert!(sent[0].first_of_slice && !sent[0].last_of_slice && !sent[0].last_of_frame);
+    assert!(!sent[1].first_of_slice && sent[1].last_of_slice && sent[1].last_of_frame);
+}
+
+#[test]
+fn parity_over_the_frame_follows_its_last_slice() {
+    let (mut packetizer, mut opener) = with_protection(20, u8::MAX);
+    for slice in 0..3 {
+        let sent = send(
+            &mut packetizer,
+            &mut opener,
+            &meta(0, slice, false),
+            &bytes(5000),
         );
-        slice.extend_from_slice(&payload[..payload.len() - padding]);
+        assert_eq!((sent.len(), sent[0].cargo), (1, Cargo::Data));
+        assert!(sent[0].last_of_slice && !sent[0].last_of_frame);
     }
-    slice
+    let sent = send(
+        &mut packetizer,
+        &mut opener,
+        &meta(0, 3, true),
+        &bytes(5000),
+    );
+    let cargo: Vec<_> = sent.iter().map(|batch| batch.cargo).collect();
+    assert_eq!(cargo, [Cargo::Data, Cargo::Parity]);
+    let parity: Vec<_> = sent[1].parity().collect();
+    assert_eq!(parity.len(), 4, "20 % of 16");
+    assert!(parity.iter().all(|(header, body)| header.first_column == 0
+        && header.last_group
+        && body.data_shards == 16));
+    assert_eq!(packetizer.stats().data_datagrams, 16);
+    assert_eq!(packetizer.stats().parity_datagrams, 4);
 }
 
 #[test]
-fn small_slices_become_small_datagrams() {
-    let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
-        fec_percent: 20,
-        ..PacketizerConfig::default()
-    });
-    let sent = send(
-        &mut packetizer,
-        &mut opener,
-        &meta(0, 0, false),
-        &bytes(100),
-    );
+fn groups_of_slices_end_with_the_frame_at_the_latest() {
+    let (mut packetizer, mut opener) = with_protection(50, 2);
+    let mut groups = Vec::new();
+    for slice in 0..5 {
+        let last = slice == 4;
+        for batch in send(
+            &mut packetizer,
+            &mut opener,
+            &meta(7, slice, last),
+            &bytes(2000),
+        ) {
+            groups.extend(batch.parity().map(|(header, body)| {
+                (
+                    slice,
+                    header.first_column,
+                    body.data_shards,
+                    header.last_group,
+                )
+            }));
+        }
+    }
+    groups.dedup();
     assert_eq!(
-        sent.len(),
-        1,
-        "data and parity share the batch of a small block"
-    );
-    let (header, _) = &sent[0].shards[0];
-    assert_eq!(
-        (header.data_shards, header.parity_shards, header.shard_bytes),
-        (1, 1, 128)
-    );
-    assert_eq!(header.padding_bytes, 28);
-    assert!(sent[0].first_of_slice && sent[0].last_of_slice && !sent[0].last_of_frame);
-    assert!(header.keyframe && !header.last_block && header.block == 0);
-
-    let sent = send(
-        &mut packetizer,
-        &mut opener,
-        &meta(0, 1, true),
-        &bytes(10_000),
-    );
-    let (header, _) = &sent[0].shards[0];
-    assert_eq!(
-        (header.data_shards, header.parity_shards, header.shard_bytes),
-        (8, 2, 1280)
-    );
-    assert!(header.last_block && header.block == 1 && header.first_slice == SliceIndex(1));
-    assert!(sent[0].last_of_frame);
-    assert_eq!(joined(&sent), bytes(10_000));
-
-    let sent = send(&mut packetizer, &mut opener, &meta(1, 0, true), &bytes(1));
-    let (header, _) = &sent[0].shards[0];
-    assert_eq!(
-        (header.block, header.shard_bytes, header.padding_bytes),
-        (0, 64, 63)
+        groups,
+        [(1, 0, 4, false), (3, 4, 4, false), (4, 8, 2, true)]
     );
 }
 
 #[test]
-fn parity_of_large_blocks_follows_in_a_batch_of_its_own() {
-    let (mut packetizer, mut opener) = packetizer(PacketizerConfig::default());
-    let sent = send(
-        &mut packetizer,
-        &mut opener,
-        &meta(0, 0, true),
-        &bytes(100 * 1344),
-    );
+fn a_batch_is_as_large_as_the_kernel_takes() {
+    let (mut packetizer, mut opener) = with_protection(20, 1);
+    let slice = bytes(100 * 1344);
+    let sent = send(&mut packetizer, &mut opener, &meta(0, 0, true), &slice);
     let sizes: Vec<_> = sent.iter().map(|batch| batch.shards.len()).collect();
     assert_eq!(sizes, [47, 47, 6, 20]);
-    assert!(
-        sent[3]
-            .shards
-            .iter()
-            .all(|(header, _)| header.shard >= header.data_shards)
-    );
-    assert_eq!(packetizer.stats().data_datagrams, 100);
-    assert_eq!(packetizer.stats().parity_datagrams, 20);
+    let sequences: Vec<_> = sent.iter().map(|batch| batch.first_sequence).collect();
+    assert_eq!(sequences, [0, 47, 94, 100]);
     assert_eq!(packetizer.sequence(), 120);
 }
 
 #[test]
-fn a_slice_beyond_the_largest_block_becomes_several() {
-    let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
-        fec_percent: 10,
-        ..PacketizerConfig::default()
-    });
+fn a_frame_beyond_the_largest_group_has_several() {
+    let (mut packetizer, mut opener) = with_protection(10, u8::MAX);
     let slice = bytes(3000 * 1344 + 17);
     let sent = send(&mut packetizer, &mut opener, &meta(0, 0, true), &slice);
     assert!(joined(&sent) == slice);
-    let shards = || {
-        sent.iter()
-            .flat_map(|batch| &batch.shards)
-            .map(|(header, _)| header)
-    };
-    assert_eq!(shards().map(|header| header.block).max(), Some(1));
-    assert!(shards().all(|header| header.last_block == (header.block == 1)));
-    assert!(shards().all(|header| header.first_slice == SliceIndex(0)));
-    assert_eq!(sent.iter().filter(|batch| batch.first_of_slice).count(), 1);
+    let mut groups: Vec<_> = sent
+        .iter()
+        .flat_map(Sent::parity)
+        .map(|(header, body)| (header.first_column, body.data_shards, header.last_group))
+        .collect();
+    groups.dedup();
+    assert_eq!(groups, [(0, 1501, false), (1501, 1500, true)]);
     assert_eq!(sent.iter().filter(|batch| batch.last_of_slice).count(), 1);
+    assert_eq!(sent.iter().filter(|batch| batch.first_of_slice).count(), 1);
 }
 
 #[test]
 fn every_nth_datagram_is_sealed_and_left_out() {
-    let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
-        fec_percent: 0,
-        ..PacketizerConfig::default()
-    });
+    let (mut packetizer, mut opener) = with_protection(0, 1);
     packetizer.set_drop_every(NonZeroU32::new(5));
-    let sent = send(
+    send(
         &mut packetizer,
         &mut opener,
         &meta(0, 0, true),
         &bytes(50 * 1344),
     );
-    let sequences: Vec<_> = sent
-        .iter()
-        .flat_map(|batch| &batch.shards)
-        .map(|(header, _)| header.sequence)
-        .collect();
-    let expected: Vec<_> = (0..50).filter(|sequence| sequence % 5 != 4).collect();
-    assert_eq!(sequences, expected);
     assert_eq!(packetizer.stats().dropped_datagrams, 10);
+    assert_eq!(packetizer.sequence(), 50);
 
     packetizer.set_drop_every(NonZeroU32::new(1));
     let sent = send(&mut packetizer, &mut opener, &meta(1, 0, true), &bytes(10));
@@ -221,51 +267,158 @@ fn every_nth_datagram_is_sealed_and_left_out() {
 }
 
 #[test]
+fn what_is_kept_can_be_repeated() {
+    let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
+        history_bytes: 20 * 1344,
+        protection: Protection::at_frame_end(0),
+        ..PacketizerConfig::default()
+    });
+    for frame in 0..3 {
+        send(
+            &mut packetizer,
+            &mut opener,
+            &meta(frame, 0, false),
+            &bytes(3000),
+        );
+        send(
+            &mut packetizer,
+            &mut opener,
+            &meta(frame, 1, true),
+            &bytes(3000),
+        );
+    }
+    let mut batch = Batch::new();
+    let mut repeated = Vec::new();
+    let mut columns = Columns {
+        frame: FrameId(1),
+        range: 1..u16::MAX,
+    };
+    while packetizer.repeat(&mut columns, &mut batch) {
+        assert_eq!(batch.cargo, Cargo::Repeat);
+        repeated.push(Sent::of(&batch, &mut opener));
+    }
+    assert!(columns.range.is_empty());
+    let facts: Vec<_> = repeated
+        .iter()
+        .flat_map(Sent::data)
+        .map(|(h, payload)| (h.repeat, h.column, h.descriptor.slice.0, payload.len()))
+        .collect();
+    let expected = [
+        (1, 0, 1344),
+        (2, 0, 312),
+        (3, 1, 1344),
+        (4, 1, 1344),
+        (5, 1, 312),
+    ]
+    .map(|(column, slice, bytes)| (true, column, slice, bytes));
+    assert_eq!(facts, expected);
+    assert!(
+        repeated
+            .iter()
+            .flat_map(Sent::data)
+            .all(|(h, _)| h.frame.frame == FrameId(1))
+    );
+    assert_eq!(packetizer.stats().repeated_datagrams, 5);
+
+    // Room for 20 shards is room for three frames of six; with the fourth the first is gone.
+    send(
+        &mut packetizer,
+        &mut opener,
+        &meta(3, 0, true),
+        &bytes(6 * 1344),
+    );
+    for (frame, forgotten) in [(0, 2), (77, 4)] {
+        let mut columns = Columns {
+            frame: FrameId(frame),
+            range: 0..2,
+        };
+        assert!(!packetizer.repeat(&mut columns, &mut batch));
+        assert_eq!(packetizer.stats().forgotten_shards, forgotten);
+    }
+}
+
+#[test]
+fn the_size_of_shards_changes_between_frames() {
+    let (mut packetizer, mut opener) = with_protection(0, 1);
+    send(
+        &mut packetizer,
+        &mut opener,
+        &meta(0, 0, false),
+        &bytes(3000),
+    );
+    packetizer.set_datagram_bytes_max(1000);
+    let sent = send(
+        &mut packetizer,
+        &mut opener,
+        &meta(0, 1, true),
+        &bytes(3000),
+    );
+    assert!(
+        sent.iter()
+            .flat_map(Sent::data)
+            .all(|(h, _)| h.shard_bytes == 1344)
+    );
+    let sent = send(
+        &mut packetizer,
+        &mut opener,
+        &meta(1, 0, true),
+        &bytes(3000),
+    );
+    assert!(
+        sent.iter()
+            .flat_map(Sent::data)
+            .all(|(h, _)| h.shard_bytes == 896)
+    );
+}
+
+#[test]
 fn what_cannot_be_sent_is_refused_with_the_reason() {
-    let (mut packetizer, mut opener) = packetizer(PacketizerConfig::default());
-    let refused = |packetizer: &mut Packetizer, meta: SliceMeta, room: usize, filled: usize| {
+    let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
+        history_bytes: 100 * 1344,
+        ..PacketizerConfig::default()
+    });
+    let refused = |packetizer: &mut Packetizer, meta: SliceMeta, bytes: usize| {
         packetizer
-            .begin(&meta, &mut vec![0; room], filled)
+            .begin(&meta, &vec![0; bytes])
             .expect_err("must be refused")
     };
     let p = &mut packetizer;
     assert!(matches!(
-        refused(p, meta(0, 0, true), 64, 0),
+        refused(p, meta(0, 0, true), 0),
         PacketizeError::Empty { .. }
     ));
     assert!(matches!(
-        refused(p, meta(0, 32, true), 64, 1),
+        refused(p, meta(0, 32, true), 1),
         PacketizeError::SliceIndex { .. }
     ));
     assert!(matches!(
-        refused(p, meta(0, 0, true), 100, 100),
-        PacketizeError::Room { needed: 128, .. }
-    ));
-    let large = ACCESS_UNIT_BYTES_MAX + 1;
-    assert!(matches!(
-        refused(p, meta(0, 0, true), large + PADDING_BYTES_MAX, large),
+        refused(p, meta(0, 0, true), 100 * 1344 + 1),
         PacketizeError::FrameTooLarge { .. }
     ));
     assert!(
-        !packetizer.next_batch(&[], &mut Batch::new()),
+        !packetizer.next_batch(&mut Batch::new()),
         "it holds no slice"
     );
+    send(
+        &mut packetizer,
+        &mut opener,
+        &meta(1, 0, false),
+        &bytes(99 * 1344),
+    );
+    let error = packetizer.begin(&meta(1, 1, true), &[0; 1345]);
+    assert!(matches!(error, Err(PacketizeError::FrameTooLarge { .. })));
+    assert!(packetizer.begin(&meta(2, 0, true), &[0; 64]).is_ok());
+}
 
-    // 64 blocks of a frame are possible (two slices with one index do no harm), 65 are not.
-    for slice in 0..64 {
-        send(
-            &mut packetizer,
-            &mut opener,
-            &meta(1, slice % 32, false),
-            &[1],
-        );
-    }
-    let error = packetizer.begin(&meta(1, 31, true), &mut [0; 64], 1);
-    assert!(matches!(
-        error,
-        Err(PacketizeError::FrameTooLarge { blocks: 65, .. })
-    ));
-    assert!(packetizer.begin(&meta(2, 0, true), &mut [0; 64], 1).is_ok());
+#[test]
+fn datagrams_that_are_no_video_are_sealed_too() {
+    let (mut packetizer, mut opener) = with_protection(0, 1);
+    let mut batch = Batch::new();
+    packetizer.plain(Kind::Padding, &[0; 500], &mut batch);
+    let mut datagram = batch.bytes().to_vec();
+    assert_eq!((datagram[0], datagram.len()), (0x04, 540));
+    let plain = media::open_plain(&mut opener, &mut datagram).expect("authentic");
+    assert_eq!(plain, [0; 500]);
 }
 
 proptest! {
@@ -274,14 +427,19 @@ proptest! {
     #[test]
     fn any_slice_keeps_to_its_layout(
         size in prop_oneof![1..4000usize, 1..200_000usize],
-        fec_percent in 0..=255u8,
+        percent in 0..=255u8,
+        shards_min in 0..40u8,
         datagram_bytes_max in 0..2000usize,
         batch_datagrams_max in 0..60usize,
     ) {
-        let config = PacketizerConfig { fec_percent, datagram_bytes_max, batch_datagrams_max };
-        let (mut packetizer, mut opener) = packetizer(config);
+        let protection = Protection { shards_min, ..Protection::at_frame_end(percent) };
+        let (mut packetizer, mut opener) = packetizer(PacketizerConfig {
+            protection,
+            datagram_bytes_max,
+            batch_datagrams_max,
+            ..PacketizerConfig::default()
+        });
         let slice = bytes(size);
-        prop_assert!(packetizer.padded_len(size) - size <= PADDING_BYTES_MAX);
         let sent = send(&mut packetizer, &mut opener, &meta(9, 3, true), &slice);
         prop_assert!(joined(&sent) == slice);
         let largest = datagram_bytes_max.clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX);
@@ -289,7 +447,7 @@ proptest! {
             prop_assert!(batch.shards.len() <= batch_datagrams_max.clamp(1, GSO_SEGMENTS_MAX));
             for (header, payload) in &batch.shards {
                 prop_assert!(payload.len() + MEDIA_HEADER_BYTES + TAG_BYTES <= largest);
-                prop_assert_eq!(header.captured, CaptureMicros(1000));
+                prop_assert_eq!(header.frame().captured, CaptureMicros(1000));
             }
         }
         prop_assert!(sent.first().is_some_and(|batch| batch.first_of_slice));

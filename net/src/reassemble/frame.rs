@@ -1,17 +1,17 @@
-//! One frame in the making: its blocks, their shards in an arena of fixed size.
+//! One frame in the making: its columns and the parity that came, in buffers of fixed size.
 
-use crate::fec::{Code, Decoder, ShardSet};
-use crate::limits::{BLOCKS_PER_FRAME_MAX, SLICES_PER_FRAME_MAX};
-use crate::media::{CaptureMicros, VideoHeader};
-use crate::units::{FrameId, SliceIndex, Timestamp};
+use std::ops::Range;
+
+use crate::fec::{Code, Decoder, ShardSet, SplitBlock};
+use crate::limits::{
+    COLUMNS_PER_FRAME_MAX, DESCRIPTOR_BYTES, GROUPS_PER_FRAME_MAX, SHARD_BYTES_MIN,
+    SLICES_PER_FRAME_MAX,
+};
+use crate::media::{DataHeader, Descriptor, FrameHeader, ParityBody, ParityHeader};
+use crate::units::Timestamp;
 
 use super::LossReason;
 use super::unit::{AccessUnit, PooledBuffer};
-
-const _: () = assert!(
-    BLOCKS_PER_FRAME_MAX == 64,
-    "sets of blocks are the bits of a u64"
-);
 
 /// Times of a frame of which something came.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Begun {
 pub(super) enum Insert {
     /// Kept.
     Taken,
-    /// Kept, and so many data shards of its block were recovered with it.
+    /// Kept, and so many columns were recovered with it.
     Repaired(usize),
     /// Known, or not needed any more.
     Redundant,
@@ -39,115 +39,131 @@ pub(super) enum Insert {
     NoRoom,
 }
 
-/// What all datagrams of a frame say alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FrameMeta {
-    frame: FrameId,
-    keyframe: bool,
-    recovery: bool,
-    captured: CaptureMicros,
+/// A set of numbers below [`COLUMNS_PER_FRAME_MAX`].
+struct ColumnSet {
+    words: Box<[u64; COLUMNS_PER_FRAME_MAX / 64]>,
+    /// Words that may not be 0.
+    used: usize,
 }
 
-impl FrameMeta {
-    const fn of(header: &VideoHeader) -> Self {
-        let VideoHeader {
-            frame,
-            keyframe,
-            recovery,
-            captured,
-            ..
-        } = *header;
+impl ColumnSet {
+    fn new() -> Self {
         Self {
-            frame,
-            keyframe,
-            recovery,
-            captured,
+            words: Box::new([0; COLUMNS_PER_FRAME_MAX / 64]),
+            used: 0,
         }
+    }
+
+    fn clear(&mut self) {
+        self.words[..self.used].fill(0);
+        self.used = 0;
+    }
+
+    fn contains(&self, column: usize) -> bool {
+        self.words[column / 64] >> (column % 64) & 1 == 1
+    }
+
+    fn insert(&mut self, column: usize) {
+        self.words[column / 64] |= 1 << (column % 64);
+        self.used = self.used.max(column / 64 + 1);
+    }
+
+    fn count_in(&self, range: Range<usize>) -> usize {
+        range.filter(|&column| self.contains(column)).count()
     }
 }
 
-/// What all datagrams of a block say alike.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct BlockShape {
+/// A parity group of which something came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
     code: Code,
-    data_shards: u16,
-    parity_shards: u16,
-    shard_bytes: u16,
-    padding_bytes: u16,
-    first_slice: SliceIndex,
-    last: bool,
+    first: usize,
+    data_shards: usize,
+    parity_shards: usize,
+    shard_bytes: usize,
+    /// Where its parity begins: in shards of the frame's parity, and in bytes.
+    parity_first: usize,
+    parity_offset: usize,
+    data_present: usize,
+    parity_present: usize,
 }
 
-impl BlockShape {
-    const fn of(header: &VideoHeader) -> Self {
-        Self {
-            code: header.code,
-            data_shards: header.data_shards,
-            parity_shards: header.parity_shards,
-            shard_bytes: header.shard_bytes,
-            padding_bytes: header.padding_bytes,
-            first_slice: header.first_slice,
-            last: header.last_block,
-        }
+impl Group {
+    fn columns(&self) -> Range<usize> {
+        self.first..self.first + self.data_shards
     }
-}
 
-#[derive(Default)]
-struct Block {
-    shape: BlockShape,
-    /// Where its shards begin in the arena.
-    offset: usize,
-    present: ShardSet,
-    received: u16,
-    complete: Timestamp,
+    fn can_be_recovered(&self) -> bool {
+        self.data_present < self.data_shards
+            && self.data_present + self.parity_present >= self.data_shards
+    }
 }
 
 /// Why a frame will never be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Broken {
     TooLarge,
-    Undecodable(u8),
+    Undecodable,
 }
 
 /// One place of the window.
 pub(super) struct Assembly {
-    arena: Box<[u8]>,
-    arena_used: usize,
+    /// Columns, `shard_bytes` apart.
+    data: Box<[u8]>,
+    descriptors: Box<[[u8; DESCRIPTOR_BYTES]]>,
+    present: ColumnSet,
+    /// Parity shards of all groups.
+    parity: Box<[u8]>,
+    parity_used: usize,
+    parity_descriptors: Box<[[u8; DESCRIPTOR_BYTES]]>,
+    parity_shards: usize,
+    parity_present: ColumnSet,
+    groups: [Group; GROUPS_PER_FRAME_MAX],
+    group_count: usize,
+    header: FrameHeader,
+    /// Size of a whole shard; 0 until a data shard or a recovery tells.
+    shard_bytes: usize,
+    /// Columns of the frame, once something said which is the last.
+    end: Option<usize>,
+    /// All columns that came lie below.
+    highest: usize,
+    /// All columns below came.
+    prefix: usize,
     unit_bytes: usize,
     unit_bytes_max: usize,
     begun: Option<Begun>,
-    meta: FrameMeta,
-    blocks: Box<[Block]>,
-    /// Bit b: something of block b came.
-    blocks_known: u64,
-    /// Bit b: all data of block b is there.
-    blocks_complete: u64,
-    last_block: Option<u8>,
+    slice_complete: [Timestamp; SLICES_PER_FRAME_MAX as usize],
+    slice_count: u8,
     broken: Option<Broken>,
     received_shards: u32,
     repaired_shards: u32,
 }
 
 impl Assembly {
+    /// `arena_bytes` for data and as many for parity.
     pub(super) fn new(arena_bytes: usize, unit_bytes_max: usize) -> Self {
+        let descriptors = || vec![[0; DESCRIPTOR_BYTES]; COLUMNS_PER_FRAME_MAX].into_boxed_slice();
         Self {
-            arena: vec![0; arena_bytes].into_boxed_slice(),
-            arena_used: 0,
+            data: vec![0; arena_bytes].into_boxed_slice(),
+            descriptors: descriptors(),
+            present: ColumnSet::new(),
+            parity: vec![0; arena_bytes].into_boxed_slice(),
+            parity_used: 0,
+            parity_descriptors: descriptors(),
+            parity_shards: 0,
+            parity_present: ColumnSet::new(),
+            groups: [Group::default(); GROUPS_PER_FRAME_MAX],
+            group_count: 0,
+            header: FrameHeader::default(),
+            shard_bytes: 0,
+            end: None,
+            highest: 0,
+            prefix: 0,
             unit_bytes: 0,
             unit_bytes_max,
             begun: None,
-            meta: FrameMeta {
-                frame: FrameId(0),
-                keyframe: false,
-                recovery: false,
-                captured: CaptureMicros(0),
-            },
-            blocks: (0..BLOCKS_PER_FRAME_MAX)
-                .map(|_| Block::default())
-                .collect(),
-            blocks_known: 0,
-            blocks_complete: 0,
-            last_block: None,
+            slice_complete: [Timestamp::ZERO; SLICES_PER_FRAME_MAX as usize],
+            slice_count: 0,
             broken: None,
             received_shards: 0,
             repaired_shards: 0,
@@ -168,92 +184,132 @@ impl Assembly {
     }
 
     /// Forgets everything, for the next frame.
-    pub(super) const fn clear(&mut self) {
-        self.arena_used = 0;
+    pub(super) fn clear(&mut self) {
+        self.present.clear();
+        self.parity_present.clear();
+        self.parity_used = 0;
+        self.parity_shards = 0;
+        self.group_count = 0;
+        self.shard_bytes = 0;
+        self.end = None;
+        self.highest = 0;
+        self.prefix = 0;
         self.unit_bytes = 0;
         self.begun = None;
-        self.blocks_known = 0;
-        self.blocks_complete = 0;
-        self.last_block = None;
+        self.slice_complete = [Timestamp::ZERO; SLICES_PER_FRAME_MAX as usize];
+        self.slice_count = 0;
         self.broken = None;
         self.received_shards = 0;
         self.repaired_shards = 0;
     }
 
-    /// Takes a shard of this frame.
-    pub(super) fn insert(
+    /// Takes a data shard of this frame.
+    pub(super) fn insert_data(
         &mut self,
         now: Timestamp,
-        header: &VideoHeader,
+        header: &DataHeader,
         payload: &[u8],
         decoder: &mut Decoder,
     ) -> Insert {
-        if payload.len() != usize::from(header.shard_bytes) || self.contradicts(header) {
+        let column = usize::from(header.column);
+        let descriptor = header.descriptor;
+        let end = descriptor.ends_frame().then_some(column + 1);
+        let size = usize::from(header.shard_bytes);
+        let other_size = self.shard_bytes != 0 && self.shard_bytes != size;
+        if payload.len() != usize::from(descriptor.bytes)
+            || other_size
+            || self.contradicts(&header.frame, column + 1, end)
+        {
             return Insert::Conflict;
         }
-        let begun = self.begun.get_or_insert(Begun {
-            first: now,
-            latest: now,
-            complete: None,
-        });
-        if begun.complete.is_some() {
+        if let Some(refused) = self.admit(now, &header.frame) {
+            return refused;
+        }
+        self.shard_bytes = size;
+        if self.present.contains(column) {
             return Insert::Redundant;
         }
-        self.meta = FrameMeta::of(header);
-        if self.broken.is_some() || !self.open_block(header) {
+        let at = column * size;
+        if at + size > self.data.len() {
+            self.broken = Some(Broken::TooLarge);
             return Insert::NoRoom;
         }
-        let bit = 1u64 << header.block;
-        let block = &mut self.blocks[usize::from(header.block)];
-        if self.blocks_complete & bit != 0 || !block.present.insert(usize::from(header.shard)) {
+        self.end = self.end.or(end);
+        let (shard, rest) = self.data[at..at + size].split_at_mut(payload.len());
+        shard.copy_from_slice(payload);
+        rest.fill(0);
+        self.descriptors[column] = descriptor.to_wire();
+        self.received_shards += 1;
+        if let Some(begun) = &mut self.begun {
+            begun.latest = now;
+        }
+        if !self.keep(column, descriptor) {
+            return Insert::NoRoom;
+        }
+        let groups = self.groups[..self.group_count].iter_mut();
+        for group in groups.filter(|group| group.columns().contains(&column)) {
+            group.data_present += 1;
+        }
+        self.settle(now, decoder)
+    }
+
+    /// Takes a parity shard of this frame.
+    pub(super) fn insert_parity(
+        &mut self,
+        now: Timestamp,
+        header: &ParityHeader,
+        body: &ParityBody<'_>,
+        decoder: &mut Decoder,
+    ) -> Insert {
+        let group_end = usize::from(header.first_column) + usize::from(body.data_shards);
+        let end = header.last_group.then_some(group_end);
+        if self.contradicts(&header.frame, group_end, end) {
+            return Insert::Conflict;
+        }
+        if let Some(refused) = self.admit(now, &header.frame) {
+            return refused;
+        }
+        let index = match self.open_group(header, body) {
+            Ok(index) => index,
+            Err(refused) => return refused,
+        };
+        let group = &mut self.groups[index];
+        let place = group.parity_first + usize::from(header.index);
+        if group.data_present == group.data_shards || self.parity_present.contains(place) {
             return Insert::Redundant;
         }
-        begun_latest(&mut self.begun, now);
-        let at = block.offset + usize::from(header.shard) * payload.len();
-        self.arena[at..at + payload.len()].copy_from_slice(payload);
-        block.received += 1;
+        let at = group.parity_offset + usize::from(header.index) * group.shard_bytes;
+        self.parity[at..at + group.shard_bytes].copy_from_slice(body.shard);
+        self.parity_descriptors[place] = body.descriptor;
+        self.parity_present.insert(place);
+        group.parity_present += 1;
+        self.end = self.end.or(end);
         self.received_shards += 1;
-        if block.received < block.shape.data_shards {
-            return Insert::Taken;
+        if let Some(begun) = &mut self.begun {
+            begun.latest = now;
         }
-        self.finish_block(now, header.block, decoder)
+        self.settle(now, decoder)
     }
 
     /// Moves the frame, which is complete, into `buffer`.
     pub(super) fn assemble(&self, mut buffer: PooledBuffer) -> AccessUnit {
         let begun = self.begun.expect("a complete frame has begun");
         let complete = begun.complete.expect("the caller asked is_complete");
-        let last = self.last_block.expect("without it a frame is not complete");
-        let mut slice_complete = [Timestamp::ZERO; SLICES_PER_FRAME_MAX as usize];
-        let mut slice_count = 0;
-        for block in &self.blocks[..=usize::from(last)] {
-            let shape = &block.shape;
-            let shard_bytes = usize::from(shape.shard_bytes);
-            let bytes =
-                usize::from(shape.data_shards) * shard_bytes - usize::from(shape.padding_bytes);
-            buffer
-                .bytes
-                .extend_from_slice(&self.arena[block.offset..block.offset + bytes]);
-            let slice = usize::from(shape.first_slice.0);
-            // Slices between the first ones of two blocks are in the former block.
-            for passed in slice_count..slice {
-                let before = passed
-                    .checked_sub(1)
-                    .map_or(Timestamp::ZERO, |i| slice_complete[i]);
-                slice_complete[passed] = before;
-            }
-            slice_complete[slice] = slice_complete[slice].max(block.complete);
-            slice_count = slice_count.max(slice + 1);
+        for column in 0..self.prefix {
+            let at = column * self.shard_bytes;
+            let [low, high, ..] = self.descriptors[column];
+            let bytes = usize::from(u16::from_le_bytes([low, high]));
+            buffer.bytes.extend_from_slice(&self.data[at..at + bytes]);
         }
         AccessUnit {
             buffer,
-            frame: self.meta.frame,
-            keyframe: self.meta.keyframe,
-            recovery: self.meta.recovery,
-            captured: self.meta.captured,
+            frame: self.header.frame,
+            keyframe: self.header.keyframe,
+            recovery: self.header.recovery,
+            captured: self.header.captured,
             received_first: begun.first,
-            slice_complete,
-            slice_count: u8::try_from(slice_count).expect("at most SLICES_PER_FRAME_MAX"),
+            slice_complete: self.slice_complete,
+            slice_count: self.slice_count,
             complete,
             repaired_shards: self.repaired_shards,
             received_shards: self.received_shards,
@@ -262,110 +318,255 @@ impl Assembly {
 
     /// Why it is not complete.
     pub(super) fn loss_reason(&self) -> LossReason {
-        match self.broken {
-            Some(Broken::TooLarge) => return LossReason::TooLarge,
-            Some(Broken::Undecodable(block)) => return LossReason::Undecodable { block },
-            None if self.begun.is_none() => return LossReason::Missing,
-            None => {}
-        }
-        let block = self.blocks_complete.trailing_ones() as u8;
-        let known = block < 64 && self.blocks_known >> block & 1 == 1;
-        let (received, needed) = if known {
-            let block = &self.blocks[usize::from(block)];
-            (block.received, block.shape.data_shards)
-        } else {
-            (0, 0)
+        let Some(begun) = self.begun else {
+            return LossReason::Missing;
         };
-        LossReason::Incomplete {
-            block,
-            received,
-            needed,
+        debug_assert!(begun.complete.is_none(), "a complete frame is not lost");
+        match self.broken {
+            Some(Broken::TooLarge) => LossReason::TooLarge,
+            Some(Broken::Undecodable) => LossReason::Undecodable,
+            None => LossReason::Incomplete {
+                column: self.prefix as u16,
+                received: self.present.count_in(0..self.highest) as u16,
+                columns: self.end.map(|end| end as u16),
+            },
         }
     }
 
-    /// True if the header does not fit what came before of this frame.
-    fn contradicts(&self, header: &VideoHeader) -> bool {
+    /// Calls `missing` with each run of columns that must exist and have not come. If the host has
+    /// sent all of the frame and its end is not known, the last run is open: up to `u16::MAX`.
+    pub(super) fn missing(&self, sent_whole: bool, mut missing: impl FnMut(Range<u16>)) {
+        let known = self.highest.max(self.groups_end());
+        let end = self.end.unwrap_or(known);
+        let open = sent_whole && self.end.is_none();
+        let mut column = self.prefix;
+        loop {
+            while column < end && self.present.contains(column) {
+                column += 1;
+            }
+            let first = column;
+            while column < end && !self.present.contains(column) {
+                column += 1;
+            }
+            if column >= end && open {
+                return missing(first as u16..u16::MAX);
+            }
+            if first == column {
+                return;
+            }
+            missing(first as u16..column as u16);
+        }
+    }
+
+    /// All columns of known groups lie below.
+    fn groups_end(&self) -> usize {
+        let groups = self.groups[..self.group_count].iter();
+        groups.map(|group| group.columns().end).max().unwrap_or(0)
+    }
+
+    /// True if what a datagram says of its frame, of columns below `needs`, and of the frame's end
+    /// does not fit what came before.
+    fn contradicts(&self, header: &FrameHeader, needs: usize, end: Option<usize>) -> bool {
         if self.begun.is_none() {
             return false;
         }
-        let block = usize::from(header.block);
-        if FrameMeta::of(header) != self.meta {
-            return true;
-        }
-        if self.blocks_known >> block & 1 == 1 {
-            return self.blocks[block].shape != BlockShape::of(header);
-        }
-        match self.last_block {
-            // A new block is neither the last one nor behind it.
-            Some(last) => header.last_block || header.block > last,
-            None => header.last_block && self.blocks_known >> block != 0,
-        }
+        let known = self.highest.max(self.groups_end());
+        *header != self.header
+            || self.end.is_some_and(|known| needs > known)
+            || end.is_some_and(|end| end < known || self.end.is_some_and(|known| known != end))
     }
 
-    /// Gives the block a place in the arena if it has none yet; false if there is no room.
-    fn open_block(&mut self, header: &VideoHeader) -> bool {
-        let bit = 1u64 << header.block;
-        if self.blocks_known & bit != 0 {
-            return true;
+    /// Notes that something of the frame came; the answer if nothing more of it is wanted.
+    fn admit(&mut self, now: Timestamp, header: &FrameHeader) -> Option<Insert> {
+        let begun = self.begun.get_or_insert(Begun {
+            first: now,
+            latest: now,
+            complete: None,
+        });
+        if begun.complete.is_some() {
+            return Some(Insert::Redundant);
         }
-        let arena_bytes = header.total_shards() * usize::from(header.shard_bytes);
-        if self.arena_used + arena_bytes > self.arena.len()
-            || self.unit_bytes + header.block_bytes() > self.unit_bytes_max
-        {
+        self.header = *header;
+        self.broken.map(|_| Insert::NoRoom)
+    }
+
+    /// The group of a parity shard; gives it a place if it has none yet.
+    fn open_group(
+        &mut self,
+        header: &ParityHeader,
+        body: &ParityBody<'_>,
+    ) -> Result<usize, Insert> {
+        let mut group = Group {
+            code: header.code,
+            first: usize::from(header.first_column),
+            data_shards: usize::from(body.data_shards),
+            parity_shards: usize::from(body.parity_shards),
+            shard_bytes: body.shard.len(),
+            parity_first: self.parity_shards,
+            parity_offset: self.parity_used,
+            data_present: 0,
+            parity_present: 0,
+        };
+        for (index, known) in self.groups[..self.group_count].iter().enumerate() {
+            let same = (known.code, known.columns(), known.parity_shards)
+                == (group.code, group.columns(), group.parity_shards)
+                && known.shard_bytes == group.shard_bytes;
+            if same {
+                return Ok(index);
+            }
+            if known.first < group.columns().end && group.first < known.columns().end {
+                return Err(Insert::Conflict);
+            }
+        }
+        let parity_bytes = group.parity_shards * group.shard_bytes;
+        let fits = self.group_count < GROUPS_PER_FRAME_MAX
+            && self.parity_used + parity_bytes <= self.parity.len()
+            && self.parity_shards + group.parity_shards <= COLUMNS_PER_FRAME_MAX;
+        if !fits {
+            // The data alone may still come whole.
+            return Err(Insert::NoRoom);
+        }
+        group.data_present = self.present.count_in(group.columns());
+        self.parity_used += parity_bytes;
+        self.parity_shards += group.parity_shards;
+        self.groups[self.group_count] = group;
+        self.group_count += 1;
+        Ok(self.group_count - 1)
+    }
+
+    /// Counts a column as present; false if the frame grows too large by it.
+    fn keep(&mut self, column: usize, descriptor: Descriptor) -> bool {
+        self.present.insert(column);
+        self.highest = self.highest.max(column + 1);
+        self.unit_bytes += usize::from(descriptor.bytes);
+        if self.unit_bytes > self.unit_bytes_max {
             self.broken = Some(Broken::TooLarge);
-            return false;
         }
-        let block = &mut self.blocks[usize::from(header.block)];
-        block.shape = BlockShape::of(header);
-        block.offset = self.arena_used;
-        block.present.clear();
-        block.received = 0;
-        self.arena_used += arena_bytes;
-        self.unit_bytes += header.block_bytes();
-        self.blocks_known |= bit;
-        if header.last_block {
-            self.last_block = Some(header.block);
-        }
-        true
+        self.broken.is_none()
     }
 
-    /// The block has as many shards as it has data shards: recovers those that are missing.
-    fn finish_block(&mut self, now: Timestamp, index: u8, decoder: &mut Decoder) -> Insert {
-        let block = &mut self.blocks[usize::from(index)];
-        let BlockShape {
+    /// After a shard came: recovers what can be, moves the prefix on, and looks whether the frame
+    /// is complete.
+    fn settle(&mut self, now: Timestamp, decoder: &mut Decoder) -> Insert {
+        let mut repaired = 0;
+        // All groups: the size of a whole shard may have been what one of them waited for.
+        for index in 0..self.group_count {
+            let group = &self.groups[index];
+            if !group.can_be_recovered() {
+                continue;
+            }
+            let Some(stride_bytes) = self.stride(group) else {
+                continue;
+            };
+            self.shard_bytes = stride_bytes;
+            match self.recover(index, decoder) {
+                Ok(columns) => repaired += columns,
+                Err(broken) => {
+                    self.broken = Some(broken);
+                    return Insert::NoRoom;
+                }
+            }
+        }
+        while self.prefix < self.highest && self.present.contains(self.prefix) {
+            let [_, _, slice, _] = self.descriptors[self.prefix];
+            let descriptor = Descriptor::from_wire(self.descriptors[self.prefix], self.shard_bytes);
+            if descriptor.is_some_and(|descriptor| descriptor.last_of_slice) {
+                self.slice_complete[usize::from(slice)] = now;
+                self.slice_count = self.slice_count.max(slice + 1);
+            }
+            self.prefix += 1;
+        }
+        if self.end == Some(self.prefix)
+            && let Some(begun) = &mut self.begun
+        {
+            begun.complete = Some(now);
+        }
+        match repaired {
+            0 => Insert::Taken,
+            repaired => Insert::Repaired(repaired),
+        }
+    }
+
+    /// How far columns lie apart: known from any data shard; without one only a group that is the
+    /// whole frame can be placed.
+    fn stride(&self, group: &Group) -> Option<usize> {
+        if self.shard_bytes != 0 {
+            return Some(self.shard_bytes);
+        }
+        let whole = group.first == 0 && self.end == Some(group.data_shards);
+        whole.then(|| group.shard_bytes.next_multiple_of(SHARD_BYTES_MIN))
+    }
+
+    /// Recovers the missing columns of a group, which has enough; how many.
+    fn recover(&mut self, index: usize, decoder: &mut Decoder) -> Result<usize, Broken> {
+        let group = self.groups[index];
+        let Group {
             code,
             data_shards,
             parity_shards,
             shard_bytes,
             ..
-        } = block.shape;
-        let (k, m) = (usize::from(data_shards), usize::from(parity_shards));
-        let size = usize::from(shard_bytes);
-        let shards = &mut self.arena[block.offset..block.offset + (k + m) * size];
-        // With no data shard missing this returns at once.
-        let Ok(repaired) = decoder.recover(code, size, k, m, shards, &block.present) else {
-            self.broken = Some(Broken::Undecodable(index));
-            return Insert::NoRoom;
+        } = group;
+        let stride_bytes = self.shard_bytes;
+        let columns = group.columns();
+        if shard_bytes > stride_bytes || columns.end * stride_bytes > self.data.len() {
+            return Err(Broken::TooLarge);
+        }
+        let mut present = ShardSet::new();
+        for (shard, column) in columns.clone().enumerate() {
+            if self.present.contains(column) {
+                present.insert(shard);
+            }
+        }
+        for shard in 0..parity_shards {
+            if self.parity_present.contains(group.parity_first + shard) {
+                present.insert(data_shards + shard);
+            }
+        }
+        let parity = group.parity_first..group.parity_first + parity_shards;
+        let descriptors = SplitBlock {
+            data: self.descriptors[columns.clone()].as_flattened_mut(),
+            stride_bytes: DESCRIPTOR_BYTES,
+            data_shards,
+            parity: self.parity_descriptors[parity].as_flattened(),
+            parity_shards,
         };
-        block.complete = now;
-        self.blocks_complete |= 1 << index;
+        let parity_bytes = group.parity_offset..group.parity_offset + parity_shards * shard_bytes;
+        let data = SplitBlock {
+            data: &mut self.data[columns.start * stride_bytes..columns.end * stride_bytes],
+            stride_bytes,
+            data_shards,
+            parity: &self.parity[parity_bytes],
+            parity_shards,
+        };
+        let repaired = decoder
+            .recover_split(code, DESCRIPTOR_BYTES, descriptors, &present)
+            .and_then(|_| decoder.recover_split(code, shard_bytes, data, &present))
+            .map_err(|_| Broken::Undecodable)?;
+        for column in columns {
+            if !self.present.contains(column) {
+                self.take_recovered(column, shard_bytes)?;
+            }
+        }
+        self.groups[index].data_present = data_shards;
         self.repaired_shards += repaired as u32;
-        if let Some(last) = self.last_block
-            && u32::from(last) + 1 == self.blocks_complete.trailing_ones()
-            && let Some(begun) = &mut self.begun
-        {
-            begun.complete = Some(now);
-        }
-        if repaired == 0 {
-            Insert::Taken
-        } else {
-            Insert::Repaired(repaired)
-        }
+        Ok(repaired)
     }
-}
 
-fn begun_latest(begun: &mut Option<Begun>, now: Timestamp) {
-    if let Some(begun) = begun {
-        begun.latest = now;
+    fn take_recovered(&mut self, column: usize, shard_bytes: usize) -> Result<(), Broken> {
+        let descriptor = Descriptor::from_wire(self.descriptors[column], self.shard_bytes)
+            .filter(|descriptor| usize::from(descriptor.bytes) <= shard_bytes)
+            .ok_or(Broken::Undecodable)?;
+        if descriptor.ends_frame() {
+            if self.end.is_some_and(|end| end != column + 1) || self.highest > column + 1 {
+                return Err(Broken::Undecodable);
+            }
+            self.end = Some(column + 1);
+        }
+        if self.keep(column, descriptor) {
+            Ok(())
+        } else {
+            Err(Broken::TooLarge)
+        }
     }
 }

@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,8 +7,8 @@ use proptest::test_runner::TestRng;
 use super::*;
 use crate::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
 use crate::fec::Code;
-use crate::media::{self, CaptureMicros};
-use crate::packetize::{Batch, Packetizer, PacketizerConfig, SliceMeta};
+use crate::media::{self, CaptureMicros, DataHeader, ParityHeader};
+use crate::packetize::{Batch, Packetizer, PacketizerConfig, Protection, SliceMeta};
 use crate::units::SliceIndex;
 
 const MS: Duration = Duration::from_millis(1);
@@ -33,10 +33,18 @@ struct Host {
 }
 
 impl Host {
-    fn new(fec_percent: u8) -> Self {
+    /// With parity for every slice by itself.
+    fn new(percent: u8) -> Self {
+        Self::with(Protection {
+            slices_per_group: NonZeroU8::MIN,
+            ..Protection::at_frame_end(percent)
+        })
+    }
+
+    fn with(protection: Protection) -> Self {
         let keys = || MediaKeys::from_exporter(Aead::ChaCha20Poly1305, &mut [5; EXPORTER_BYTES]);
         let config = PacketizerConfig {
-            fec_percent,
+            protection,
             ..PacketizerConfig::default()
         };
         Self {
@@ -57,12 +65,10 @@ impl Host {
                 recovery: frame == 3,
                 captured: at(u64::from(frame)),
             };
-            let mut data = slice.clone();
-            data.resize(self.packetizer.padded_len(slice.len()), 0);
             self.packetizer
-                .begin(&meta, &mut data, slice.len())
+                .begin(&meta, slice)
                 .expect("within the limits");
-            while self.packetizer.next_batch(&data, &mut batch) {
+            while self.packetizer.next_batch(&mut batch) {
                 for datagram in batch.iter() {
                     let mut datagram = datagram.to_vec();
                     let (header, payload) =
@@ -82,6 +88,17 @@ fn slices(frame: u32, sizes: &[usize]) -> Vec<Vec<u8>> {
         .enumerate()
         .map(|(s, &n)| (0..n).map(|i| byte(s, i)).collect())
         .collect()
+}
+
+fn data_of(shard: &Shard) -> Option<&DataHeader> {
+    match &shard.0 {
+        VideoHeader::Data(header) => Some(header),
+        VideoHeader::Parity(_) => None,
+    }
+}
+
+fn is_parity(shard: &Shard) -> bool {
+    data_of(shard).is_none()
 }
 
 fn handle(reassembler: &mut Reassembler, now: Timestamp, shards: &[Shard]) {
@@ -116,7 +133,7 @@ fn a_frame_comes_out_as_it_went_in() {
         let first_of = |slice: u8| {
             shards
                 .iter()
-                .position(|(h, _)| h.first_slice.0 == slice)
+                .position(|shard| data_of(shard).is_some_and(|h| h.descriptor.slice.0 == slice))
                 .expect("it was sent")
         };
         for (index, shard) in shards.iter().enumerate() {
@@ -164,7 +181,7 @@ fn a_silent_frame_is_given_up_in_time() {
         Some(at(80)),
         "50 ms after its latest shard"
     );
-    let lost = "lost 0..=0 Incomplete { block: 1, received: 2, needed: 4 }";
+    let lost = "lost 0..=0 Incomplete { column: 6, received: 6, columns: None }";
     assert_eq!(drain(&mut client, at(80)), [lost]);
     handle(&mut client, at(81), &shards[6..]);
     assert_eq!(
@@ -206,7 +223,7 @@ fn a_newer_whole_frame_shortens_the_wait() {
         Some(at(9)),
         "8 ms after the newer one"
     );
-    let lost = "lost 0..=0 Incomplete { block: 0, received: 3, needed: 4 }";
+    let lost = "lost 0..=0 Incomplete { column: 0, received: 3, columns: Some(4) }";
     assert_eq!(drain(&mut client, at(9)), [lost, "frame 1"]);
 }
 
@@ -253,7 +270,7 @@ fn a_frame_far_ahead_pushes_the_window() {
     assert_eq!(
         drain(&mut client, at(1)),
         [
-            "lost 0..=0 Incomplete { block: 0, received: 1, needed: 4 }",
+            "lost 0..=0 Incomplete { column: 1, received: 1, columns: None }",
             "frame 1",
             "lost 2..=999992 Missing",
         ]
@@ -269,43 +286,133 @@ fn a_frame_far_ahead_pushes_the_window() {
 
 #[test]
 fn contradicting_headers_are_dropped() {
-    let mut host = Host::new(20);
+    let mut host = Host::new(50);
     let mut client = Reassembler::new(small());
     let parts = slices(0, &[5000, 5000]);
     let shards = host.send(0, &parts);
     handle(&mut client, at(0), &shards[..1]);
-    let changes: [fn(&mut VideoHeader); 8] = [
-        |h| h.data_shards += 1,
-        |h| h.parity_shards += 1,
-        |h| h.padding_bytes += 1,
-        |h| h.code = Code::Gf16,
-        |h| h.first_slice = SliceIndex(1),
-        |h| h.last_block = true,
-        |h| h.keyframe = false,
-        |h| h.captured = CaptureMicros(0),
+    let changes: [fn(&mut DataHeader); 4] = [
+        |h| h.shard_bytes = 1280,
+        |h| h.frame.keyframe = false,
+        |h| h.frame.recovery = true,
+        |h| h.frame.captured = CaptureMicros(0),
+    ];
+    let (data, payload) = (data_of(&shards[1]).expect("data"), &shards[1].1);
+    for change in changes {
+        let mut header = *data;
+        change(&mut header);
+        client.handle(at(0), &VideoHeader::Data(header), payload);
+    }
+    client.handle(at(0), &shards[1].0, &payload[1..]);
+    assert_eq!(client.stats().conflicting_shards, 5);
+
+    // Parity of another shape than what came of its group.
+    let parity: Vec<_> = shards.iter().filter(|shard| is_parity(shard)).collect();
+    let VideoHeader::Parity(header) = parity[0].0 else {
+        unreachable!("it was filtered")
+    };
+    client.handle(at(0), &parity[0].0, &parity[0].1);
+    let changes: [fn(&mut ParityHeader, &mut Vec<u8>); 5] = [
+        |_, payload| payload[0] += 1,
+        |_, payload| payload[2] += 1,
+        |_, payload| payload.truncate(100),
+        |h, _| h.code = Code::Gf16,
+        |h, _| h.first_column = 1,
     ];
     for change in changes {
-        let (mut header, payload) = shards[1].clone();
-        change(&mut header);
-        client.handle(at(0), &header, &payload);
+        let (mut header, mut payload) = (header, parity[0].1.clone());
+        change(&mut header, &mut payload);
+        client.handle(at(0), &VideoHeader::Parity(header), &payload);
     }
-    client.handle(at(0), &shards[1].0, &shards[1].1[1..]);
-    assert_eq!(client.stats().conflicting_shards, 9);
+    assert_eq!(client.stats().conflicting_shards, 10);
 
-    // After the last block is known: another last one, and one behind it.
-    handle(&mut client, at(0), &shards[5..6]);
-    assert!(shards[5].0.last_block && shards[5].0.block == 1);
-    let mut header = shards[5].0;
-    header.block = 2;
-    client.handle(at(0), &header, &shards[5].1);
-    header.last_block = false;
-    client.handle(at(0), &header, &shards[5].1);
-    assert_eq!(client.stats().conflicting_shards, 11);
+    // After the end is known: another one, and what lies behind it.
+    let end = shards
+        .iter()
+        .find(|shard| data_of(shard).is_some_and(|h| h.column == 7));
+    let (header, payload) = end.expect("eight columns");
+    client.handle(at(0), header, payload);
+    for column in [6, 8] {
+        let VideoHeader::Data(mut header) = *header else {
+            unreachable!("it was found")
+        };
+        header.column = column;
+        client.handle(at(0), &VideoHeader::Data(header), payload);
+    }
+    assert_eq!(client.stats().conflicting_shards, 12);
     handle(&mut client, at(0), &shards);
     let Some(Event::Frame(unit)) = client.poll(at(0)) else {
         panic!("the frame is whole")
     };
     assert!(unit.bytes() == parts.concat());
+}
+
+#[test]
+fn parity_alone_gives_a_frame_back() {
+    let mut host = Host::with(Protection {
+        shards_min: 3,
+        ..Protection::at_frame_end(20)
+    });
+    let mut client = Reassembler::new(small());
+    for (frame, sizes) in [(0, [10, 1, 700]), (1, [1343, 64, 65])] {
+        let parts = slices(frame, &sizes);
+        let shards = host.send(frame, &parts);
+        let parity: Vec<_> = shards.into_iter().filter(is_parity).collect();
+        assert_eq!(parity.len(), 3);
+        handle(&mut client, at(0), &parity);
+        let Some(Event::Frame(unit)) = client.poll(at(0)) else {
+            panic!("the frame is whole")
+        };
+        assert!(unit.bytes() == parts.concat());
+        assert_eq!((unit.slice_count, unit.repaired_shards), (3, 3));
+    }
+}
+
+#[test]
+fn parity_that_came_before_all_data_is_used_once_the_shards_size_is_known() {
+    let mut host = Host::new(20);
+    let mut client = Reassembler::new(small());
+    let parts = slices(0, &[1, 10_753]);
+    let shards = host.send(0, &parts);
+    handle(&mut client, at(0), &shards[1..]);
+    let Some(Event::Frame(unit)) = client.poll(at(0)) else {
+        panic!("the frame is whole")
+    };
+    assert!(unit.bytes() == parts.concat());
+    assert_eq!(unit.repaired_shards, 1);
+}
+
+#[test]
+fn what_is_missing_is_known() {
+    let gaps = |client: &Reassembler| {
+        let mut gaps = Vec::new();
+        client.gaps(|gap| gaps.push((gap.frame.0, gap.columns)));
+        gaps
+    };
+    let mut host = Host::with(Protection::at_frame_end(10));
+    let mut client = Reassembler::new(small());
+    assert_eq!(gaps(&client), []);
+    let first = host.send(0, &slices(0, &[5000, 5000]));
+    handle(&mut client, at(0), &[first[1].clone(), first[4].clone()]);
+    assert_eq!(gaps(&client), [(0, 0..1), (0, 2..4)]);
+    // A newer frame: the host has sent all of those before it, one of which left no trace.
+    let third = host.send(2, &slices(2, &[5000]));
+    handle(&mut client, at(0), &third[1..2]);
+    assert_eq!(
+        gaps(&client),
+        [
+            (0, 0..1),
+            (0, 2..4),
+            (0, 5..u16::MAX),
+            (1, 0..u16::MAX),
+            (2, 0..1),
+        ]
+    );
+    // Parity of the whole frame tells where it ends.
+    handle(&mut client, at(0), &first[8..9]);
+    assert_eq!(gaps(&client)[2], (0, 5..8));
+    handle(&mut client, at(0), &first);
+    assert_eq!(gaps(&client), [(1, 0..u16::MAX), (2, 0..1)]);
 }
 
 #[test]
@@ -414,23 +521,28 @@ fn shuffled(count: usize, rng: &mut TestRng) -> Vec<usize> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Any loss up to m in each block, any order within a frame, any duplication.
+    /// Any loss up to m in each group, any order within a frame, any duplication.
     #[test]
     fn what_parity_covers_is_recovered(
         sizes in prop::collection::vec(1..40_000usize, 1..6),
-        fec_percent in 0..60u8,
+        percent in 0..60u8,
+        slices_per_group in 1..4u8,
         mut rng in any::<u64>().prop_perturb(|_, rng| rng),
     ) {
-        let mut host = Host::new(fec_percent);
+        let mut host = Host::with(Protection {
+            slices_per_group: NonZeroU8::new(slices_per_group).expect("not 0"),
+            ..Protection::at_frame_end(percent)
+        });
         let mut client = Reassembler::new(small());
         for frame in 0..3 {
             let parts = slices(frame, &sizes);
             let mut shards = host.send(frame, &parts);
-            let mut lost = [0u16; 64];
-            shards.retain(|(header, _)| {
-                let lost = &mut lost[usize::from(header.block)];
-                let loses = *lost < header.parity_shards && rng.next_u32() % 2 == 0;
-                *lost += u16::from(loses);
+            let mut groups = groups_of(&shards);
+            shards.retain(|shard| {
+                let group = groups.iter_mut().find(|group| group.holds(shard));
+                let Some(group) = group else { return true };
+                let loses = group.lost < group.parity && rng.next_u32() % 2 == 0;
+                group.lost += u16::from(loses);
                 !loses
             });
             for index in shuffled(shards.len(), &mut rng) {
@@ -452,14 +564,26 @@ proptest! {
     #[test]
     fn what_parity_does_not_cover_is_one_loss(
         sizes in prop::collection::vec(1..40_000usize, 1..6),
-        fec_percent in 0..60u8,
+        percent in 0..60u8,
         hit in any::<prop::sample::Index>(),
     ) {
-        let mut host = Host::new(fec_percent);
+        let mut host = Host::new(percent);
         let mut client = Reassembler::new(small());
-        let hit = hit.index(sizes.len());
         let mut shards = host.send(0, &slices(0, &sizes));
-        shards.retain(|(h, _)| usize::from(h.block) != hit || h.shard > h.parity_shards);
+        let hit = hit.index(sizes.len());
+        let slice = |shard: &Shard| data_of(shard).map(|h| usize::from(h.descriptor.slice.0));
+        let first = shards.iter().position(|shard| slice(shard) == Some(hit));
+        let first = data_of(&shards[first.expect("it was sent")]).expect("data").column;
+        let groups = groups_of(&shards);
+        let parity = groups.iter().find(|group| group.columns.contains(&first));
+        let lost = first + parity.map_or(0, |group| group.parity);
+        shards.retain(|shard| data_of(shard).is_none_or(|h| !(first..=lost).contains(&h.column)
+            || usize::from(h.descriptor.slice.0) != hit));
+        // A slice of fewer shards than that is lost with what parity it has.
+        shards.retain(|shard| !is_parity(shard) || !groups.iter().any(|group| {
+            group.holds(shard) && group.columns.start == first
+                && group.columns.len() <= usize::from(group.parity)
+        }));
         handle(&mut client, at(0), &shards);
         handle(&mut client, at(1), &host.send(1, &slices(1, &sizes)));
         let events = drain(&mut client, at(1000));
@@ -467,4 +591,38 @@ proptest! {
         prop_assert!(events[0].starts_with("lost 0..=0"), "{:?}", &events);
         prop_assert_eq!(&events[1], "frame 1");
     }
+}
+
+/// A parity group as its datagrams describe it.
+struct GroupFacts {
+    columns: Range<u16>,
+    parity: u16,
+    lost: u16,
+}
+
+impl GroupFacts {
+    fn holds(&self, shard: &Shard) -> bool {
+        match &shard.0 {
+            VideoHeader::Data(header) => self.columns.contains(&header.column),
+            VideoHeader::Parity(header) => header.first_column == self.columns.start,
+        }
+    }
+}
+
+fn groups_of(shards: &[Shard]) -> Vec<GroupFacts> {
+    let mut groups: Vec<GroupFacts> = Vec::new();
+    for shard in shards {
+        let VideoHeader::Parity(header) = &shard.0 else {
+            continue;
+        };
+        let body = ParityBody::parse(header, &shard.1).expect("as it was made");
+        if groups.iter().all(|group| !group.holds(shard)) {
+            groups.push(GroupFacts {
+                columns: header.first_column..header.first_column + body.data_shards,
+                parity: body.parity_shards,
+                lost: 0,
+            });
+        }
+    }
+    groups
 }

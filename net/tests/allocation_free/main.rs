@@ -1,5 +1,6 @@
 //! From slice to access unit, with loss, parity and recovery, without one allocation.
 
+mod side_planes;
 mod sys;
 
 use std::num::NonZeroU32;
@@ -51,9 +52,9 @@ impl Session {
                 captured: now,
             };
             self.packetizer
-                .begin(&meta, &mut self.slice, bytes)
+                .begin(&meta, &self.slice[..bytes])
                 .expect("within the limits");
-            while self.packetizer.next_batch(&self.slice, &mut self.batch) {
+            while self.packetizer.next_batch(&mut self.batch) {
                 for datagram in self.batch.iter() {
                     self.datagram.clear();
                     self.datagram.extend_from_slice(datagram);

@@ -4,16 +4,18 @@
 //! each frame, `create_frame`, `attach_buffer`, `damage_buffer`, `capture` go out together, and
 //! the compositor answers `damage`, `ready` when the output has changed since the frame before
 //! (for the first at once). `damage_buffer` says what this buffer has missed, so that only that
-//! is copied.
+//! is copied. The next frame is created when the one at hand has been given away: the compositor
+//! keeps the damage of the time in between.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gpu::frame::{Frame, Rect};
 use net::clock;
+use wayland_client::backend::ObjectData;
 use wayland_client::protocol::wl_output::Transform;
 use wayland_client::protocol::wl_shm::{self, WlShm};
-use wayland_client::{Connection, Dispatch, QueueHandle, WEnum, delegate_noop};
+use wayland_client::{Connection, Dispatch, Proxy, QueueHandle, WEnum, delegate_noop};
 use wayland_protocols::ext::image_capture_source::v1::client::{
     ext_image_capture_source_v1::ExtImageCaptureSourceV1,
     ext_output_image_capture_source_manager_v1::ExtOutputImageCaptureSourceManagerV1,
@@ -91,12 +93,24 @@ impl Default for FrameEvents {
     }
 }
 
+/// How far the frame in the making is.
+#[derive(Debug)]
+enum Stage {
+    /// The next frame is not asked for yet.
+    Idle,
+    /// It is created, without a buffer.
+    Asked(ExtImageCopyCaptureFrameV1),
+    /// The compositor is to fill the buffer of this index.
+    Copying(ExtImageCopyCaptureFrameV1, usize),
+}
+
 struct ExtImageCopy {
     link: Link<Protocol>,
     session: ExtImageCopyCaptureSessionV1,
+    /// The object data of every frame: `create_frame` would allocate one each.
+    frame_data: Arc<dyn ObjectData>,
     pool: Pool,
-    /// The frame asked for and the index of its buffer.
-    pending: Option<(ExtImageCopyCaptureFrameV1, usize)>,
+    stage: Stage,
     failures: u32,
 }
 
@@ -115,11 +129,13 @@ impl ExtImageCopy {
         let layout = wanted_layout(&link.state.protocol)?;
         let pool = Pool::new(&shm, &handle, layout)
             .map_err(|error| ended(format!("no memory for capture buffers: {error}")))?;
+        let frame_data = handle.make_data::<ExtImageCopyCaptureFrameV1, ()>(());
         Ok(Self {
             link,
             session,
+            frame_data,
             pool,
-            pending: None,
+            stage: Stage::Idle,
             failures: 0,
         })
     }
@@ -147,6 +163,19 @@ impl Steps for ExtImageCopy {
         &mut self.link
     }
 
+    fn ask(&mut self) -> Result<(), CaptureError> {
+        if let Stage::Idle = self.stage {
+            self.link.state.protocol.frame = FrameEvents::default();
+            let request = ext_image_copy_capture_session_v1::Request::CreateFrame {};
+            let frame = self
+                .session
+                .send_constructor(request, Arc::clone(&self.frame_data))
+                .unwrap_or_else(|_| Proxy::inert(self.session.backend().clone()));
+            self.stage = Stage::Asked(frame);
+        }
+        Ok(())
+    }
+
     fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.link.output_lost() || self.link.state.protocol.stopped {
             return Err(ended("the output was removed"));
@@ -162,14 +191,12 @@ impl Steps for ExtImageCopy {
         if wanted != have {
             return Err(have.changed_to(wanted));
         }
-        if self.pending.is_some() {
+        let Stage::Asked(frame) = &self.stage else {
             return Ok(true);
-        }
+        };
         let Some(index) = self.pool.free() else {
             return Ok(false);
         };
-        self.link.state.protocol.frame = FrameEvents::default();
-        let frame = self.session.create_frame(&self.link.handle(), ());
         let slot = self.pool.slot(index);
         frame.attach_buffer(&slot.buffer);
         if !slot.stale.is_empty() {
@@ -182,7 +209,7 @@ impl Steps for ExtImageCopy {
             frame.damage_buffer(x.into(), y.into(), width.into(), height.into());
         }
         frame.capture();
-        self.pending = Some((frame, index));
+        self.stage = Stage::Copying(frame.clone(), index);
         Ok(true)
     }
 
@@ -191,11 +218,12 @@ impl Steps for ExtImageCopy {
         let (Some(outcome), damage) = (events.outcome, events.damage) else {
             return Ok(None);
         };
-        let Some((frame, index)) = self.pending.take() else {
+        let Stage::Copying(frame, index) = &self.stage else {
             return Ok(None);
         };
-        let captured = clock::now();
+        let (captured, index) = (clock::now(), *index);
         frame.destroy();
+        self.stage = Stage::Idle;
         if let Err(reason) = outcome {
             return self.failed(reason).map(|()| None);
         }
@@ -211,8 +239,6 @@ impl Steps for ExtImageCopy {
             damage
         };
         let surface = self.pool.filled(index, damage);
-        self.advance()?;
-        self.link.flush()?;
         Ok(Some(Frame {
             surface,
             damage,
@@ -222,6 +248,10 @@ impl Steps for ExtImageCopy {
 }
 
 impl Capture for ExtImageCopy {
+    fn ask(&mut self) -> Result<(), CaptureError> {
+        Steps::ask(self)
+    }
+
     fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
         next_frame(self, timeout)
     }

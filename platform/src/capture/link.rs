@@ -2,9 +2,8 @@
 //! events, a wake-up or a deadline, whatever the compositor does.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use net::clock;
 use net::units::Timestamp;
@@ -24,7 +23,7 @@ use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_manager_v1::Zxd
 use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_v1::{self, ZxdgOutputV1};
 
 use super::{CaptureError, Waker};
-use crate::display::OutputAddress;
+use crate::display::{self, Cancel, OutputAddress};
 use crate::process::timespec;
 
 /// How long a compositor may take to answer while a capture opens.
@@ -111,7 +110,8 @@ impl<P: 'static> Link<P> {
             socket: address.wayland_socket.display().to_string(),
             reason,
         };
-        let stream = UnixStream::connect(&address.wayland_socket)
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let stream = display::connect(&address.wayland_socket, deadline, &Cancel::default())
             .map_err(|error| unreachable(error.to_string()))?;
         let connection =
             Connection::from_socket(stream).map_err(|error| unreachable(error.to_string()))?;
@@ -227,7 +227,7 @@ impl<P: 'static> Link<P> {
     }
 
     /// Sends what was asked. A full socket is not an error: the next wait goes on.
-    pub(super) fn flush(&self) -> Result<bool, CaptureError> {
+    fn flush(&self) -> Result<bool, CaptureError> {
         match self.connection.flush() {
             Ok(()) => Ok(true),
             Err(WaylandError::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {

@@ -76,6 +76,17 @@ pub enum Captured {
 
 /// An open capture, driven by the capture thread.
 pub trait Capture: Send {
+    /// Asks for the next picture, and does not wait for it. The capture thread calls this once
+    /// the picture at hand is on its way, which thus never waits for a request; and what asking
+    /// costs is measured apart from it. [`Capture::next`] asks where nobody has. A source that
+    /// delivers by itself need not be asked.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    fn ask(&mut self) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
     /// Waits for the next picture, at most `timeout`. Never returns a picture that did not
     /// change, and never ticks by itself: the compositor's own frames set the pace. If every
     /// buffer is still in use by frames not yet dropped it waits for one (the damage is kept).

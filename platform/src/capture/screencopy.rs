@@ -166,12 +166,16 @@ impl Steps for Screencopy {
         &mut self.link
     }
 
+    fn ask(&mut self) -> Result<(), CaptureError> {
+        if let Stage::Idle = self.stage {
+            self.stage = Stage::Asked(self.source.ask(&mut self.link));
+        }
+        Ok(())
+    }
+
     fn advance(&mut self) -> Result<bool, CaptureError> {
         if self.link.output_lost() {
             return Err(ended("the output was removed"));
-        }
-        if let Stage::Idle = self.stage {
-            self.stage = Stage::Asked(self.source.ask(&mut self.link));
         }
         let Stage::Asked(frame) = &self.stage else {
             return Ok(true);
@@ -244,6 +248,10 @@ impl Steps for Screencopy {
 }
 
 impl Capture for Screencopy {
+    fn ask(&mut self) -> Result<(), CaptureError> {
+        Steps::ask(self)
+    }
+
     fn next(&mut self, timeout: Duration) -> Result<Captured, CaptureError> {
         next_frame(self, timeout)
     }

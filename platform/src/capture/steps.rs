@@ -1,4 +1,7 @@
-//! The wait that the Wayland captures share: make the request that is due, wait, take the frame.
+//! What the Wayland captures share. A frame passes three states: none asked for, asked for (an
+//! object stands for it, without a buffer), and being copied into a buffer. Asking is the only
+//! step that allocates, inside the protocol library, and is done when the frame before has been
+//! handed over.
 
 use std::time::Duration;
 
@@ -16,7 +19,10 @@ pub(super) trait Steps {
     /// The connection.
     fn link(&mut self) -> &mut Link<Self::Protocol>;
 
-    /// Makes the request that is due, if any. False if it must wait for a free buffer.
+    /// Asks for a frame, unless one is in the making.
+    fn ask(&mut self) -> Result<(), CaptureError>;
+
+    /// Gives the frame asked for its buffer, if it has none. False if it must wait for a free one.
     fn advance(&mut self) -> Result<bool, CaptureError>;
 
     /// The frame in the making, if it is done.
@@ -34,6 +40,7 @@ pub(super) fn next_frame(
         return Ok(Captured::Woken);
     }
     loop {
+        capture.ask()?;
         let has_buffer = capture.advance()?;
         let busy_until = clock::now() + BUSY_INTERVAL;
         let until = if has_buffer {

@@ -2,6 +2,7 @@
 //! handle lives.
 
 mod app;
+mod cancel;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -12,6 +13,9 @@ mod wlroots;
 use std::path::PathBuf;
 
 use net::units::Mode;
+
+pub use cancel::Cancel;
+pub(crate) use cancel::connect;
 
 use crate::select::Refusal;
 
@@ -70,6 +74,9 @@ pub struct DisplayRequest {
     pub mode: Mode,
     /// Command and arguments to run on it; empty: nothing is started.
     pub app: Vec<String>,
+    /// Asked when nobody wants the display any more, though it may not stand yet: from then on
+    /// nothing is waited for but its end.
+    pub cancel: Cancel,
 }
 
 /// A kind of display, chosen once at start.
@@ -86,7 +93,8 @@ pub trait DisplayBackend: Send + Sync {
     /// Makes an output and starts the application on it.
     ///
     /// # Errors
-    /// See [`DisplayError`]; nothing is left behind then.
+    /// See [`DisplayError`]; nothing is left behind then. Any of them once
+    /// [`DisplayRequest::cancel`] is asked, whatever the compositor does.
     fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError>;
 }
 

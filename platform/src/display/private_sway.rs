@@ -24,6 +24,8 @@ use crate::select::Refusal;
 const NAME: &str = "private-sway";
 /// wlroots names the outputs of its headless backend so, counting from 1.
 const OUTPUT: &str = "HEADLESS-1";
+/// For the question which version it is, which somebody waits for at the host's start.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// From exec to the verified mode. Measured: 0.1 s idle; a loaded machine gets its time.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest path of a Unix socket, bytes, with its terminating zero (`sockaddr_un`).
@@ -46,14 +48,14 @@ impl DisplayBackend for PrivateSway {
             ));
         }
         let install = "install sway (apt-get install sway)";
-        let output = Command::new("sway")
-            .arg("--version")
-            .output()
+        let mut command = Command::new("sway");
+        command.arg("--version");
+        let (status, said) = process::run_within(command, PROBE_TIMEOUT)
             .map_err(|error| Refusal::new(format!("sway cannot be run: {error}"), install))?;
-        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if !output.status.success() || version.is_empty() {
+        let version = String::from_utf8_lossy(&said).trim().to_owned();
+        if !status.success() || version.is_empty() {
             return Err(Refusal::new(
-                format!("sway --version failed: {}", output.status),
+                format!("sway --version failed: {status}"),
                 install,
             ));
         }
@@ -73,7 +75,7 @@ impl DisplayBackend for PrivateSway {
     fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
         let on_gpu = gpu_present();
         match PrivateDisplay::start(request, on_gpu) {
-            Err(DisplayError::Start { reason, .. }) if on_gpu => {
+            Err(DisplayError::Start { reason, .. }) if on_gpu && !request.cancel.is_asked() => {
                 log::warn!("sway does not start on the GPU ({reason}); using its pixman renderer");
                 Ok(Box::new(PrivateDisplay::start(request, false)?))
             }
@@ -114,8 +116,8 @@ impl PrivateDisplay {
         let command = sway_command(&directory, &config, &ipc_socket, on_gpu);
         let mut sway =
             Process::spawn("sway", command).map_err(|error| start_error(error.to_string()))?;
-        let (ipc, wayland_socket, mode) =
-            await_ready(&mut sway, &directory, &ipc_socket, request.mode).map_err(|reason| {
+        let (ipc, wayland_socket, mode) = await_ready(&mut sway, &directory, &ipc_socket, request)
+            .map_err(|reason| {
                 sway.kill();
                 process::kill_marked(directory.token());
                 start_error(reason)
@@ -279,17 +281,19 @@ fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, on_gpu: bool)
 }
 
 /// Waits for facts: the IPC socket answers, the Wayland socket is there, the output has the
-/// wanted mode. An early exit is an error with sway's last words.
+/// wanted mode. An early exit is an error with sway's last words, and the end of the session one
+/// at once.
 fn await_ready(
     sway: &mut Process,
     directory: &RuntimeDir,
     ipc_socket: &Path,
-    wanted: Mode,
+    request: &DisplayRequest,
 ) -> Result<(SwayIpc, PathBuf, Mode), String> {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut ipc = loop {
-        match SwayIpc::connect(ipc_socket, START_TIMEOUT) {
+        match SwayIpc::connect_unless(ipc_socket, START_TIMEOUT, &request.cancel) {
             Ok(ipc) => break ipc,
+            Err(_) if request.cancel.is_asked() => return Err("the session is over".to_owned()),
             // Not there yet, or bound but not listening yet.
             Err(IpcError::Io(error)) if Instant::now() >= deadline => {
                 return Err(format!("not ready after {START_TIMEOUT:?}: {error}"));
@@ -301,7 +305,7 @@ fn await_ready(
             return Err(sway.epitaph());
         }
     };
-    let mode = await_mode(&mut ipc, OUTPUT, wanted, deadline).map_err(|error| {
+    let mode = await_mode(&mut ipc, OUTPUT, request.mode, deadline).map_err(|error| {
         if sway.wait(Duration::from_millis(20)) {
             sway.epitaph()
         } else {

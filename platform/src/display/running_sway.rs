@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use super::app::App;
+use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
 use super::wlroots::{await_mode, await_output, custom_mode};
@@ -26,7 +27,9 @@ use crate::select::Refusal;
 const NAME: &str = "sway";
 /// For one exchange with sway: it answers in microseconds unless it is in trouble.
 const IPC_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same at the end of a session, which a wedged sway must not hold up.
+/// For the probe, which somebody waits for at the host's start.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// For all exchanges at the end of a session, which a wedged sway must not hold up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Adds outputs to a running sway.
@@ -79,10 +82,11 @@ impl DisplayBackend for RunningSway {
 
     fn probe(&self) -> Result<String, Refusal> {
         let (ipc_socket, wayland_socket) = self.sockets()?;
-        let version = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)
+        let deadline = Instant::now() + PROBE_TIMEOUT;
+        let version = SwayIpc::connect(ipc_socket, PROBE_TIMEOUT)
             .and_then(|mut ipc| ipc.version())
             .map_err(|error| Refusal::new(error.to_string(), "unset SWAYSOCK if it is stale"))?;
-        UnixStream::connect(wayland_socket).map_err(|error| {
+        super::connect(wayland_socket, deadline, &Cancel::default()).map_err(|error| {
             Refusal::new(
                 format!("{} cannot be reached: {error}", wayland_socket.display()),
                 "unset WAYLAND_DISPLAY if it is stale",
@@ -98,7 +102,7 @@ impl DisplayBackend for RunningSway {
         let (ipc_socket, wayland_socket) = self
             .sockets()
             .map_err(|refusal| start_error(refusal.to_string()))?;
-        let mut ipc = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)
+        let mut ipc = SwayIpc::connect_unless(ipc_socket, IPC_TIMEOUT, &request.cancel)
             .map_err(|error| start_error(error.to_string()))?;
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
         let output = add_output(&mut ipc, ipc_socket)?;
@@ -124,7 +128,8 @@ impl DisplayBackend for RunningSway {
         };
         display.set_mode(request.mode)?;
         if !request.app.is_empty() {
-            let placer = Placer::start(ipc_socket, display.directory.token(), &output);
+            let token = display.directory.token();
+            let placer = Placer::start(ipc_socket, token, &output, &request.cancel);
             display.placer = Some(placer.map_err(|error| start_error(error.to_string()))?);
             let environment = [
                 ("WAYLAND_DISPLAY", Some(wayland_socket.clone())),
@@ -218,7 +223,7 @@ impl Drop for ExtraOutput {
         }
         drop(self.placer.take());
         process::kill_marked(self.directory.token());
-        self.ipc.set_timeout(FAREWELL_TIMEOUT);
+        self.ipc.finish_by(Instant::now() + FAREWELL_TIMEOUT);
         remove_output(&mut self.ipc, &self.ipc_socket, &self.address.output);
         self.directory.remove();
         process::reap_orphans();
@@ -228,13 +233,21 @@ impl Drop for ExtraOutput {
 /// Moves the windows of marked processes to an output, for as long as it lives.
 struct Placer {
     stop: UnixStream,
+    cancel: Cancel,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Placer {
-    fn start(ipc_socket: &Path, token: &str, output: &str) -> Result<Self, IpcError> {
-        let events = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?.subscribe_to_windows()?;
-        let commands = SwayIpc::connect(ipc_socket, IPC_TIMEOUT)?;
+    fn start(
+        ipc_socket: &Path,
+        token: &str,
+        output: &str,
+        unless: &Cancel,
+    ) -> Result<Self, IpcError> {
+        let events = SwayIpc::connect_unless(ipc_socket, IPC_TIMEOUT, unless)?;
+        let events = events.subscribe_to_windows()?;
+        let cancel = Cancel::default();
+        let commands = SwayIpc::connect_unless(ipc_socket, IPC_TIMEOUT, &cancel)?;
         let stop = events.stream().try_clone()?;
         let mark = format!("{TOKEN_VARIABLE}={token}");
         let output = output.to_owned();
@@ -243,6 +256,7 @@ impl Placer {
             .spawn(move || place_windows(events, commands, &mark, &output))?;
         Ok(Self {
             stop,
+            cancel,
             thread: Some(thread),
         })
     }
@@ -250,6 +264,7 @@ impl Placer {
 
 impl Drop for Placer {
     fn drop(&mut self) {
+        self.cancel.ask();
         // Fails only if sway has closed it, which ends the thread as well.
         let _ = self.stop.shutdown(Shutdown::Both);
         if self
@@ -338,9 +353,12 @@ fn add_output(ipc: &mut SwayIpc, ipc_socket: &Path) -> Result<String, DisplayErr
             return Ok(left.swap_remove(at).1);
         }
     }
-    ipc.run("create_output")
-        .map_err(|error| refused(error.to_string()))?;
-    await_output(ipc, &before, Instant::now() + IPC_TIMEOUT).map_err(refused)
+    // Not given up half-way, or an output would stay whose name nobody knows.
+    ipc.shielded(|ipc| {
+        ipc.run("create_output")
+            .map_err(|error| refused(error.to_string()))?;
+        await_output(ipc, &before, Instant::now() + IPC_TIMEOUT).map_err(refused)
+    })
 }
 
 /// Unplugs an output (sway 1.8), or disables it, or says that it stays.
@@ -366,9 +384,11 @@ fn remove_output(ipc: &mut SwayIpc, ipc_socket: &Path, output: &str) {
     left.push((ipc_socket.to_owned(), output.to_owned()));
 }
 
-/// What the guard does should this process die: the same as [`remove_output`].
+/// What the guard does should this process die: the same as [`remove_output`]. Not for ever: a
+/// swaymsg that waits for a wedged sway would stay.
 fn farewell(ipc_socket: &Path, output: &str) -> Vec<OsString> {
-    let script = r#"swaymsg -s "$0" "output $1 unplug" || swaymsg -s "$0" "output $1 disable""#;
+    let script = r#"for verb in unplug disable; do
+        timeout 2 swaymsg -s "$0" "output $1 $verb" && break; done"#;
     vec![
         "sh".into(),
         "-c".into(),

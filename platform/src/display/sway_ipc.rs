@@ -2,8 +2,9 @@
 //! the machine's byte order, then text out and JSON back.
 //!
 //! Our own and not the crate `swayipc`, because a session must not hang on or be flooded by a
-//! compositor that misbehaves: every exchange here has one deadline and every reply a size
-//! limit, and fields that we do not need may be absent (sway 1.7 to 1.12 differ).
+//! compositor that misbehaves: every exchange here has one deadline and ends early when nobody
+//! wants its answer any more, every reply has a size limit, and fields that we do not need may be
+//! absent (sway 1.7 to 1.12 differ).
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+
+use super::cancel::{self, Cancel};
 
 const MAGIC: &[u8; 6] = b"i3-ipc";
 const HEADER_BYTES: usize = 14;
@@ -84,7 +87,26 @@ struct Version {
 #[derive(Debug)]
 pub struct SwayIpc {
     stream: UnixStream,
+    limits: Limits,
+}
+
+/// How long an exchange may take.
+#[derive(Clone, Debug)]
+struct Limits {
+    /// Each.
     timeout: Duration,
+    /// All of them.
+    deadline: Option<Instant>,
+    /// Until it is asked.
+    cancel: Cancel,
+}
+
+impl Limits {
+    /// The deadline of an exchange that begins now.
+    fn deadline(&self) -> Instant {
+        let one = Instant::now() + self.timeout;
+        self.deadline.map_or(one, |all| all.min(one))
+    }
 }
 
 impl SwayIpc {
@@ -93,13 +115,40 @@ impl SwayIpc {
     /// # Errors
     /// [`IpcError::Io`].
     pub fn connect(socket: &Path, timeout: Duration) -> Result<Self, IpcError> {
-        let stream = UnixStream::connect(socket)?;
-        Ok(Self { stream, timeout })
+        Self::connect_unless(socket, timeout, &Cancel::default())
     }
 
-    /// Every later exchange takes at most `timeout`.
-    pub fn set_timeout(&mut self, timeout: Duration) {
-        self.timeout = timeout;
+    /// The same, until `cancel` is asked: then this and every later exchange fails.
+    ///
+    /// # Errors
+    /// [`IpcError::Io`].
+    pub fn connect_unless(
+        socket: &Path,
+        timeout: Duration,
+        cancel: &Cancel,
+    ) -> Result<Self, IpcError> {
+        let limits = Limits {
+            timeout,
+            deadline: None,
+            cancel: cancel.clone(),
+        };
+        let stream = cancel::connect(socket, limits.deadline(), cancel)?;
+        Ok(Self { stream, limits })
+    }
+
+    /// All later exchanges together end by `deadline`; nothing cancels them any more.
+    pub fn finish_by(&mut self, deadline: Instant) {
+        self.limits.deadline = Some(deadline);
+        self.limits.cancel = Cancel::default();
+    }
+
+    /// What `exchanges` does is not cancelled, only late: for a change of which the answer must
+    /// be known in order to undo it.
+    pub(super) fn shielded<T>(&mut self, exchanges: impl FnOnce(&mut Self) -> T) -> T {
+        let cancel = std::mem::take(&mut self.limits.cancel);
+        let result = exchanges(self);
+        self.limits.cancel = cancel;
+        result
     }
 
     /// The other side has closed the connection. Asks the kernel, not sway.
@@ -162,15 +211,14 @@ impl SwayIpc {
         }
         Ok(WindowEvents {
             stream: self.stream,
-            timeout: self.timeout,
+            limits: self.limits,
         })
     }
 
     fn ask<T: DeserializeOwned>(&mut self, message: Message, text: &str) -> Result<T, IpcError> {
-        let deadline = Instant::now() + self.timeout;
-        self.stream.set_write_timeout(Some(self.timeout))?;
-        self.stream.write_all(&encode(message, text)?)?;
-        let (kind, body) = receive(&mut self.stream, deadline)?;
+        let (deadline, cancel) = (self.limits.deadline(), &self.limits.cancel);
+        write_all_until(&mut self.stream, &encode(message, text)?, deadline, cancel)?;
+        let (kind, body) = receive(&mut self.stream, deadline, cancel)?;
         if kind != message as u32 {
             return Err(IpcError::Reply(format!(
                 "type {kind} in answer to {message:?}"
@@ -184,7 +232,7 @@ impl SwayIpc {
 #[derive(Debug)]
 pub struct WindowEvents {
     stream: UnixStream,
-    timeout: Duration,
+    limits: Limits,
 }
 
 impl WindowEvents {
@@ -199,7 +247,8 @@ impl WindowEvents {
     /// # Errors
     /// The connection's failure, or a reply that is not understood.
     pub fn read(&mut self) -> Result<serde_json::Value, IpcError> {
-        let (_, body) = receive(&mut self.stream, Instant::now() + self.timeout)?;
+        let (deadline, cancel) = (self.limits.deadline(), &self.limits.cancel);
+        let (_, body) = receive(&mut self.stream, deadline, cancel)?;
         serde_json::from_slice(&body).map_err(|error| IpcError::Reply(error.to_string()))
     }
 }
@@ -215,9 +264,13 @@ fn encode(message: Message, text: &str) -> Result<Vec<u8>, IpcError> {
     Ok(packet)
 }
 
-fn receive(stream: &mut UnixStream, deadline: Instant) -> Result<(u32, Vec<u8>), IpcError> {
+fn receive(
+    stream: &mut UnixStream,
+    deadline: Instant,
+    cancel: &Cancel,
+) -> Result<(u32, Vec<u8>), IpcError> {
     let mut header = [0u8; HEADER_BYTES];
-    read_exact_until(stream, &mut header, deadline)?;
+    read_exact_until(stream, &mut header, deadline, cancel)?;
     let (magic, rest) = header.split_at(MAGIC.len());
     if magic != MAGIC {
         return Err(IpcError::Reply("wrong magic".into()));
@@ -230,22 +283,41 @@ fn receive(stream: &mut UnixStream, deadline: Instant) -> Result<(u32, Vec<u8>),
         )));
     }
     let mut body = vec![0u8; len];
-    read_exact_until(stream, &mut body, deadline)?;
+    read_exact_until(stream, &mut body, deadline, cancel)?;
     Ok((kind, body))
 }
 
+/// `write_all` with one deadline for the whole: a sway that reads nothing lets the socket fill.
+fn write_all_until(
+    stream: &mut UnixStream,
+    from: &[u8],
+    deadline: Instant,
+    cancel: &Cancel,
+) -> io::Result<()> {
+    let mut written = 0;
+    while written < from.len() {
+        stream.set_write_timeout(Some(cancel::check(deadline, cancel)?))?;
+        match stream.write(&from[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A passed SO_SNDTIMEO reads as EAGAIN; the top of the loop knows.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// `read_exact` with one deadline for the whole, however small the pieces.
-fn read_exact_until(stream: &mut UnixStream, into: &mut [u8], deadline: Instant) -> io::Result<()> {
+fn read_exact_until(
+    stream: &mut UnixStream,
+    into: &mut [u8],
+    deadline: Instant,
+    cancel: &Cancel,
+) -> io::Result<()> {
     let mut filled = 0;
     while filled < into.len() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "sway does not answer",
-            ));
-        }
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(cancel::check(deadline, cancel)?))?;
         match stream.read(&mut into[filled..]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => filled += count,
@@ -267,7 +339,11 @@ mod tests {
         (
             SwayIpc {
                 stream: ours,
-                timeout: Duration::from_millis(200),
+                limits: Limits {
+                    timeout: Duration::from_millis(200),
+                    deadline: None,
+                    cancel: Cancel::default(),
+                },
             },
             theirs,
         )
@@ -300,6 +376,33 @@ mod tests {
         let outputs = ipc.outputs().expect("understood");
         assert_eq!(outputs[0].name, "HEADLESS-1");
         assert!(outputs[0].current_mode.is_none());
+    }
+
+    #[test]
+    fn whoever_is_cancelled_waits_no_longer_but_may_say_goodbye() {
+        let (mut ipc, mut sway) = pair();
+        ipc.limits.timeout = Duration::from_secs(3600);
+        let cancel = ipc.limits.cancel.clone();
+        let asking = std::thread::spawn(move || (ipc.outputs().map(drop), ipc));
+        // The question is there: the wait for its answer has begun.
+        let mut question = [0; HEADER_BYTES];
+        sway.read_exact(&mut question).expect("asked");
+        cancel.ask();
+        let (answer, mut ipc) = asking.join().expect("does not panic");
+        let over = io::ErrorKind::ConnectionAborted;
+        assert!(matches!(answer, Err(IpcError::Io(error)) if error.kind() == over));
+        assert!(matches!(ipc.run("x"), Err(IpcError::Io(error)) if error.kind() == over));
+
+        sway.write_all(&reply(0, br#"[{"success":true}]"#))
+            .expect("write");
+        assert!(ipc.shielded(|ipc| ipc.run("x")).is_ok());
+        ipc.finish_by(Instant::now() + Duration::from_secs(3600));
+        sway.write_all(&reply(0, br#"[{"success":true}]"#))
+            .expect("write");
+        assert!(ipc.run("x").is_ok());
+        ipc.finish_by(Instant::now());
+        let late = io::ErrorKind::TimedOut;
+        assert!(matches!(ipc.run("x"), Err(IpcError::Io(error)) if error.kind() == late));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use gpu::frame::Frame;
 use net::units::Mode;
 use platform::capture::{Capture, CaptureBackend, Captured};
 use platform::display::private_sway::PrivateSway;
-use platform::display::{DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay};
+use platform::display::{Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay};
 
 /// Long enough for any machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +31,11 @@ pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
     platform::process::become_subreaper().expect("allowed to everybody");
     let mode: Mode = mode.parse().expect("a valid mode");
     let app = app.iter().map(|word| (*word).to_owned()).collect();
-    match backend.create(&DisplayRequest { mode, app }) {
+    match backend.create(&DisplayRequest {
+        mode,
+        app,
+        cancel: Cancel::default(),
+    }) {
         Ok(display) => display,
         Err(error) => panic!("{error}"),
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use argh::FromArgs;
 use bench::gate::{failed, render};
 use bench::picture::Content;
+use bench::record::Trace;
 use bench::report::{self, Comparison, Machine, Report};
 use bench::run::{Bench as Measured, BenchError, Link, Scenario, Setup, compare_whole};
 use engine::client::{ClientError, Outputs};
+use engine::config::{Settings, parse_bitrate};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 use serde_json::json;
 
@@ -19,12 +21,15 @@ use crate::exit::{Failure, Kind};
 #[derive(FromArgs)]
 #[argh(subcommand, name = "bench")]
 pub struct Bench {
+    /// configuration file (default: ~/.config/punktfunk/config.toml, if it is there)
+    #[argh(option)]
+    config: Option<PathBuf>,
     /// measured seconds, after one of warm-up (default: 10)
-    #[argh(option, default = "10.0")]
-    seconds: f64,
+    #[argh(option)]
+    seconds: Option<String>,
     /// display, WIDTHxHEIGHT@HZ (default: 1280x720@60)
-    #[argh(option, default = "default_mode()")]
-    mode: Mode,
+    #[argh(option)]
+    mode: Option<String>,
     /// content: desk, scroll, game or still (default: game)
     #[argh(option, default = "Content::Game")]
     content: Content,
@@ -32,17 +37,20 @@ pub struct Bench {
     #[argh(option, default = "0")]
     cut_every: u32,
     /// bitrate (default: 10M)
-    #[argh(option, default = "\"10M\".to_owned()")]
-    bitrate: String,
-    /// slices a picture (default: 8)
-    #[argh(option, default = "8")]
-    slices: u8,
+    #[argh(option)]
+    bitrate: Option<String>,
+    /// slices a picture, 1 to 32 (default: 8)
+    #[argh(option)]
+    slices: Option<String>,
+    /// parity in percent of the data (default: 10)
+    #[argh(option)]
+    fec: Option<String>,
     /// encoder: x264 or openh264 (default: the best that this build has)
     #[argh(option)]
     encoder: Option<String>,
     /// threads inside the encoder (default: 1)
     #[argh(option)]
-    encoder_threads: Option<u8>,
+    encoder_threads: Option<String>,
     /// kind of display: sway, private-sway or synthetic (default: the best that this machine has)
     #[argh(option)]
     desktop: Option<String>,
@@ -64,10 +72,9 @@ pub struct Bench {
     /// file for the report (with --gate: the verdicts) as JSON
     #[argh(option)]
     json: Option<PathBuf>,
-}
-
-fn default_mode() -> Mode {
-    Mode::new(1280, 720, 60_000).expect("720p60 is within the limits")
+    /// file for a trace of the run, JSON lines, that the simulator can replay
+    #[argh(option)]
+    record: Option<PathBuf>,
 }
 
 impl Bench {
@@ -76,13 +83,17 @@ impl Bench {
         if let Some(directory) = &self.report {
             std::fs::create_dir_all(directory).map_err(|error| output(directory, &error))?;
         }
+        if self.record.is_some() && (self.gate || self.compare.is_some()) {
+            let text = "--record keeps one run: leave out --gate and --compare";
+            return Err(Failure::usage(text));
+        }
         if self.gate {
             return self.gate(&setup);
         }
-        let scenario = self.scenario()?;
+        let scenario = self.scenario(&setup.settings)?;
         let link = match &self.link {
             None => Link::Loopback,
-            Some(rate) => Link::Paced(bitrate(rate)?),
+            Some(rate) => Link::Paced(link_rate(rate)?),
         };
         match self.compare.as_deref() {
             None => self.measure(&setup, &scenario, link),
@@ -96,32 +107,40 @@ impl Bench {
     fn setup(&self) -> Result<Setup, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(Kind::System, format!("own executable: {error}")))?;
-        let mut host_settings = Vec::new();
-        host_settings.extend(self.encoder.clone().map(|name| ("encoder", name)));
-        let threads = self.encoder_threads.map(|count| count.to_string());
-        host_settings.extend(threads.map(|count| ("encoder-threads", count)));
-        host_settings.extend(self.desktop.clone().map(|name| ("desktop", name)));
+        let flags = [
+            ("bitrate", &self.bitrate),
+            ("desktop", &self.desktop),
+            ("encoder", &self.encoder),
+            ("encoder-threads", &self.encoder_threads),
+            ("fec", &self.fec),
+            ("mode", &self.mode),
+            ("seconds", &self.seconds),
+            ("slices", &self.slices),
+        ];
+        let flags = flags.map(|(key, value)| (key, value.clone()));
+        let settings = Settings::gather(flags, self.config.as_deref())?;
         let revision = option_env!("PUNKTFUNK_REVISION").unwrap_or(env!("CARGO_PKG_VERSION"));
         Ok(Setup {
             program,
-            host_settings,
+            settings,
             revision: revision.to_owned(),
         })
     }
 
-    fn scenario(&self) -> Result<Scenario, Failure> {
-        let slices = SliceCount::new(self.slices)
-            .ok_or_else(|| Failure::usage("--slices: use a number from 1 to 32"))?;
-        let time = seconds("--seconds", self.seconds)?;
+    fn scenario(&self, settings: &Settings) -> Result<Scenario, Failure> {
+        const SLICES: SliceCount = SliceCount::new(8).expect("within the limits");
+        let mode = settings.value("mode")?;
+        let mode = mode.unwrap_or(Mode::new(1280, 720, 60_000).expect("within the limits"));
+        let time = settings.seconds()?.unwrap_or(Duration::from_secs(10));
         Ok(Scenario {
-            name: format!("{} {}", self.mode, self.content.name()),
-            mode: self.mode,
+            name: format!("{mode} {}", self.content.name()),
+            mode,
             content: self.content,
             fps_max: None,
             cut_every_frames: self.cut_every,
-            bitrate: bitrate(&self.bitrate)?,
-            slices,
-            time,
+            bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(10_000_000)),
+            slices: settings.slices()?.unwrap_or(SLICES),
+            time: not_zero("--seconds", time)?,
         })
     }
 
@@ -131,9 +150,13 @@ impl Bench {
             .as_ref()
             .map(|directory| directory.join("last.png"));
         let bench = Measured::start(setup, scenario).map_err(failure)?;
-        let report = bench.measure(scenario, link, Outputs { h264: None, png });
+        let measured = bench.measure(scenario, link, Outputs { h264: None, png });
         bench.stop();
-        let report = report.map_err(failure)?.report();
+        let measured = measured.map_err(failure)?;
+        if let Some(path) = &self.record {
+            write(path, &Trace::of(&measured.run, &measured.session).lines())?;
+        }
+        let report = measured.report();
         println!("{}", report::table(&report));
         self.write(&report, None)?;
         self.write_json(&report.json())
@@ -156,7 +179,8 @@ impl Bench {
     }
 
     fn gate(&self, setup: &Setup) -> Result<(), Failure> {
-        let time = seconds("--gate-seconds", self.gate_seconds)?;
+        let time = Duration::try_from_secs_f64(self.gate_seconds).unwrap_or_default();
+        let time = not_zero("--gate-seconds", time)?;
         let machine = Machine::this("", &setup.revision);
         let gated = bench::run::measure_budgets(setup, time, &mut |what| {
             eprintln!("punktfunk: measuring {what}");
@@ -210,15 +234,15 @@ impl Bench {
     }
 }
 
-fn seconds(flag: &str, seconds: f64) -> Result<Duration, Failure> {
-    let time = Duration::try_from_secs_f64(seconds).ok();
-    time.filter(|time| !time.is_zero())
-        .ok_or_else(|| Failure::usage(format!("{flag}: give a number above 0")))
+fn not_zero(flag: &str, time: Duration) -> Result<Duration, Failure> {
+    if time.is_zero() {
+        return Err(Failure::usage(format!("{flag}: give a number above 0")));
+    }
+    Ok(time)
 }
 
-fn bitrate(text: &str) -> Result<BitsPerSecond, Failure> {
-    let settings = engine::config::Settings::of(&[("bitrate", text)]);
-    Ok(settings.bitrate()?.expect("a value was given"))
+fn link_rate(text: &str) -> Result<BitsPerSecond, Failure> {
+    parse_bitrate(text).map_err(|reason| Failure::usage(format!("--link {text}: {reason}")))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -182,14 +182,15 @@ fn watch(
 fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) -> String {
     let seconds = over.as_secs_f64().max(1e-3);
     format!(
-        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} IDR asked \
-         for",
+        "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} repairs \
+         asked for, {} of an IDR",
         (now.frames - before.frames) as f64 / seconds,
         (now.bytes - before.bytes) as f64 * 8e-6 / seconds,
         now.frames_lost - before.frames_lost,
         now.frames_hidden - before.frames_hidden,
         now.frames_overrun - before.frames_overrun,
         now.shards_repaired - before.shards_repaired,
+        now.repair_requests - before.repair_requests,
         now.keyframe_requests - before.keyframe_requests,
     )
 }

@@ -1,7 +1,8 @@
 //! Which pictures x264 can still refer to, and what a report of loss means for the next one.
 //!
 //! x264 marks every picture from a given pts on as unusable, also those that were encoded after
-//! the loss and do not depend on it. So a report that is already answered must not reach it.
+//! the loss and do not depend on it. So a report that is already answered must not come here:
+//! the caller drops it (see [`Encoder::invalidate_references`](super::Encoder)).
 
 use net::units::FrameId;
 
@@ -38,14 +39,6 @@ pub(super) struct References {
     last: Option<(FrameId, i64)>,
     /// The next picture is the first after an invalidation.
     pending: bool,
-    /// The newest recovery picture and the picture that it refers to.
-    recovery: Option<Recovery>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Recovery {
-    pts: i64,
-    base: i64,
 }
 
 impl References {
@@ -57,7 +50,6 @@ impl References {
             capacity: usize::from(dpb.min(REFERENCES_MAX)),
             last: None,
             pending: false,
-            recovery: None,
         }
     }
 
@@ -80,10 +72,6 @@ impl References {
     pub(super) fn encoded(&mut self, pts: i64, keyframe: bool) {
         if keyframe {
             self.len = 0;
-            self.recovery = Some(Recovery { pts, base: pts });
-        } else if self.pending {
-            let base = self.newest_valid().unwrap_or(pts);
-            self.recovery = Some(Recovery { pts, base });
         }
         self.pending = false;
         if self.len == self.capacity {
@@ -103,38 +91,16 @@ impl References {
         if lost > last_pts {
             return Invalidation::Nothing;
         }
-        // Lost before the recovery picture and after what that refers to: already answered.
-        if self
-            .recovery
-            .is_some_and(|recovery| recovery.base < lost && lost < recovery.pts)
-        {
-            return Invalidation::Nothing;
-        }
-        // The newest IDR has itself as base: what was lost before it is answered, too.
-        if self
-            .recovery
-            .is_some_and(|recovery| recovery.base == recovery.pts && lost < recovery.pts)
-        {
-            return Invalidation::Nothing;
-        }
         for picture in &mut self.pictures[..self.len] {
             if picture.0 >= lost {
                 picture.1 = false;
             }
         }
-        if self.newest_valid().is_none() {
+        if !self.pictures[..self.len].iter().any(|(_, valid)| *valid) {
             return Invalidation::Impossible;
         }
         self.pending = true;
         Invalidation::From(lost)
-    }
-
-    fn newest_valid(&self) -> Option<i64> {
-        self.pictures[..self.len]
-            .iter()
-            .rev()
-            .find(|(_, valid)| *valid)
-            .map(|(pts, _)| *pts)
     }
 }
 
@@ -183,24 +149,27 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_is_answered_already_is_dropped() {
+    fn a_recovery_that_is_lost_as_well_is_recovered_from() {
         let mut references = after(10);
         assert_eq!(references.invalidate(FrameId(7)), Invalidation::From(7));
-        references.next(FrameId(10), PictureKind::Delta);
+        assert!(references.next(FrameId(10), PictureKind::Delta).recovery);
         references.encoded(10, false);
-        assert_eq!(references.invalidate(FrameId(7)), Invalidation::Nothing);
-        assert_eq!(references.invalidate(FrameId(9)), Invalidation::Nothing);
-        // But the recovery refers to 6: if that is lost as well, it is no recovery.
-        assert_eq!(references.invalidate(FrameId(6)), Invalidation::From(6));
+        references.next(FrameId(11), PictureKind::Delta);
+        references.encoded(11, false);
+        assert_eq!(references.invalidate(FrameId(7)), Invalidation::From(7));
+        assert!(references.next(FrameId(12), PictureKind::Delta).recovery);
+        // Of what it could refer to, 4 to 6 are left.
+        assert_eq!(references.invalidate(FrameId(4)), Invalidation::Impossible);
     }
 
     #[test]
-    fn an_idr_answers_every_loss_before_it() {
+    fn nothing_before_an_idr_is_left() {
         let mut references = after(10);
         let next = references.next(FrameId(10), PictureKind::Idr);
         references.encoded(next.pts, true);
-        assert_eq!(references.invalidate(FrameId(3)), Invalidation::Nothing);
+        assert_eq!(references.invalidate(FrameId(11)), Invalidation::Nothing);
         assert_eq!(references.invalidate(FrameId(10)), Invalidation::Impossible);
+        assert_eq!(references.invalidate(FrameId(3)), Invalidation::Impossible);
     }
 
     #[test]

@@ -14,8 +14,9 @@ mod gfni;
 
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::{fmt, slice};
+use std::{fmt, ptr, slice};
 
+use super::super::SplitBlock;
 use super::{GROUP_ROWS, Matrix, scalar};
 use crate::limits::GF8_SHARDS_MAX;
 
@@ -85,22 +86,34 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// `parity = matrix · data`; both are whole shards one after the other.
-pub(super) fn encode(
+/// `parity = matrix · data`: `data_shard(i)` is data shard `i`, parity is whole shards one after the
+/// other.
+///
+/// # Panics
+/// If a data shard is shorter than `shard_bytes`.
+pub(super) fn encode<'d>(
     kernel: Kernel,
     matrix: &Matrix,
     shard_bytes: usize,
-    data: &[u8],
+    data_shards: usize,
+    data_shard: impl Fn(usize) -> &'d [u8],
     parity: &mut [u8],
 ) {
-    let (data_shards, parity_shards) = (data.len() / shard_bytes, parity.len() / shard_bytes);
+    let mut inputs = [ptr::null(); GF8_SHARDS_MAX];
+    for (index, input) in inputs[..data_shards].iter_mut().enumerate() {
+        *input = data_shard(index)[..shard_bytes].as_ptr();
+    }
+    let mut outputs = [ptr::null_mut(); GF8_SHARDS_MAX];
+    let mut output_count = 0;
+    for (output, shard) in outputs.iter_mut().zip(parity.chunks_exact_mut(shard_bytes)) {
+        *output = shard.as_mut_ptr();
+        output_count += 1;
+    }
     let job = Job {
         matrix,
         shard_bytes,
-        input_base: data.as_ptr(),
-        inputs: &IN_ORDER[..data_shards],
-        output_base: parity.as_mut_ptr(),
-        outputs: &IN_ORDER[..parity_shards],
+        inputs: &inputs[..data_shards],
+        outputs: &outputs[..output_count],
         buffers: PhantomData,
     };
     job.run(kernel);
@@ -109,68 +122,65 @@ pub(super) fn encode(
 /// `shards[lost] = matrix · shards[used]`, in place.
 ///
 /// # Panics
-/// If an index of `used` or `lost` is not in `shards`, or one is in both: the caller makes both from
-/// one partition of the block.
+/// If an index of `used` or `lost` is not in the block, one is in both, or `lost` names parity: the
+/// caller makes both from one partition of the block.
 pub(super) fn recover(
     kernel: Kernel,
     matrix: &Matrix,
     shard_bytes: usize,
-    shards: &mut [u8],
+    block: SplitBlock<'_>,
     used: &[u8],
     lost: &[u8],
 ) {
-    let count = shards.len() / shard_bytes;
+    let SplitBlock {
+        data,
+        stride_bytes,
+        data_shards,
+        parity,
+        ..
+    } = block;
     let mut is_lost = [false; 256];
-    for &index in lost {
-        assert!(
-            usize::from(index) < count,
-            "lost shards are shards of the block"
-        );
+    let base = data.as_mut_ptr();
+    let data_shard = |index: u8| {
+        let at = usize::from(index) * stride_bytes;
+        assert!(usize::from(index) < data_shards, "a data shard");
+        assert!(at + shard_bytes <= data.len(), "within the buffer");
+        base.wrapping_add(at)
+    };
+    let mut outputs = [ptr::null_mut(); GF8_SHARDS_MAX];
+    for (output, &index) in outputs.iter_mut().zip(lost) {
+        assert!(!is_lost[usize::from(index)], "a shard is lost once");
         is_lost[usize::from(index)] = true;
+        *output = data_shard(index);
     }
-    for &index in used {
-        assert!(
-            usize::from(index) < count,
-            "used shards are shards of the block"
-        );
+    let mut inputs = [ptr::null(); GF8_SHARDS_MAX];
+    for (input, &index) in inputs.iter_mut().zip(used) {
         assert!(!is_lost[usize::from(index)], "a shard is used or lost");
+        *input = match usize::from(index).checked_sub(data_shards) {
+            None => data_shard(index).cast_const(),
+            Some(row) => parity[row * shard_bytes..][..shard_bytes].as_ptr(),
+        };
     }
-    let base = shards.as_mut_ptr();
     let job = Job {
         matrix,
         shard_bytes,
-        input_base: base.cast_const(),
-        inputs: used,
-        output_base: base,
-        outputs: lost,
+        inputs: &inputs[..used.len()],
+        outputs: &outputs[..lost.len()],
         buffers: PhantomData,
     };
     job.run(kernel);
 }
 
-/// Shard numbers of a buffer whose shards are all used, in order.
-static IN_ORDER: [u8; GF8_SHARDS_MAX] = {
-    let mut numbers = [0; GF8_SHARDS_MAX];
-    let mut i = 0;
-    while i < GF8_SHARDS_MAX {
-        numbers[i] = i as u8;
-        i += 1;
-    }
-    numbers
-};
-
 /// One product: where its inputs and outputs lie.
 ///
-/// Invariant, kept by [`encode`] and [`recover`]: `shard_bytes` bytes at `base + index ·
-/// shard_bytes` are readable for every input and writable for every output while `'a` lasts, and
-/// no input overlaps an output. Pointers, not slices, because in place both are in one buffer.
+/// Invariant, kept by [`encode`] and [`recover`]: `shard_bytes` bytes from each input on are
+/// readable, from each output on writable, while `'a` lasts, and no input overlaps an output.
+/// Pointers, not slices, because in place both are in one buffer.
 pub(super) struct Job<'a> {
     matrix: &'a Matrix,
     shard_bytes: usize,
-    input_base: *const u8,
-    inputs: &'a [u8],
-    output_base: *mut u8,
-    outputs: &'a [u8],
+    inputs: &'a [*const u8],
+    outputs: &'a [*mut u8],
     buffers: PhantomData<&'a mut [u8]>,
 }
 
@@ -213,7 +223,7 @@ impl Job<'_> {
             range.start <= range.end && range.end <= self.shard_bytes,
             "within a shard"
         );
-        let from = self.input_at(self.inputs[column], range.start);
+        let from = self.inputs[column].wrapping_add(range.start);
         // SAFETY: readable by the invariant, within the shard by the assertion; outputs, the only
         // thing written, do not overlap it.
         unsafe { slice::from_raw_parts(from, range.len()) }
@@ -225,23 +235,9 @@ impl Job<'_> {
             range.start <= range.end && range.end <= self.shard_bytes,
             "within a shard"
         );
-        let to = self.output_at(self.outputs[row], range.start);
+        let to = self.outputs[row].wrapping_add(range.start);
         // SAFETY: writable by the invariant, within the shard by the assertion; `&mut self` means
         // that no other slice of the job is alive.
         unsafe { slice::from_raw_parts_mut(to, range.len()) }
-    }
-
-    /// Address of byte `offset` of the input shard numbered `index`, an element of `inputs`.
-    #[inline(always)]
-    fn input_at(&self, index: u8, offset: usize) -> *const u8 {
-        self.input_base
-            .wrapping_add(usize::from(index) * self.shard_bytes + offset)
-    }
-
-    /// Address of byte `offset` of the output shard numbered `index`, an element of `outputs`.
-    #[inline(always)]
-    fn output_at(&self, index: u8, offset: usize) -> *mut u8 {
-        self.output_base
-            .wrapping_add(usize::from(index) * self.shard_bytes + offset)
     }
 }

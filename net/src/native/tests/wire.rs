@@ -85,21 +85,31 @@ fn golden_small_messages() {
         &[&[3, 0, 6, 0, 0, 0, 2, 0, 2, 0], b"no"],
     );
     check(Message::Start, &[&[4, 0, 0, 0, 0, 0]]);
-    let request = KeyframeRequest {
+    let request = RepairRequest {
         last_good: Some(FrameId(5)),
+        first_lost: FrameId(6),
         newest_lost: FrameId(0x0a09),
+        wish: RepairWish::Recovery,
     };
     check(
-        Message::KeyframeRequest(request),
-        &[&[0x10, 0, 9, 0, 0, 0, 1, 5, 0, 0, 0, 0x09, 0x0a, 0, 0]],
+        Message::RepairRequest(request),
+        &[
+            &[0x10, 0, 14, 0, 0, 0, 1, 5, 0, 0, 0],
+            &[6, 0, 0, 0, 0x09, 0x0a, 0, 0, 0],
+        ],
     );
-    let request = KeyframeRequest {
+    let request = RepairRequest {
         last_good: None,
+        first_lost: FrameId(0),
         newest_lost: FrameId(0),
+        wish: RepairWish::Idr,
     };
     check(
-        Message::KeyframeRequest(request),
-        &[&[0x10, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]],
+        Message::RepairRequest(request),
+        &[
+            &[0x10, 0, 14, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ],
     );
     let statistics = ClientStatistics {
         frames_received: 1,
@@ -153,6 +163,20 @@ fn unknown_values_are_variants_and_appended_fields_are_ignored() {
 }
 
 #[test]
+fn a_wish_of_a_later_version_is_met_by_an_idr_and_a_run_backwards_is_refused() {
+    let mut body = [1, 5, 0, 0, 0, 6, 0, 0, 0, 7, 0, 0, 0, 9];
+    let Ok(Message::RepairRequest(request)) = Message::parse(Kind::RepairRequest, &body) else {
+        panic!("it is whole");
+    };
+    assert_eq!(request.wish, RepairWish::Idr);
+    body[5] = 8;
+    assert!(matches!(
+        Message::parse(Kind::RepairRequest, &body),
+        Err(MessageError::Value { value: 8, .. })
+    ));
+}
+
+#[test]
 fn every_cut_of_every_message_is_an_error() {
     let frames = vec![FrameTimes {
         slice_count: 2,
@@ -165,9 +189,11 @@ fn every_cut_of_every_message_is_an_error() {
             code: RefuseCode::Busy,
             text: "busy".to_owned(),
         }),
-        Message::KeyframeRequest(KeyframeRequest {
+        Message::RepairRequest(RepairRequest {
             last_good: None,
+            first_lost: FrameId(1),
             newest_lost: FrameId(1),
+            wish: RepairWish::Idr,
         }),
         Message::Statistics(ClientStatistics::default()),
         Message::FrameTimes(frames),
@@ -308,12 +334,20 @@ fn any_message() -> impl Strategy<Value = Message> {
             })
         }),
         Just(Message::Start),
-        (prop::option::of(frame()), frame()).prop_map(|(last_good, newest_lost)| {
-            Message::KeyframeRequest(KeyframeRequest {
-                last_good,
-                newest_lost,
-            })
-        }),
+        (prop::option::of(frame()), frame(), frame(), any::<bool>()).prop_map(
+            |(last_good, one, other, idr)| {
+                Message::RepairRequest(RepairRequest {
+                    last_good,
+                    first_lost: one.min(other),
+                    newest_lost: one.max(other),
+                    wish: if idr {
+                        RepairWish::Idr
+                    } else {
+                        RepairWish::Recovery
+                    },
+                })
+            }
+        ),
         (any::<[u64; 7]>(), prop::option::of(frame())).prop_map(|(c, newest_frame)| {
             Message::Statistics(ClientStatistics {
                 frames_received: c[0],

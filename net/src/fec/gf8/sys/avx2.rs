@@ -45,7 +45,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(job: &mut Job<'_>, first: usiz
         let mut low = [_mm256_setzero_si256(); VECTORS];
         let mut high = [_mm256_setzero_si256(); VECTORS];
         for vector in 0..VECTORS {
-            let from = job.input_at(input, offset + vector * BYTES);
+            let from = input.wrapping_add(offset + vector * BYTES);
             // SAFETY: an input is readable by the job's invariant and has VECTORS whole vectors
             // from `offset` on.
             let data = unsafe { _mm256_loadu_si256(from.cast()) };
@@ -71,7 +71,7 @@ fn block<const ROWS: usize, const VECTORS: usize>(job: &mut Job<'_>, first: usiz
     }
     for (row, sums) in sums.iter().enumerate() {
         for (vector, sum) in sums.iter().enumerate() {
-            let to = job.output_at(job.outputs[first + row], offset + vector * BYTES);
+            let to = job.outputs[first + row].wrapping_add(offset + vector * BYTES);
             // SAFETY: an output is writable by the job's invariant and has VECTORS whole vectors
             // from `offset` on.
             unsafe { _mm256_storeu_si256(to.cast(), *sum) };

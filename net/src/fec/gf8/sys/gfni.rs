@@ -44,13 +44,16 @@ pub(super) fn run_512(job: &mut Job<'_>) {
 }
 
 /// Bytes of each input before it is aligned to a vector. A vector as wide as a cache line that is
-/// not aligned touches two of them with every load, which costs up to half of the speed. Shards
-/// follow each other, so all are aligned alike if they are whole vectors long, and only then.
+/// not aligned touches two of them with every load, which costs up to half of the speed. None where
+/// the inputs are not all aligned alike.
 fn unaligned_head(job: &Job<'_>) -> usize {
-    if job.shard_bytes.is_multiple_of(WIDE) {
-        job.input_base.addr().wrapping_neg() % WIDE
-    } else {
-        0
+    let mut heads = job
+        .inputs
+        .iter()
+        .map(|input| input.addr().wrapping_neg() % WIDE);
+    match heads.next() {
+        Some(head) if head < job.shard_bytes && heads.all(|other| other == head) => head,
+        _ => 0,
     }
 }
 
@@ -86,7 +89,7 @@ fn block_512<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     let columns = job.group(first / GROUP_ROWS).chunks_exact(2);
     let inputs = job.inputs.chunks_exact(2);
     if let ([column], [input]) = (columns.remainder(), inputs.remainder()) {
-        let data = load_512::<VECTORS, MASKED>(job, *input, offset, mask);
+        let data = load_512::<VECTORS, MASKED>(*input, offset, mask);
         for row in 0..ROWS {
             let by = _mm512_set1_epi64(AFFINE[usize::from(column[row])].cast_signed());
             for vector in 0..VECTORS {
@@ -96,8 +99,8 @@ fn block_512<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     }
     for (columns, inputs) in columns.zip(inputs) {
         let (left, right) = (columns[0], columns[1]);
-        let data_left = load_512::<VECTORS, MASKED>(job, inputs[0], offset, mask);
-        let data_right = load_512::<VECTORS, MASKED>(job, inputs[1], offset, mask);
+        let data_left = load_512::<VECTORS, MASKED>(inputs[0], offset, mask);
+        let data_right = load_512::<VECTORS, MASKED>(inputs[1], offset, mask);
         for row in 0..ROWS {
             let by_left = _mm512_set1_epi64(AFFINE[usize::from(left[row])].cast_signed());
             let by_right = _mm512_set1_epi64(AFFINE[usize::from(right[row])].cast_signed());
@@ -113,7 +116,7 @@ fn block_512<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
     }
     for (row, sums) in sums.iter().enumerate() {
         for (vector, sum) in sums.iter().enumerate() {
-            let to = job.output_at(job.outputs[first + row], offset + vector * WIDE);
+            let to = job.outputs[first + row].wrapping_add(offset + vector * WIDE);
             // SAFETY: an output is writable by the job's invariant, and its bytes from `offset` on
             // are at least VECTORS whole vectors or, if MASKED, as many as `mask` has bits.
             unsafe {
@@ -130,14 +133,13 @@ fn block_512<const ROWS: usize, const VECTORS: usize, const MASKED: bool>(
 #[inline]
 #[target_feature(enable = "gfni,avx512f,avx512bw")]
 fn load_512<const VECTORS: usize, const MASKED: bool>(
-    job: &Job<'_>,
-    input: u8,
+    input: *const u8,
     offset: usize,
     mask: u64,
 ) -> [__m512i; VECTORS] {
     let mut data = [_mm512_setzero_si512(); VECTORS];
     for (vector, data) in data.iter_mut().enumerate() {
-        let from = job.input_at(input, offset + vector * WIDE);
+        let from = input.wrapping_add(offset + vector * WIDE);
         // SAFETY: an input is readable by the job's invariant, and its bytes from `offset` on are
         // at least VECTORS whole vectors or, if MASKED, as many as `mask` has bits.
         *data = unsafe {
@@ -187,7 +189,7 @@ fn block_256<const ROWS: usize, const VECTORS: usize>(
     for (column, &input) in job.group(first / GROUP_ROWS).iter().zip(job.inputs) {
         let mut data = [_mm256_setzero_si256(); VECTORS];
         for (vector, data) in data.iter_mut().enumerate() {
-            let from = job.input_at(input, offset + vector * HALF);
+            let from = input.wrapping_add(offset + vector * HALF);
             // SAFETY: an input is readable by the job's invariant and has VECTORS whole vectors
             // from `offset` on.
             *data = unsafe { _mm256_loadu_si256(from.cast()) };
@@ -203,7 +205,7 @@ fn block_256<const ROWS: usize, const VECTORS: usize>(
     }
     for (row, sums) in sums.iter().enumerate() {
         for (vector, sum) in sums.iter().enumerate() {
-            let to = job.output_at(job.outputs[first + row], offset + vector * HALF);
+            let to = job.outputs[first + row].wrapping_add(offset + vector * HALF);
             // SAFETY: an output is writable by the job's invariant and has VECTORS whole vectors
             // from `offset` on.
             unsafe { _mm256_storeu_si256(to.cast(), *sum) };
