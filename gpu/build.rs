@@ -18,8 +18,10 @@ fn main() {
     };
     let folder = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("x264");
     fs::create_dir_all(&folder).expect("OUT_DIR is writable");
-    let link = folder.join("libx264.a");
-    fs::copy(&archive, &link).expect("the archive can be copied to OUT_DIR");
+    let copy = folder.join("libx264.a");
+    // A link of that name, left by an older build, would be written through.
+    drop(fs::remove_file(&copy));
+    fs::copy(&archive, &copy).expect("the archive can be copied to OUT_DIR");
     println!("cargo:rerun-if-changed={}", archive.display());
     println!("cargo:rustc-link-search=native={}", folder.display());
 }

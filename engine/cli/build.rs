@@ -30,7 +30,10 @@ fn main() {
 
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("archives");
     fs::create_dir_all(&out).expect("cargo's OUT_DIR is writable");
-    fs::copy(&archive, out.join(ARCHIVE)).expect("the archive can be copied to OUT_DIR");
+    let copy = out.join(ARCHIVE);
+    // A link of that name, left by an older build, would be written through.
+    drop(fs::remove_file(&copy));
+    fs::copy(&archive, &copy).expect("the archive can be copied to OUT_DIR");
     println!("cargo:rustc-link-search=native={}", out.display());
     name_revision();
 }

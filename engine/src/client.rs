@@ -289,7 +289,8 @@ impl Decoding {
         match self.decoder.decode(unit.frame, unit.bytes()) {
             Ok(Some(picture)) => {
                 frame.decoded = clock::now();
-                self.feedback.count_decoded();
+                self.feedback
+                    .decoded(frame.decoded.since(frame.decode_begin));
                 self.decoded.first_picture.get_or_insert(frame.decoded);
                 if self.png.is_some() {
                     last.keep(&picture);

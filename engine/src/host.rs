@@ -357,6 +357,11 @@ impl LiveFigures {
                     + (now.encode_failures - old.encode_failures)
                     + (now.protect_failures - old.protect_failures),
             );
+            let path = metrics.path.lock();
+            if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
+                let repeated = now.repeated - old.repeated;
+                let _ = write!(line, "; {path}, {repeated} repeated");
+            }
             seen.push((entry.number, now, histograms));
         }
         self.last = seen;

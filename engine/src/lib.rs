@@ -5,6 +5,7 @@
 pub mod config;
 pub mod trust;
 pub mod metrics;
+pub mod steering;
 pub mod stage;
 pub mod pipeline;
 pub mod session;

@@ -3,9 +3,11 @@
 //! Every counter has one writing thread and any number of readers; all accesses are relaxed,
 //! since a figure that is a frame old is as good as any. Nothing here allocates or locks.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+
+use net::steering::SteeringStatus;
 
 /// Buckets to the octave: a figure read back is at most 1/16 too large.
 const STEPS: usize = 16;
@@ -165,6 +167,18 @@ counters! {
         datagrams,
         /// Bytes of these, UDP payload.
         sent_bytes,
+        /// Of the datagrams sealed, those with parity.
+        parity_datagrams,
+        /// Datagrams sealed with data that was sent before.
+        repeated,
+        /// Shards that a client asked for again and that were not kept any more.
+        not_repeated,
+        /// Datagrams of the client that were no feedback.
+        feedback_refused,
+        /// Tasks for protect that found its queue full; the client asks again.
+        tasks_dropped,
+        /// Batches whose departure rate control did not hear of.
+        departures_dropped,
         /// Datagrams left out on purpose (`--video-drop`).
         dropped_on_purpose,
         /// Batches that the kernel would not take in time.
@@ -197,6 +211,9 @@ pub struct SessionMetrics {
     pub capture_to_last_byte: Histogram,
     /// Taken by the encode thread → last slice out.
     pub encode: Histogram,
+    /// What the path is like and what was made of it; written by control once a feedback, read by
+    /// whoever shows it.
+    pub path: Mutex<Option<SteeringStatus>>,
 }
 
 /// Adds to a counter that only this thread writes.

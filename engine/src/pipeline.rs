@@ -15,6 +15,9 @@
 //! | protect | `pf-protect` | own from 4 cores up | 2nd | slices of [`FRAMES_OF_SLICES`] | encode blocks |
 //! | send | `pf-send` | own from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
 //!
+//! What control tells the stages beside, and hears from send, goes the ways of
+//! [`crate::steering`].
+//!
 //! A late stage may interrupt an earlier one, or slicing would gain nothing. Commands to encode
 //! are coalesced ([`COMMANDS`]); reports of finished frames ([`REPORTS`]) and faults are dropped
 //! and counted when nobody reads them. All memory is allocated in [`spawn`].
@@ -30,9 +33,10 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Select, Sender, TrySendError, bounded};
 use gpu::encode::Encoder;
 use net::packetize::{Batch, Packetizer};
+use net::rate::Pacer;
 use net::times::FrameTimes;
 use net::udp::Socket;
-use net::units::{Mode, SliceCount};
+use net::units::{BitsPerSecond, Mode, SliceCount, Timestamp};
 use platform::capture::{Capture, Waker};
 use platform::thread::{Role, RoleThread};
 
@@ -42,6 +46,7 @@ use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
 use crate::stage::protect::ProtectStage;
 use crate::stage::send::SendStage;
 use crate::stage::{PictureDone, StageFault, ToProtect, ToSend};
+use crate::steering::PipelineEnds;
 
 /// Frames of slices between encode and protect: one being sealed, one being encoded.
 pub const FRAMES_OF_SLICES: usize = 2;
@@ -71,8 +76,12 @@ pub struct Parts {
     pub peer: SocketAddr,
     /// The pictures' mode.
     pub mode: Mode,
+    /// What the encoder was opened with.
+    pub bitrate: BitsPerSecond,
     /// Slices of each picture.
     pub slices: SliceCount,
+    /// Orders and tasks from control, departures to it.
+    pub control: PipelineEnds,
     /// Where the stages count.
     pub metrics: Arc<SessionMetrics>,
     /// Called by a stage that ends on its own account, from its thread.
@@ -132,6 +141,12 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     }
 
     let metrics = parts.metrics;
+    let PipelineEnds {
+        orders,
+        tasks,
+        departures,
+    } = parts.control;
+    prepare_to_wait_empty(&tasks);
     let capture = CaptureStage {
         displaced: frames.clone(),
         frames: frames_in,
@@ -144,16 +159,23 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         interval: parts.mode.refresh().interval(),
         frames,
         commands,
+        bitrate: parts.bitrate,
+        slices: parts.slices,
+        orders: Arc::clone(&orders),
         outlet: SliceOutlet::new(slice_pool, slices_in, slice_bytes_max),
         metrics: Arc::clone(&metrics),
     };
     let protect = ProtectStage {
         packetizer: parts.packetizer,
+        pacer: Pacer::new(orders.pace()),
         slices,
         slice_pool: slice_pool_in,
         batch_pool,
         spare: None,
         batches: batches_in,
+        orders,
+        tasks,
+        departure: Timestamp::ZERO,
         metrics: Arc::clone(&metrics),
     };
     let stale_peers = peers.clone();
@@ -164,6 +186,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         batches,
         batch_pool_in,
         reports_in,
+        departures,
         metrics,
     );
 
@@ -305,14 +328,14 @@ fn prepare_to_wait<T>(sender: &Sender<T>, receiver: &Receiver<T>, filler: impl F
     prepare_to_wait_empty(receiver);
 }
 
-/// The same for the receiving side alone.
+/// The same for the receiving side alone, on which nothing was sent yet.
 fn prepare_to_wait_empty<T>(receiver: &Receiver<T>) {
     let mut empty = Select::new();
     empty.recv(receiver);
-    assert!(
-        empty.select_timeout(Duration::ZERO).is_err(),
-        "nothing was sent yet"
-    );
+    if let Ok(selected) = empty.select_timeout(Duration::ZERO) {
+        // The other side is gone already; whoever waits for it will find out.
+        drop(selected.recv(receiver));
+    }
 }
 
 /// No slice is larger than twice its share of the raw 4:2:0 picture: CAVLC at the lowest

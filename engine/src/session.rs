@@ -28,6 +28,7 @@ use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
 use crate::stage::encode::EncodeCommand;
+use crate::steering::PipelineEnds;
 
 /// How often a living display is asked whether it is.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -81,6 +82,8 @@ pub struct StartMedia {
     pub socket: Socket,
     /// The client's validated address.
     pub peer: SocketAddr,
+    /// Orders and tasks from control, departures to it.
+    pub control: PipelineEnds,
 }
 
 /// What a session tells control.
@@ -329,7 +332,9 @@ impl Stage<'_> {
             socket: start.socket,
             peer: start.peer,
             mode: config.mode,
+            bitrate: config.bitrate,
             slices: config.slices,
+            control: start.control,
             metrics: Arc::clone(&self.metrics),
             on_fault: Arc::new(move |fault| {
                 // Full only if more stages failed than exist; gone only if nobody cares.

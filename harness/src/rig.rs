@@ -6,10 +6,12 @@ use crossbeam::channel::{Receiver, bounded};
 use engine::metrics::SessionMetrics;
 use engine::pipeline::{self, Parts, Pipeline};
 use engine::stage::StageFault;
+use engine::steering::{ControlEnds, ways};
 use gpu::frame::{Rect, Size};
 use net::packetize::PacketizerConfig;
+use net::steering::unsteered;
 use net::udp::{Socket, SocketConfig};
-use net::units::{Mode, SliceCount};
+use net::units::{BitsPerSecond, Mode, SliceCount};
 
 use crate::PATIENCE;
 use crate::facts;
@@ -45,6 +47,8 @@ pub struct Rig {
     pub metrics: Arc<SessionMetrics>,
     /// Why stages ended by themselves.
     pub faults: Receiver<StageFault>,
+    /// Control's ends of the ways to the pipeline.
+    pub steering: ControlEnds,
     /// The pipeline's own socket, to damage it.
     pub socket: std::net::UdpSocket,
 }
@@ -71,6 +75,7 @@ impl Rig {
         let (faults_in, faults) = bounded(8);
         let reopen = encoder.clone();
         let mode: Mode = mode.parse().expect("a mode");
+        let (control, steering) = ways(&unsteered(config.protection));
         let pipeline = pipeline::spawn(Parts {
             capture: Box::new(capture),
             encoder: encoder.open(),
@@ -80,6 +85,8 @@ impl Rig {
             peer: peer.address(),
             mode,
             slices: SliceCount::new(4).expect("at most 32"),
+            bitrate: BitsPerSecond(10_000_000),
+            control,
             metrics: Arc::clone(&metrics),
             on_fault: Arc::new(move |fault| faults_in.try_send(fault).expect("one a stage")),
         });
@@ -90,6 +97,7 @@ impl Rig {
             peer,
             metrics,
             faults,
+            steering,
             socket,
         }
     }

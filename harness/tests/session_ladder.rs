@@ -7,6 +7,7 @@ use crossbeam::channel::{Receiver, bounded};
 use engine::session::{
     Backends, Session, SessionCommand, SessionError, SessionEvent, SessionRequest, StartMedia,
 };
+use engine::steering::ways;
 use gpu::encode::{EncodeError, EncoderKind};
 use harness::PATIENCE;
 use harness::facts::{alone, eventually, threads};
@@ -14,6 +15,7 @@ use harness::fakes::{DisplayRemote, FakeDisplayBackend};
 use harness::peer::{RecordingPeer, packetizer};
 use harness::rig::THREADS;
 use net::packetize::PacketizerConfig;
+use net::steering::unsteered;
 use net::udp::{Socket, SocketConfig};
 use net::units::{BitsPerSecond, SliceCount};
 use platform::display::DisplayError;
@@ -82,6 +84,7 @@ impl Ladder {
             packetizer: packetizer(PacketizerConfig::default()),
             socket: Socket::bind(any, SocketConfig::default()).expect("a port on loopback"),
             peer: peer.address(),
+            control: ways(&unsteered(PacketizerConfig::default().protection)).0,
         };
         let session = self.session.as_ref().expect("it runs");
         let taken = session.command(SessionCommand::Start(Box::new(media)));

@@ -33,7 +33,7 @@
 
 use std::time::Duration;
 
-use crate::bytes::{Reader, Truncated, Writer};
+use crate::bytes::{Reader, Truncated};
 use crate::units::Timestamp;
 
 /// Length of an echo's body.
@@ -90,11 +90,14 @@ pub enum EchoError {
 
 impl Echo {
     /// The body.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = Writer::new(out);
-        writer.u64(self.client_sent.as_ns());
-        writer.u64(self.host_received.as_ns());
-        writer.u64(self.host_sent.as_ns());
+    #[must_use]
+    pub fn to_wire(self) -> [u8; ECHO_BYTES] {
+        let mut wire = [0; ECHO_BYTES];
+        let stamps = [self.client_sent, self.host_received, self.host_sent];
+        for (field, stamp) in wire.chunks_exact_mut(8).zip(stamps) {
+            field.copy_from_slice(&stamp.as_ns().to_le_bytes());
+        }
+        wire
     }
 
     /// Reads a body.

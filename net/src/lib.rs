@@ -22,6 +22,8 @@ pub mod path_mtu;
 pub mod audio;
 pub mod gamestream;
 pub mod feedback;
+pub mod rate;
+pub mod steering;
 pub mod native;
 pub mod udp;
 pub mod quic;

@@ -16,12 +16,15 @@ use engine::pipeline::{BATCHES, FRAMES_OF_SLICES, Stop};
 use engine::stage::protect::ProtectStage;
 use engine::stage::send::SendStage;
 use engine::stage::{PictureDone, Slice, StageFault, ToProtect};
+use engine::steering::ways;
 use net::clock;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
 use net::limits::{GSO_SEGMENTS_MAX, SHARD_BYTES_MAX};
 use net::media;
 use net::packetize::{Batch, Packetizer, PacketizerConfig, SliceMeta};
+use net::rate::Pacer;
 use net::reassemble::{Event, Reassembler, ReassemblerConfig};
+use net::steering::unsteered;
 use net::udp::{Socket, SocketConfig, Wait};
 use net::units::{FrameId, SliceIndex, Timestamp};
 use platform::process::thread_usage;
@@ -371,6 +374,8 @@ impl Stages {
         let (_, peers) = bounded(1);
         let (reports, _) = bounded(1);
         let metrics = Arc::new(SessionMetrics::default());
+        let orders = unsteered(PacketizerConfig::default().protection);
+        let (control, _) = ways(&orders);
         let protect = ProtectStage {
             packetizer: packetizer(),
             slices,
@@ -378,10 +383,24 @@ impl Stages {
             batch_pool,
             spare: None,
             batches: batches_in,
+            pacer: Pacer::new(orders.pace),
+            orders: control.orders,
+            tasks: control.tasks,
+            departure: Timestamp::ZERO,
             metrics: Arc::clone(&metrics),
         };
         let counted = Arc::clone(&metrics);
-        let send = SendStage::new(socket, to, peers, batches, batch_pool_in, reports, counted);
+        let departures = control.departures;
+        let send = SendStage::new(
+            socket,
+            to,
+            peers,
+            batches,
+            batch_pool_in,
+            reports,
+            departures,
+            counted,
+        );
         let stop = Stop::new(Arc::new(NoCapture));
         let stop_too = stop.clone();
         Ok(Self {

@@ -2,6 +2,7 @@
 //! socket that it shares with the sessions' send threads.
 
 mod native;
+mod steer;
 mod terms;
 
 use std::sync::Arc;

@@ -2,8 +2,7 @@
 //!
 //! Each turn of [`NativeHost::run`]:
 //!  1. wait for the socket, a session's event, the owner or the nearest time limit;
-//!  2. take datagrams (QUIC's to QUIC; media from clients comes with feedback, see
-//!     [`NativeHost::take_datagrams`]);
+//!  2. take datagrams (QUIC's to QUIC, media to its sender's steering);
 //!  3. take what sessions have to say;
 //!  4. let every peer's machine read, decide and write ([`NativeHost::serve`]);
 //!  5. send what QUIC has to send, forget who is gone.
@@ -18,9 +17,11 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::clock;
-use net::crypto::{Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Sealer, exporter_context};
+use net::crypto::{
+    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
+};
 use net::identity::Identity;
-use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
+use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
@@ -28,10 +29,12 @@ use net::native::{
 };
 use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
+use net::steering::SteeringConfig;
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{FrameId, Timestamp};
+use net::units::{BitsPerSecond, FrameId, Timestamp};
 
+use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
@@ -48,6 +51,8 @@ const RECEIVES_PER_TURN: usize = 16;
 /// How often finished frames' times are passed on to a client that wants them.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The encoder is not asked for less: a quarter of a megabit is a readable desktop.
+const BITRATE_FLOOR: BitsPerSecond = BitsPerSecond(BITRATE_MIN);
 /// A frame that has not come after this long will not: longer than any round trip that is played
 /// over, and than the client's own deadlines.
 const OVERDUE: Duration = Duration::from_millis(700);
@@ -93,6 +98,8 @@ struct Peer {
     /// From the decision on.
     session: Option<Session>,
     /// From Start on.
+    steer: Option<Steer>,
+    /// From Start on.
     reports: Option<Receiver<FrameTimes>>,
     /// The frame sent last, and when control heard of it.
     last_sent: Option<(FrameId, Timestamp)>,
@@ -104,6 +111,8 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    /// Parity that the operator or the client has fixed.
+    fec_percent: Option<u8>,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -183,10 +192,13 @@ impl NativeHost {
             .filter_map(|peer| peer.machine.poll_timeout())
             .min();
         let reports = self.peers.values().any(|peer| peer.reports.is_some());
+        let steers = self.peers.values().filter_map(|peer| peer.steer.as_ref());
+        let steers = steers.map(Steer::poll_timeout).min();
         [
             self.endpoint.timeout(),
             machines.map(|at| at.since(now)),
             reports.then_some(REPORT_INTERVAL),
+            steers.map(|at| at.since(now)),
             (!self.ending.is_empty()).then_some(REPORT_INTERVAL),
             self.peers
                 .values()
@@ -209,14 +221,23 @@ impl NativeHost {
                     return false;
                 }
             }
+            let now = clock::now();
             for (datagram, from) in self.receiver.datagrams() {
-                // No media comes from clients of this version: a datagram that claims to be some
-                // is dropped before anything looks at it.
-                if datagram
-                    .first()
-                    .is_some_and(|&first| !media::is_media(first))
-                {
+                let Some(&first) = datagram.first() else {
+                    continue;
+                };
+                if !media::is_media(first) {
                     self.endpoint.receive(datagram, from);
+                    continue;
+                }
+                // From an address that QUIC has validated, or it is dropped unread.
+                let endpoint = &mut self.endpoint;
+                let sender = self.peers.iter_mut().find(|(id, peer)| {
+                    peer.steer.is_some()
+                        && endpoint.link(**id).is_some_and(|link| link.peer() == from)
+                });
+                if let Some(steer) = sender.and_then(|(_, peer)| peer.steer.as_mut()) {
+                    steer.handle_datagram(now, datagram);
                 }
             }
         }
@@ -300,6 +321,9 @@ impl NativeHost {
         };
         peer.read(now, link, &mut self.scratch);
         peer.machine.handle_timeout(now);
+        if let Some(steer) = &mut peer.steer {
+            steer.handle_timeout(now);
+        }
         while let Some(event) = peer.machine.poll_event() {
             match event {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
@@ -347,7 +371,8 @@ impl NativeHost {
             });
             return;
         }
-        let agreed = match negotiate(&overrule(hello, config), &offer(config)) {
+        let hello = &overrule(hello, config);
+        let agreed = match negotiate(hello, &offer(config)) {
             Ok(agreed) => agreed,
             Err(refuse) => return peer.machine.refuse(refuse),
         };
@@ -355,6 +380,7 @@ impl NativeHost {
             self.sessions_so_far += 1;
             peer.wanted = Some(Wanted {
                 agreed,
+                fec_percent: hello.fec_percent,
                 client: hello.name.clone(),
                 number: self.sessions_so_far,
                 id: session_id,
@@ -408,25 +434,35 @@ impl NativeHost {
             return;
         };
         let Some(wanted) = &peer.wanted else { return };
-        let started = host_keys(link, wanted)
+        let Some(session) = &peer.session else {
+            return;
+        };
+        let metrics = Arc::clone(session.metrics());
+        let started = media_keys(link, wanted)
             .map_err(|error| error.to_string())
-            .and_then(|keys| {
+            .and_then(|(sealer, opener)| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
+                let agreed = &wanted.agreed;
+                let steering = steering_config(wanted);
+                let (steer, control) = Steer::new(clock::now(), opener, steering, metrics);
                 let config = PacketizerConfig {
-                    protection: Protection::at_frame_end(wanted.agreed.fec_percent),
-                    datagram_bytes_max: usize::from(wanted.agreed.datagram_bytes_max),
+                    protection: control.orders.protection(),
+                    datagram_bytes_max: usize::from(agreed.datagram_bytes_max),
                     ..PacketizerConfig::default()
                 };
-                let mut packetizer = Packetizer::new(Sealer::new(keys), config);
+                let mut packetizer = Packetizer::new(sealer, config);
                 packetizer.set_drop_every(self.config.video_drop);
-                Ok(StartMedia {
+                let start = StartMedia {
                     packetizer,
                     socket,
                     peer: link.peer(),
-                })
+                    control,
+                };
+                Ok((start, steer))
             });
         match started {
-            Ok(start) => {
+            Ok((start, steer)) => {
+                peer.steer = Some(steer);
                 // It is the first command but for redirections, so there is room; if the session
                 // has ended by itself, its event says so.
                 let _ = peer.command(SessionCommand::Start(Box::new(start)));
@@ -508,6 +544,7 @@ impl Peer {
             machine,
             wanted: None,
             session: None,
+            steer: None,
             reports: None,
             last_sent: None,
             moved: None,
@@ -580,6 +617,7 @@ impl Peer {
 
     fn end_session(&mut self, ending: &mut Vec<Session>, registry: &Registry) {
         self.reports = None;
+        self.steer = None;
         if let Some(mut session) = self.session.take() {
             session.end();
             ending.push(session);
@@ -611,9 +649,29 @@ fn new_session_id() -> std::io::Result<[u8; 16]> {
     Ok(id)
 }
 
-fn host_keys(link: &mut Link, wanted: &Wanted) -> Result<MediaKeys, net::quic::QuicError> {
-    let mut exported = [0; EXPORTER_BYTES];
-    let context = exporter_context(&wanted.id, Direction::HostToClient);
-    link.export(EXPORTER_LABEL, &context, &mut exported)?;
-    Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
+/// What seals for the client, and what opens its feedback.
+fn media_keys(link: &mut Link, wanted: &Wanted) -> Result<(Sealer, Opener), net::quic::QuicError> {
+    let mut keys = |direction| -> Result<MediaKeys, net::quic::QuicError> {
+        let mut exported = [0; EXPORTER_BYTES];
+        let context = exporter_context(&wanted.id, direction);
+        link.export(EXPORTER_LABEL, &context, &mut exported)?;
+        Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
+    };
+    let sealer = Sealer::new(keys(Direction::HostToClient)?);
+    let opener = Opener::new(keys(Direction::ClientToHost)?);
+    Ok((sealer, opener))
+}
+
+/// The path decides between what was agreed and the least that is a picture; not over what
+/// operator or client have fixed.
+const fn steering_config(wanted: &Wanted) -> SteeringConfig {
+    SteeringConfig {
+        bitrate_min: BITRATE_FLOOR,
+        bitrate_max: wanted.agreed.bitrate,
+        frame_interval: wanted.agreed.mode.refresh().interval(),
+        protection: match wanted.fec_percent {
+            Some(percent) => Some(Protection::at_frame_end(percent)),
+            None => None,
+        },
+    }
 }

@@ -19,11 +19,12 @@ use gpu::encode::{EncodeError, Encoder, PictureKind, SliceInfo, SliceSink};
 use gpu::frame::{Frame, Rect};
 use net::clock;
 use net::packetize::SliceMeta;
-use net::units::{FrameId, Timestamp};
+use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
 use super::{PictureDone, Slice, StageFault, ToProtect};
 use crate::metrics::{SessionMetrics, add, store_allocations, thread_cpu_ns};
 use crate::pipeline::Stop;
+use crate::steering::StandingOrders;
 
 /// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
 const FAILURES_MAX: u32 = 3;
@@ -62,6 +63,12 @@ pub struct EncodeStage {
     pub frames: Receiver<Frame>,
     /// From the session.
     pub commands: Receiver<EncodeCommand>,
+    /// What to aim for.
+    pub orders: Arc<StandingOrders>,
+    /// What the encoder aims for.
+    pub bitrate: BitsPerSecond,
+    /// Slices of each picture.
+    pub slices: SliceCount,
     /// Pool and way on.
     pub outlet: SliceOutlet,
     /// Counters.
@@ -134,6 +141,7 @@ impl EncodeStage {
 
     /// Encodes `state.picture`; a failure costs a picture and takes a new encoder.
     fn encode(&mut self, state: &mut State) -> Result<(), StageFault> {
+        self.aim();
         let Some(frame) = &state.picture else {
             return Ok(());
         };
@@ -186,9 +194,23 @@ impl EncodeStage {
                 state.idr_due = true;
                 state.recovery_due = false;
                 self.encoder = (self.reopen)()?;
+                self.bitrate = BitsPerSecond(0);
             }
         }
         Ok(())
+    }
+
+    /// Lets the encoder aim for what control has ordered.
+    fn aim(&mut self) {
+        let ordered = self.orders.bitrate();
+        if ordered == self.bitrate {
+            return;
+        }
+        self.bitrate = ordered;
+        if let Err(error) = self.encoder.reconfigure(ordered, self.slices) {
+            // It goes on with the bitrate that it had; the next picture tells whether it works.
+            log::warn!("{error}");
+        }
     }
 }
 

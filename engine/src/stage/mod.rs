@@ -47,16 +47,31 @@ pub enum ToProtect {
     Done(PictureDone),
 }
 
+/// What a batch is a part of.
+#[derive(Clone, Copy, Debug)]
+pub struct SlicePart {
+    /// When the encoder had finished the slice.
+    pub encoded: Timestamp,
+    /// Size of the slice, bytes; 0 for a batch that is part of none.
+    pub slice_bytes: u32,
+}
+
+impl SlicePart {
+    /// Repeats, echoes and probes.
+    pub const NONE: Self = Self {
+        encoded: Timestamp::ZERO,
+        slice_bytes: 0,
+    };
+}
+
 /// A batch on its way from protect to send, in a buffer of the batch pool.
 pub struct Sealed {
     /// The datagrams.
     pub batch: Batch,
-    /// When the encoder had finished the slice that they carry.
-    pub encoded: Timestamp,
+    /// The slice that they were made of.
+    pub part: SlicePart,
     /// When they were sealed.
     pub protected: Timestamp,
-    /// Size of that slice, bytes.
-    pub slice_bytes: u32,
 }
 
 /// From protect to send.

@@ -1,5 +1,5 @@
-//! Send: gives sealed batches to the kernel, in order and at once or at their departure time,
-//! and notes when the wire had which slice.
+//! Send: gives sealed batches to the kernel, in order and at their departure time, notes when the
+//! wire had which slice, and tells control what left when.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,16 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, Sender};
 use net::clock;
 use net::limits::SLICES_PER_FRAME_MAX;
-use net::packetize::Batch;
+use net::packetize::{Batch, Cargo};
+use net::rate::{Sent, SentKind};
 use net::times::{FrameTimes, SliceTimes};
 use net::udp::{SendError, Socket};
+use net::units::Timestamp;
 
-use super::{PictureDone, Sealed, StageFault, ToSend};
+use super::{PictureDone, Sealed, SlicePart, StageFault, ToSend};
 use crate::metrics::{SessionMetrics, add, store_allocations};
 use crate::pipeline::Stop;
+use crate::steering::Departed;
 
 /// A batch that the kernel will not take for this long is worth less than the ones behind it.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
@@ -27,6 +30,7 @@ pub struct SendStage {
     batches: Receiver<ToSend>,
     pool: Sender<Batch>,
     reports: Sender<FrameTimes>,
+    departures: Sender<Departed>,
     metrics: Arc<SessionMetrics>,
     slices: [SliceTimes; SLICES_PER_FRAME_MAX as usize],
     slice_count: u8,
@@ -37,6 +41,10 @@ pub struct SendStage {
 impl SendStage {
     /// Sends what comes from `batches` to `peer`, or wherever `peers` says later.
     #[must_use]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is an end of a way of the pipeline's"
+    )]
     pub fn new(
         socket: Socket,
         peer: SocketAddr,
@@ -44,6 +52,7 @@ impl SendStage {
         batches: Receiver<ToSend>,
         pool: Sender<Batch>,
         reports: Sender<FrameTimes>,
+        departures: Sender<Departed>,
         metrics: Arc<SessionMetrics>,
     ) -> Self {
         let slices = [SliceTimes::default(); SLICES_PER_FRAME_MAX as usize];
@@ -54,6 +63,7 @@ impl SendStage {
             batches,
             pool,
             reports,
+            departures,
             metrics,
             slices,
             slice_count: 0,
@@ -79,9 +89,8 @@ impl SendStage {
         }
         let Sealed {
             batch,
-            encoded,
+            part,
             protected,
-            slice_bytes,
         } = sealed;
         if !batch.departure.is_zero() {
             platform::thread::wait_until(batch.departure);
@@ -96,27 +105,59 @@ impl SendStage {
         if sent {
             add(&counters.datagrams, u64::from(batch.datagrams));
             add(&counters.sent_bytes, batch.bytes().len() as u64);
+            self.tell(&batch, first_byte);
         } else {
-            self.sent_whole = false;
+            self.sent_whole &= part.slice_bytes == 0;
             add(&counters.send_failures, 1);
         }
+        if part.slice_bytes > 0 {
+            self.stamp(&batch, part, protected, first_byte);
+        }
+        // As many buffers as the pool holds: never full; if protect is gone, `recv` says so.
+        let _ = self.pool.try_send(batch);
+        Ok(())
+    }
 
+    /// Notes when the slice left that the batch is part of.
+    fn stamp(
+        &mut self,
+        batch: &Batch,
+        part: SlicePart,
+        protected: Timestamp,
+        first_byte: Timestamp,
+    ) {
         let index = usize::from(batch.slice.0).min(self.slices.len() - 1);
         let times = &mut self.slices[index];
         if batch.first_of_slice {
             *times = SliceTimes {
-                encoded,
+                encoded: part.encoded,
                 protected,
                 first_byte,
-                bytes: slice_bytes,
+                bytes: part.slice_bytes,
                 ..*times
             };
         }
         times.last_byte = clock::now();
         self.slice_count = self.slice_count.max(batch.slice.0 + 1);
-        // As many buffers as the pool holds: never full; if protect is gone, `recv` says so.
-        let _ = self.pool.try_send(batch);
-        Ok(())
+    }
+
+    /// Tells control what left when.
+    fn tell(&self, batch: &Batch, at: Timestamp) {
+        let kind = match batch.cargo {
+            Cargo::Data | Cargo::Parity => SentKind::Video,
+            Cargo::Repeat => SentKind::Repeat,
+            Cargo::Control => SentKind::Probe,
+        };
+        let sent = Sent {
+            first_sequence: batch.first_sequence,
+            datagrams: batch.datagrams,
+            datagram_bytes: batch.segment_bytes,
+            burst: batch.burst,
+            kind,
+        };
+        if self.departures.try_send(Departed { at, sent }).is_err() {
+            add(&self.metrics.counters.departures_dropped, 1);
+        }
     }
 
     /// True if the kernel took the batch.

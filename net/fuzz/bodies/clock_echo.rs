@@ -18,7 +18,7 @@ pub fn run(data: &[u8]) {
             return;
         };
         let mut written = Vec::new();
-        echo.write(&mut written);
+        written.extend_from_slice(&echo.to_wire());
         assert_eq!(written, body);
         let before = sync.offset_at(arrived);
         match sync.handle(

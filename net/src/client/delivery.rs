@@ -120,11 +120,11 @@ impl Delivery {
     }
 
     /// The decoder was given that frame.
-    pub(super) fn delivered(&mut self, arrival: Arrival) {
-        self.last_good = Some(arrival.frame);
+    pub(super) fn delivered(&mut self, frame: FrameId, keyframe: bool) {
+        self.last_good = Some(frame);
         self.hole = None;
-        if arrival.keyframe {
-            self.last_idr = Some(arrival.frame);
+        if keyframe {
+            self.last_idr = Some(frame);
         }
     }
 
@@ -232,7 +232,7 @@ mod tests {
     fn take(delivery: &mut Delivery, arrival: Arrival) -> Verdict {
         let verdict = delivery.judge(arrival);
         if verdict == Verdict::Deliver {
-            delivery.delivered(arrival);
+            delivery.delivered(arrival.frame, arrival.keyframe);
         }
         verdict
     }

@@ -139,7 +139,7 @@ impl Client {
         if fate.overrun {
             return self.delivery.lost(arrival.frame, arrival.frame);
         }
-        self.delivery.delivered(arrival);
+        self.delivery.delivered(arrival.frame, arrival.keyframe);
         self.broken &= !arrival.keyframe;
         if self.broken || fate.fails_after.is_some() {
             self.broken = true;

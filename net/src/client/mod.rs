@@ -6,11 +6,13 @@
 
 mod delivery;
 mod receive;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -24,6 +26,8 @@ use crate::times::FrameTimes;
 use crate::units::FrameId;
 
 use receive::Receiving;
+
+pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
 /// reported so, because a decoder that is so far behind will not catch up frame by frame.
@@ -149,6 +153,12 @@ pub struct ReceiveSnapshot {
     pub keyframe_requests: u64,
     /// Frames whose host stamps nobody took in time.
     pub frame_times_dropped: u64,
+    /// Reports sent to the host.
+    pub feedbacks: u64,
+    /// Smoothed round trip, µs; 0 before the first.
+    pub round_trip_us: u64,
+    /// How far the host's time may be off from what is believed, µs; 0 before the first.
+    pub clock_uncertainty_us: u64,
 }
 
 /// The receive thread's counters; one writer, relaxed.
@@ -165,8 +175,13 @@ struct Counters {
     repair_requests: AtomicU64,
     keyframe_requests: AtomicU64,
     frame_times_dropped: AtomicU64,
+    feedbacks: AtomicU64,
+    round_trip_us: AtomicU64,
+    clock_uncertainty_us: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
+    /// Time that the decoder took for its newest frame, µs.
+    decode_us: AtomicU32,
 }
 
 impl Counters {
@@ -183,6 +198,9 @@ impl Counters {
             repair_requests: self.repair_requests.load(Relaxed),
             keyframe_requests: self.keyframe_requests.load(Relaxed),
             frame_times_dropped: self.frame_times_dropped.load(Relaxed),
+            feedbacks: self.feedbacks.load(Relaxed),
+            round_trip_us: self.round_trip_us.load(Relaxed),
+            clock_uncertainty_us: self.clock_uncertainty_us.load(Relaxed),
         }
     }
 }
@@ -366,8 +384,10 @@ impl Feedback {
         }
     }
 
-    /// A picture was decoded.
-    pub fn count_decoded(&self) {
+    /// A picture was decoded, in that time.
+    pub fn decoded(&self, took: Duration) {
         self.counters.decoded.fetch_add(1, Relaxed);
+        let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.counters.decode_us.store(took_us, Relaxed);
     }
 }

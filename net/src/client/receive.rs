@@ -10,21 +10,23 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::delivery::{Arrival, Delivery, Verdict};
-use super::{ClientNotice, Command, ConnectError, ConnectOptions, Ends, Trust};
+use super::{
+    ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
+    StreamEvent, Trust,
+};
 use crate::clock;
 use crate::crypto::{
-    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, exporter_context,
+    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
 };
 use crate::identity::Fingerprint;
-use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
 use crate::media;
 use crate::native::{
     ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
     StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
-use crate::reassemble::{AccessUnit, Event, Reassembler, ReassemblerConfig};
+use crate::reassemble::ReassemblerConfig;
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
 use crate::units::{FrameId, Timestamp};
 
@@ -44,20 +46,14 @@ pub(super) struct Receiving {
     receiver: udp::Receiver,
     link: Link,
     session: ClientSession,
-    media: Option<Media>,
+    /// There once keys are.
+    media: Option<MediaStream>,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
     fingerprint: Option<Fingerprint>,
     statistics_due: Timestamp,
     scratch: Box<[u8]>,
-}
-
-/// What is there once keys are.
-struct Media {
-    opener: Opener,
-    reassembler: Reassembler,
-    delivery: Delivery,
 }
 
 impl Receiving {
@@ -129,8 +125,7 @@ impl Receiving {
         let media = self.media.as_ref();
         let wakes = [
             self.session.poll_timeout(),
-            media.and_then(|media| media.reassembler.poll_timeout()),
-            media.and_then(|media| media.delivery.request_due()),
+            media.and_then(MediaStream::poll_timeout),
             Some(self.statistics_due),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
@@ -157,17 +152,11 @@ impl Receiving {
                 };
                 if !media::is_media(first) {
                     self.link.receive(datagram, from);
-                } else if let Some(Media {
-                    opener,
-                    reassembler,
-                    ..
-                }) = &mut self.media
-                {
+                } else if let Some(media) = &mut self.media {
                     add(&counters.datagrams, 1);
                     add(&counters.bytes, datagram.len() as u64);
-                    match media::open_video(opener, datagram) {
-                        Ok((header, shard)) => reassembler.handle(now, &header, shard),
-                        Err(_) => add(&counters.not_opened, 1),
+                    if media.handle_datagram(now, datagram).is_err() {
+                        add(&counters.not_opened, 1);
                     }
                 }
             }
@@ -183,7 +172,7 @@ impl Receiving {
             match command {
                 Command::RequestKeyframe(frame) => {
                     if let Some(media) = &mut self.media {
-                        media.delivery.undecodable(frame);
+                        media.undecodable(frame);
                     }
                 }
                 Command::End => {
@@ -198,41 +187,73 @@ impl Receiving {
     }
 
     fn deliver(&mut self) {
-        let Some(Media {
-            reassembler,
-            delivery,
-            ..
-        }) = &mut self.media
-        else {
+        let Some(media) = &mut self.media else {
             return;
         };
         let now = clock::now();
-        while let Some(event) = reassembler.poll(now) {
+        let counters = &self.ends.counters;
+        media.set_decoder_load(DecoderLoad {
+            decode_us: counters.decode_us.load(Relaxed),
+            waiting_units: u8::try_from(self.ends.units.len()).unwrap_or(u8::MAX),
+        });
+        while let Some(event) = media.poll(now) {
             match event {
-                Event::Frame(unit) => deliver(unit, delivery, &self.ends),
-                Event::Lost(loss) => {
-                    add(&self.ends.counters.frames_lost, u64::from(loss.count()));
+                StreamEvent::Unit(unit) => {
+                    add(&counters.frames, 1);
+                    let (frame, keyframe) = (unit.frame, unit.keyframe);
+                    match self.ends.units.try_send(unit) {
+                        Ok(()) => media.delivered(frame, keyframe),
+                        Err(TrySendError::Full(_)) => {
+                            add(&counters.frames_overrun, 1);
+                            media.overrun(frame);
+                        }
+                        // Nobody decodes any more: the session is about to end.
+                        Err(TrySendError::Disconnected(_)) => {}
+                    }
+                }
+                StreamEvent::Hidden(_) => {
+                    add(&counters.frames, 1);
+                    add(&counters.frames_hidden, 1);
+                }
+                StreamEvent::Lost(loss) => {
+                    add(&counters.frames_lost, u64::from(loss.count()));
                     log::debug!(
                         "{} lost, {} in all: {:?}",
                         loss.first,
                         loss.count(),
                         loss.reason
                     );
-                    delivery.lost(loss.first, loss.last);
+                }
+                StreamEvent::Repair(request) => {
+                    add(&counters.repair_requests, 1);
+                    if request.wish == RepairWish::Idr {
+                        add(&counters.keyframe_requests, 1);
+                    }
+                    self.session.request_repair(request);
                 }
             }
         }
-        self.ends
-            .counters
+        counters
             .shards_repaired
-            .store(reassembler.stats().repaired_shards, Relaxed);
-        if let Some(request) = delivery.poll_request(now) {
-            let counters = &self.ends.counters;
-            add(&counters.repair_requests, 1);
-            if request.wish == RepairWish::Idr {
-                add(&counters.keyframe_requests, 1);
+            .store(media.stats().repaired_shards, Relaxed);
+        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+        if let Some(bytes) = media.poll_feedback(now, &mut datagram) {
+            add(&counters.feedbacks, 1);
+            let us = |time: Duration| time.as_micros() as u64;
+            if let Some(round_trip) = media.clock().round_trip() {
+                counters
+                    .round_trip_us
+                    .store(us(round_trip.smoothed), Relaxed);
             }
-            self.session.request_repair(request);
+            if let Some(offset) = media.clock().offset_at(now) {
+                let uncertainty_us = offset.uncertainty_ns / 1000;
+                counters.clock_uncertainty_us.store(uncertainty_us, Relaxed);
+            }
+            // What cannot be sent now is said again soon.
+            let _ = self.socket.send_many(&[Datagram {
+                to: self.link.peer(),
+                bytes: &datagram[..bytes],
+            }]);
         }
     }
 
@@ -349,13 +370,14 @@ impl Receiving {
 
     /// Keys first, then Start: the host may send as soon as it has that.
     fn welcome(&mut self, welcome: Welcome) {
-        match media_keys(&mut self.link, &welcome) {
-            Ok(keys) => {
-                self.media = Some(Media {
-                    opener: Opener::new(keys),
-                    reassembler: Reassembler::new(reassembler_config(&welcome)),
-                    delivery: Delivery::new(clock::now()),
-                });
+        let keys = media_keys(&mut self.link, &welcome, Direction::HostToClient).and_then(|host| {
+            let client = media_keys(&mut self.link, &welcome, Direction::ClientToHost)?;
+            Ok((Opener::new(host), Sealer::new(client)))
+        });
+        match keys {
+            Ok((opener, sealer)) => {
+                let config = reassembler_config(&welcome);
+                self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {
                     self.answer(Ok((welcome, fingerprint)));
@@ -400,7 +422,7 @@ impl Receiving {
 
     /// Everything before the reassembler's front was delivered or given up.
     fn newest_frame(&self) -> Option<FrameId> {
-        let front = self.media.as_ref()?.reassembler.front();
+        let front = self.media.as_ref()?.front();
         front.0.checked_sub(1).map(FrameId)
     }
 
@@ -419,35 +441,17 @@ impl Receiving {
     }
 }
 
-fn deliver(unit: AccessUnit, delivery: &mut Delivery, ends: &Ends) {
-    let counters = &ends.counters;
-    add(&counters.frames, 1);
-    let arrival = Arrival {
-        frame: unit.frame,
-        keyframe: unit.keyframe,
-        recovery: unit.recovery,
-    };
-    match delivery.judge(arrival) {
-        Verdict::Hide => add(&counters.frames_hidden, 1),
-        Verdict::Deliver => match ends.units.try_send(unit) {
-            Ok(()) => delivery.delivered(arrival),
-            Err(TrySendError::Full(_)) => {
-                add(&counters.frames_overrun, 1);
-                delivery.lost(arrival.frame, arrival.frame);
-            }
-            // Nobody decodes any more: the session is about to end.
-            Err(TrySendError::Disconnected(_)) => {}
-        },
-    }
-}
-
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
 }
 
-fn media_keys(link: &mut Link, welcome: &Welcome) -> Result<MediaKeys, QuicError> {
+fn media_keys(
+    link: &mut Link,
+    welcome: &Welcome,
+    direction: Direction,
+) -> Result<MediaKeys, QuicError> {
     let mut exported = [0; EXPORTER_BYTES];
-    let context = exporter_context(&welcome.session, Direction::HostToClient);
+    let context = exporter_context(&welcome.session, direction);
     link.export(EXPORTER_LABEL, &context, &mut exported)?;
     Ok(MediaKeys::from_exporter(welcome.aead, &mut exported))
 }

@@ -17,7 +17,7 @@ fn golden_bytes_of_an_echo() {
         host_sent: ns(0x2122_2324_2526_2728),
     };
     let mut bytes = Vec::new();
-    echo.write(&mut bytes);
+    bytes.extend_from_slice(&echo.to_wire());
     let golden = [
         0x08, 0x07, 0x06, 0x05, 0x04, 0x03, 0x02, 0x01, // client_sent
         0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, // host_received

@@ -31,6 +31,8 @@ pub struct Batch {
     pub datagrams: u16,
     /// Sequence of the first datagram sealed for this batch; the others count on.
     pub first_sequence: u64,
+    /// What rate control counts them with: the frame's number, or that of a probe.
+    pub burst: u32,
     /// The frame that they belong to.
     pub frame: FrameId,
     /// The slice that they belong to; of parity, the last one that it covers.
@@ -56,6 +58,7 @@ impl Batch {
             segment_bytes: 0,
             datagrams: 0,
             first_sequence: 0,
+            burst: 0,
             frame: FrameId(0),
             slice: SliceIndex(0),
             first_of_slice: false,
@@ -82,6 +85,7 @@ impl Batch {
         self.segment_bytes = 0;
         self.datagrams = 0;
         self.first_sequence = 0;
+        self.burst = frame.0;
         self.frame = frame;
         self.slice = slice;
         self.first_of_slice = false;

@@ -1,6 +1,7 @@
 //! From slice to access unit, with loss, parity and recovery, without one allocation.
 
 mod side_planes;
+mod rate;
 mod sys;
 
 use std::num::NonZeroU32;

@@ -38,7 +38,7 @@ fn audio_clock_and_path_mtu_allocate_nothing() {
             host_received: now + PACKET_INTERVAL,
             host_sent: now + PACKET_INTERVAL,
         };
-        stamps.write(&mut echo);
+        echo.extend_from_slice(&stamps.to_wire());
         let Echo {
             client_sent,
             host_received,

@@ -183,7 +183,7 @@ fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) ->
     let seconds = over.as_secs_f64().max(1e-3);
     format!(
         "{:.0} fps, {:.1} Mbit/s, {} lost, {} hidden, {} overrun, {} shards repaired, {} repairs \
-         asked for, {} of an IDR",
+         asked for, {} of an IDR, round trip {:.1} ms, host's clock known to {:.2} ms",
         (now.frames - before.frames) as f64 / seconds,
         (now.bytes - before.bytes) as f64 * 8e-6 / seconds,
         now.frames_lost - before.frames_lost,
@@ -192,6 +192,8 @@ fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) ->
         now.shards_repaired - before.shards_repaired,
         now.repair_requests - before.repair_requests,
         now.keyframe_requests - before.keyframe_requests,
+        now.round_trip_us as f64 * 1e-3,
+        now.clock_uncertainty_us as f64 * 1e-3,
     )
 }
 

@@ -1,0 +1,93 @@
+//! A session's control loop on the control thread: feedback in, orders and tasks out.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use net::crypto::Opener;
+use net::steering::{Steering, SteeringConfig};
+use net::units::Timestamp;
+
+use crate::metrics::{SessionMetrics, add};
+use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
+
+/// Without feedback the path is looked at this often: an outage is found within a frame or two.
+const TICK: Duration = Duration::from_millis(20);
+
+/// One session's steering and its ways to the pipeline.
+pub(super) struct Steer {
+    steering: Steering,
+    ends: ControlEnds,
+    metrics: Arc<SessionMetrics>,
+    polled: Timestamp,
+}
+
+impl Steer {
+    /// The steering of a session that is about to start, and its pipeline's ends.
+    pub(super) fn new(
+        now: Timestamp,
+        opener: Opener,
+        config: SteeringConfig,
+        metrics: Arc<SessionMetrics>,
+    ) -> (Self, PipelineEnds) {
+        let steering = Steering::new(now, opener, config);
+        let (pipeline, ends) = ways(&steering.orders());
+        let this = Self {
+            steering,
+            ends,
+            metrics,
+            polled: now,
+        };
+        (this, pipeline)
+    }
+
+    /// A media datagram has come from the session's client.
+    pub(super) fn handle_datagram(&mut self, now: Timestamp, datagram: &mut [u8]) {
+        // First what has left: the client may speak of it already.
+        self.take_departures();
+        match self.steering.handle_datagram(now, datagram) {
+            Ok(()) => self.poll(now),
+            Err(error) => log::trace!("{error}"),
+        }
+    }
+
+    /// When [`Steer::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Timestamp {
+        self.steering.poll_timeout().max(self.polled + TICK)
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp) {
+        if self.poll_timeout() <= now {
+            self.take_departures();
+            self.poll(now);
+        }
+    }
+
+    fn take_departures(&mut self) {
+        while let Ok(Departed { at, sent }) = self.ends.departures.try_recv() {
+            self.steering.handle_sent(at, &sent);
+        }
+    }
+
+    fn poll(&mut self, now: Timestamp) {
+        self.polled = now;
+        if self.steering.poll(now) {
+            self.ends.orders.set(&self.steering.orders());
+        }
+        while let Some(task) = self.steering.poll_task() {
+            if self.ends.tasks.try_send(task).is_err() {
+                add(&self.metrics.counters.tasks_dropped, 1);
+            }
+        }
+        let status = self.steering.status(now);
+        let counters = &self.metrics.counters;
+        counters.feedback_refused.store(status.refused, Relaxed);
+        // Poisoned by a reader that panicked: the figures are as good as before.
+        *self
+            .metrics
+            .path
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+}

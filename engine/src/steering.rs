@@ -1,0 +1,147 @@
+//! What control tells a running pipeline, and hears from it, without either waiting for the other.
+//!
+//! | way | carries | capacity, when full |
+//! |---|---|---|
+//! | [`StandingOrders`] | how much to encode, how to protect and pace it | newest wins |
+//! | tasks, control → protect | repeats, echoes, probes ([`Task`]) | [`TASKS`], dropped and counted: the client asks again |
+//! | departures, send → control | what left when ([`Departed`]) | [`DEPARTURES`], dropped and counted: unknown to rate control |
+
+use std::num::NonZeroU8;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use net::feedback::WANTS_MAX;
+use net::limits::DATAGRAM_BYTES_MAX;
+use net::packetize::Protection;
+use net::rate::{Pace, Sent};
+use net::steering::{Orders, Task};
+use net::units::{BitsPerSecond, Timestamp};
+
+/// Tasks under way to protect: those of a few feedbacks.
+pub const TASKS: usize = 4 * WANTS_MAX;
+/// Batches that have left and of which control has not heard: control looks at least every 20 ms
+/// while a client answers, and a gigabit is 2000 full batches a second.
+pub const DEPARTURES: usize = 1024;
+
+/// Standing orders, each a word of its own: a frame that is made by an old one and a new one
+/// together harms nobody.
+pub struct StandingOrders {
+    bitrate: AtomicU64,
+    protection: AtomicU32,
+    pace: AtomicU64,
+    burst_bytes: AtomicU32,
+    datagram_bytes_max: AtomicU32,
+}
+
+impl StandingOrders {
+    /// The orders that hold until others are given.
+    #[must_use]
+    pub fn new(orders: &Orders) -> Self {
+        let this = Self {
+            bitrate: AtomicU64::new(0),
+            protection: AtomicU32::new(0),
+            pace: AtomicU64::new(0),
+            burst_bytes: AtomicU32::new(0),
+            datagram_bytes_max: AtomicU32::new(0),
+        };
+        this.set(orders);
+        this
+    }
+
+    /// Gives other orders.
+    pub fn set(&self, orders: &Orders) {
+        let Protection {
+            percent,
+            shards_min,
+            slices_per_group,
+        } = orders.protection;
+        let protection = u32::from_le_bytes([percent, shards_min, slices_per_group.get(), 0]);
+        let datagram_bytes_max = orders.datagram_bytes_max.min(DATAGRAM_BYTES_MAX) as u32;
+        self.bitrate.store(orders.bitrate.0, Relaxed);
+        self.protection.store(protection, Relaxed);
+        self.pace.store(orders.pace.rate.0, Relaxed);
+        self.burst_bytes.store(orders.pace.burst_bytes, Relaxed);
+        self.datagram_bytes_max.store(datagram_bytes_max, Relaxed);
+    }
+
+    /// What the encoder aims for, from the next picture on.
+    #[must_use]
+    pub fn bitrate(&self) -> BitsPerSecond {
+        BitsPerSecond(self.bitrate.load(Relaxed))
+    }
+
+    /// How frames are protected, from the next parity group on.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        let [percent, shards_min, slices, _] = self.protection.load(Relaxed).to_le_bytes();
+        Protection {
+            percent,
+            shards_min,
+            slices_per_group: NonZeroU8::new(slices).unwrap_or(Protection::WHOLE_FRAME),
+        }
+    }
+
+    /// How fast datagrams leave, from the next batch on.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace {
+            rate: BitsPerSecond(self.pace.load(Relaxed)),
+            burst_bytes: self.burst_bytes.load(Relaxed),
+        }
+    }
+
+    /// The largest datagram, bytes, from the next frame on.
+    #[must_use]
+    pub fn datagram_bytes_max(&self) -> usize {
+        self.datagram_bytes_max.load(Relaxed) as usize
+    }
+}
+
+/// A batch that the kernel has taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Departed {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub sent: Sent,
+}
+
+/// The pipeline's ends.
+pub struct PipelineEnds {
+    /// Read by encode and protect.
+    pub orders: Arc<StandingOrders>,
+    /// Taken by protect.
+    pub tasks: Receiver<Task>,
+    /// Filled by send.
+    pub departures: Sender<Departed>,
+}
+
+/// Control's ends.
+pub struct ControlEnds {
+    /// Written when the path changes.
+    pub orders: Arc<StandingOrders>,
+    /// To protect.
+    pub tasks: Sender<Task>,
+    /// From send.
+    pub departures: Receiver<Departed>,
+}
+
+/// Both ends of the ways between control and a pipeline that begins with `orders`.
+#[must_use]
+pub fn ways(orders: &Orders) -> (PipelineEnds, ControlEnds) {
+    let orders = Arc::new(StandingOrders::new(orders));
+    let (tasks_in, tasks) = bounded(TASKS);
+    let (departures_in, departures) = bounded(DEPARTURES);
+    let pipeline = PipelineEnds {
+        orders: Arc::clone(&orders),
+        tasks,
+        departures: departures_in,
+    };
+    let control = ControlEnds {
+        orders,
+        tasks: tasks_in,
+        departures,
+    };
+    (pipeline, control)
+}

@@ -1,0 +1,613 @@
+//! The rules: from what the path shows to what to send.
+//!
+//! There is one target, in bits a second, and an output that is the target less what a queue
+//! demands at the moment. The target moves slowly and only on what is confirmed; the output
+//! follows the queue from one feedback to the next, so a stall that was no congestion costs a
+//! frame or two of quality and nothing after.
+//!
+//! [`Controller::poll`] is the whole of it, in order:
+//! 1. [`Controller::watch_outage`]: nobody answers. Trickle, ask now and then, come back gently.
+//! 2. [`Controller::watch_competitor`]: the queue does not drain although we send less than we
+//!    deliver, so somebody else fills it. Hold a share instead of yielding for ever.
+//! 3. [`Controller::back_off`]: a standing queue. The target falls below what was delivered.
+//! 4. [`Controller::shed_loss`]: heavy loss that grows with our rate, without a queue.
+//! 5. [`Controller::shed_load`]: the decoder or the encoder cannot follow.
+//! 6. [`Controller::climb`]: nothing of that. Rise, fast where the path is proven or unknown,
+//!    slowly near where a queue was last seen.
+//! 7. [`Controller::output`]: the target less what drains the queue.
+
+use std::time::Duration;
+
+use crate::limits::{BITRATE_MAX, BITRATE_MIN};
+use crate::units::{BitsPerSecond, Timestamp};
+
+use super::bottleneck::PEAK_AGE;
+use super::decision::{Config, Decision, Load, Probe, State};
+use super::estimator::{STANDING_WINDOW, Signals};
+use super::pacer::{Pace, UNMEASURED_BURST_BYTES};
+
+/// A standing queue of more than this is congestion.
+const OVERUSE: Duration = Duration::from_millis(8);
+/// Below this the queue counts as drained.
+const DRAINED: Duration = Duration::from_millis(3);
+/// A back-off takes this much of our part of the bottleneck: who has more yields more.
+const BACK_OFF_SHARE: f64 = 0.3;
+/// A back-off takes at least this.
+const BACK_OFF_LEAST: f64 = 0.1;
+/// What is left after loss or load, which no bottleneck explains.
+const SHED: f64 = 0.85;
+/// Delivery above this part of the target drains the queue without a back-off.
+const DRAINS_BY_ITSELF: f64 = 1.03;
+/// The output falls by as much as drains the queue in this time.
+const DRAIN_TIME: Duration = Duration::from_millis(150);
+/// The output never falls below this part of the target for a queue's sake.
+const DRAIN_LEAST: f64 = 0.25;
+/// How far below the bottleneck a climb ends.
+const UTILISATION: f64 = 0.95;
+/// Growth a second where no queue was seen: e-folding in two thirds of a second.
+const CLIMB: f64 = 1.5;
+/// Growth at the start, within a round trip and 50 ms.
+const CLIMB_START: f64 = 0.7;
+/// Growth a second near a knee, as a part of the bottleneck: the same for everyone who shares it.
+const CLIMB_NEAR: f64 = 0.05;
+/// The neighbourhood of a knee, as parts of it.
+const NEAR_FROM: f64 = 0.75;
+const NEAR_TO: f64 = 1.1;
+/// How long a knee is remembered.
+const KNEE_AGE: Duration = Duration::from_secs(20);
+/// A bottleneck that grew by this since the knee is another one.
+const KNEE_GONE: f64 = 1.3;
+/// How much faster than the bottleneck a frame leaves, beyond what may leave at once.
+const PACE_GAIN: f64 = 1.05;
+/// What may leave at once: as much as the bottleneck takes in this time, so that a burst shows
+/// whether it could do more, and at least a few datagrams.
+const PACE_AHEAD_S: f64 = 0.0025;
+const PACE_AHEAD_BYTES_MIN: f64 = 6000.0;
+/// How much faster than the target a frame leaves where no bottleneck is known.
+const PACE_GAIN_UNMEASURED: f64 = 2.0;
+/// The same while more is lost than usual: a buffer too small for bursts, or a policer.
+const PACE_GAIN_LOSSY: f64 = 1.1;
+/// How much faster than the target a probe leaves, and what makes a target proven.
+const PROBE_GAIN: f64 = 1.25;
+/// The part of a share that is used for the share to count as used.
+const USED: f64 = 0.7;
+/// Expected fall of the queue before its staying says anything: half of it, within these.
+const EXPECT_FALL: Duration = Duration::from_millis(15);
+const EXPECT_FALL_MOST: Duration = Duration::from_millis(40);
+/// The part of the expected fall that must have come.
+const FALL_LEAST: f64 = 0.35;
+/// The part of the bottleneck that is held against a competitor: at least, at most.
+const SHARE_LEAST: f64 = 0.35;
+const SHARE_MOST: f64 = 0.5;
+/// What left this long into a contest shows in [`Signals::delivered`] when it arrives.
+const CONTEST_SETTLES: Duration = Duration::from_millis(100);
+/// Delivery below this part of what is sent means that there is not even our share.
+const STARVED: f64 = 0.7;
+/// Silence beyond the round trip that is an outage.
+const OUTAGE_AFTER: Duration = Duration::from_millis(100);
+/// Silence that is one before the round trip is known (RFC 6298 section 2.1).
+const OUTAGE_AT_START: Duration = Duration::from_secs(1);
+/// An outage longer than this may have changed the path.
+const OUTAGE_LONG: Duration = Duration::from_millis(400);
+/// The part of the target that a long outage leaves.
+const AFTER_OUTAGE: f64 = 0.5;
+/// The part of the target that is sent into silence, so that the first datagram after it is one.
+const TRICKLE: f64 = 0.1;
+/// Between two datagrams that ask whether anybody is there.
+const ASK_INTERVAL: Duration = Duration::from_millis(50);
+/// Between two probes while the application sends little.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// The bytes of a probe: what a measurement needs, and what is never a flood.
+const PROBE_BYTES_MIN: f64 = 12_000.0;
+const PROBE_BYTES_MAX: f64 = 40_000.0;
+/// Time that a probe takes at its rate, within those bounds.
+const PROBE_TIME_S: f64 = 0.006;
+/// Loss that counts as congestion without a queue: share, and times the share that was there.
+const LOSS_HEAVY: f64 = 0.1;
+const LOSS_GROWN: f64 = 2.0;
+/// Loss beyond twice what was there that holds a climb.
+const LOSS_MORE: f64 = 0.03;
+/// How fast the share that was there is believed to grow, a second.
+const LOSS_FORGET: f64 = 0.01;
+/// Datagrams that make a share.
+const LOSS_DATAGRAMS_MIN: u32 = 100;
+/// Runs of loss that make a share believable.
+const LOSS_BURSTS_MIN: u32 = 12;
+/// The same over 0.4 s.
+const LOSS_BURSTS_SHORT: u32 = 4;
+/// Between two polls.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Where a queue was last seen.
+#[derive(Clone, Copy, Debug)]
+struct Knee {
+    at: Timestamp,
+    rate: f64,
+    /// Least bottleneck known since.
+    bottleneck: f64,
+}
+
+/// A back-off, until its queue is gone.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    target_before: f64,
+    bottleneck_before: f64,
+    /// Once datagrams that left then arrive, the queue must fall from what it is.
+    watch_from: Timestamp,
+    start: Duration,
+    /// By how much the queue must have fallen if it is ours alone, seconds.
+    expected_fall_s: f64,
+    /// No other back-off before this.
+    hold_until: Timestamp,
+}
+
+/// A share held against a competitor.
+#[derive(Clone, Copy, Debug)]
+struct Contest {
+    since: Timestamp,
+    bottleneck: f64,
+    /// Since when the queue was short, or we get less than we send.
+    quiet_since: Option<Timestamp>,
+    starved_since: Option<Timestamp>,
+    hold_until: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Timestamp,
+    asked: Timestamp,
+}
+
+/// The rules and what they remember.
+#[derive(Debug)]
+pub struct Controller {
+    config: Config,
+    target: f64,
+    last_poll: Timestamp,
+    is_starting: bool,
+    knee: Option<Knee>,
+    drain: Option<Drain>,
+    contest: Option<Contest>,
+    /// [`Signals::answered`] at the last poll.
+    answered: Timestamp,
+    /// No contest before this: the last one turned out to be a slower link.
+    contest_after: Timestamp,
+    outage: Option<Outage>,
+    /// No climb before this.
+    hold_until: Timestamp,
+    last_used: Timestamp,
+    probed: Timestamp,
+    probes: u32,
+    loss_floor: Option<f64>,
+    decoder: Load,
+    encoder: Load,
+    load_hold_until: Timestamp,
+}
+
+impl Controller {
+    /// Starts at `config.start`, within the bounds.
+    #[must_use]
+    pub fn new(now: Timestamp, config: Config) -> Self {
+        let mut controller = Self {
+            config,
+            target: config.start.0 as f64,
+            last_poll: now,
+            is_starting: true,
+            knee: None,
+            drain: None,
+            contest: None,
+            answered: now,
+            contest_after: now,
+            outage: None,
+            hold_until: now,
+            last_used: now,
+            probed: now,
+            probes: 0,
+            loss_floor: None,
+            decoder: Load::default(),
+            encoder: Load::default(),
+            load_hold_until: now,
+        };
+        controller.set_bounds(config.floor, config.ceiling);
+        controller
+    }
+
+    /// New bounds; a floor above the ceiling gives way.
+    pub fn set_bounds(&mut self, floor: BitsPerSecond, ceiling: BitsPerSecond) {
+        let ceiling = BitsPerSecond(ceiling.0.clamp(BITRATE_MIN, BITRATE_MAX));
+        let floor = BitsPerSecond(floor.0.clamp(BITRATE_MIN, ceiling.0));
+        (self.config.floor, self.config.ceiling) = (floor, ceiling);
+        self.target = self.bounded(self.target);
+    }
+
+    /// What the client said about its decoder.
+    pub fn handle_decoder(&mut self, decode_us: u32, waiting: u8) {
+        self.decoder = Load {
+            time: Duration::from_micros(u64::from(decode_us)),
+            waiting,
+        };
+    }
+
+    /// What the encode stage said.
+    pub fn handle_encoder(&mut self, load: Load) {
+        self.encoder = load;
+    }
+
+    /// When to poll next at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Timestamp {
+        self.last_poll + TICK
+    }
+
+    /// Applies the rules in order.
+    pub fn poll(&mut self, now: Timestamp, signals: &Signals) -> Decision {
+        let s = signals;
+        let elapsed_s = now.since(self.last_poll).min(10 * TICK).as_secs_f64();
+        self.last_poll = now;
+        if s.sent >= USED * self.target {
+            self.last_used = now;
+        }
+        self.watch_outage(now, s);
+        if self.outage.is_none() {
+            self.watch_competitor(now, s);
+            if self.contest.is_some() {
+                self.compete(now, s, elapsed_s);
+            } else {
+                self.back_off(now, s);
+                self.shed_loss(now, s, elapsed_s);
+                self.shed_load(now);
+                self.climb(now, s, elapsed_s);
+            }
+        }
+        let probe = self.probe(now, s);
+        self.decide(now, s, probe)
+    }
+
+    /// Rule 1. Something was sent, and for longer than it can take nothing new is known to have
+    /// arrived.
+    fn watch_outage(&mut self, now: Timestamp, s: &Signals) {
+        let patience = match s.silence {
+            Some(_) => OUTAGE_AFTER + s.rtt * 2,
+            None => OUTAGE_AT_START,
+        };
+        let waits = s.unanswered.is_some_and(|waits| waits > patience);
+        let is_silent = s.silence.is_none_or(|silence| silence > patience);
+        match self.outage {
+            None if waits && is_silent => {
+                self.outage = Some(Outage {
+                    since: now,
+                    asked: now,
+                });
+                self.drain = None;
+                self.contest = None;
+            }
+            Some(outage) if !is_silent => {
+                self.outage = None;
+                // What was proven of a path that was gone may not hold for the one that is back.
+                if now.since(outage.since) + patience > OUTAGE_LONG {
+                    self.target = self.bounded(self.target * AFTER_OUTAGE);
+                }
+                self.hold_until = now + s.rtt + STANDING_WINDOW;
+            }
+            _ => {}
+        }
+    }
+
+    /// Rule 2. We send less than the queue lets through, so it must fall by the difference. If it
+    /// does not, it is not ours.
+    fn watch_competitor(&mut self, now: Timestamp, s: &Signals) {
+        let output = self.output(s);
+        let elapsed_s = s.answered.since(self.answered).as_secs_f64();
+        self.answered = s.answered;
+        let (Some(drain), Some(delivered)) = (&mut self.drain, s.delivered) else {
+            return;
+        };
+        // What we sent since must first get through the queue that was there before.
+        if s.answered < drain.watch_from {
+            drain.start = s.standing;
+            return;
+        }
+        if s.standing <= OVERUSE {
+            return;
+        }
+        drain.expected_fall_s += elapsed_s * (1.0 - output / delivered.max(1.0)).clamp(0.0, 1.0);
+        let fall_s = drain.start.saturating_sub(s.standing).as_secs_f64();
+        let certain_s = (drain.start / 2).clamp(EXPECT_FALL, EXPECT_FALL_MOST);
+        let certain_s = certain_s.as_secs_f64();
+        let is_stuck =
+            drain.expected_fall_s > certain_s && fall_s < FALL_LEAST * drain.expected_fall_s;
+        if is_stuck && now >= self.contest_after {
+            let drain = *drain;
+            self.drain = None;
+            self.contest = Some(Contest {
+                since: now,
+                bottleneck: drain.bottleneck_before,
+                quiet_since: None,
+                starved_since: None,
+                hold_until: now,
+            });
+            let share = SHARE_MOST * drain.bottleneck_before;
+            let least = SHARE_LEAST * drain.bottleneck_before;
+            let target = drain.target_before.clamp(least, share).max(self.target);
+            self.target = self.bounded(target);
+        }
+    }
+
+    /// While somebody else fills the queue: a share of the bottleneck between two bounds, up by
+    /// the step of rule 6, down on loss.
+    fn compete(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
+        let Some(mut contest) = self.contest else {
+            return;
+        };
+        let since = |since: Option<Timestamp>, is: bool| is.then(|| since.unwrap_or(now));
+        let lasted = |since: Option<Timestamp>, ms: u64| {
+            since.is_some_and(|since| now.since(since) > Duration::from_millis(ms))
+        };
+        contest.quiet_since = since(contest.quiet_since, s.standing < OVERUSE / 2);
+        let delivered = s.delivered.unwrap_or(s.delivered_long);
+        let is_settled = s.answered > contest.since + CONTEST_SETTLES;
+        let is_starved = is_settled && delivered < STARVED * s.sent;
+        contest.starved_since = since(contest.starved_since, is_starved);
+        self.contest = Some(contest);
+        if lasted(contest.starved_since, 200) {
+            // No competitor: the link itself is slower than our share.
+            self.contest = None;
+            self.contest_after = now + PEAK_AGE;
+            return;
+        }
+        if lasted(contest.quiet_since, 1000) {
+            self.contest = None;
+            self.knee = Some(Knee {
+                at: now,
+                rate: self.target,
+                bottleneck: contest.bottleneck,
+            });
+            return;
+        }
+        if self.loses_more(s) && now >= contest.hold_until {
+            let least = SHARE_LEAST * contest.bottleneck;
+            self.target = self.bounded((self.target * SHED).max(least.min(self.target)));
+            contest.hold_until = now + Duration::from_millis(500);
+            self.contest = Some(contest);
+        } else if self.target < SHARE_MOST * contest.bottleneck {
+            let step = CLIMB_NEAR * contest.bottleneck * elapsed_s;
+            self.target = self.bounded(self.target + step);
+        }
+    }
+
+    /// Rule 3. One back-off for each queue; another if it still stands when this one must have
+    /// worked. Wants arrivals over the whole window: a gap in them is a stall, not a queue.
+    fn back_off(&mut self, now: Timestamp, s: &Signals) {
+        if self.drain.is_some() && s.queue_delay < DRAINED {
+            self.drain = None;
+        }
+        let Some(delivered) = s.delivered.filter(|_| s.busy_for >= STANDING_WINDOW) else {
+            return;
+        };
+        if s.standing <= OVERUSE || self.drain.is_some_and(|drain| now < drain.hold_until) {
+            return;
+        }
+        // A stall of the link left a queue, and the link already carries more than we add.
+        if delivered > DRAINS_BY_ITSELF * self.target {
+            return;
+        }
+        let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
+        let before = self.drain;
+        self.knee = Some(Knee {
+            at: now,
+            rate: self.target.min(delivered),
+            bottleneck: s.bottleneck.unwrap_or(delivered),
+        });
+        let target_before = before.map_or(self.target, |drain| drain.target_before);
+        let part = (BACK_OFF_SHARE * delivered / bottleneck).max(BACK_OFF_LEAST);
+        self.target = self.bounded((1.0 - part) * self.target.min(delivered));
+        self.is_starting = false;
+        // The effect is seen a round trip later, and the queue takes its time to drain.
+        let settle = s.rtt + STANDING_WINDOW + s.standing.min(DRAIN_TIME) * 2 + DRAIN_TIME;
+        let watch_from = now + self.config.frame_interval + STANDING_WINDOW;
+        self.drain = Some(Drain {
+            target_before,
+            bottleneck_before: before.map_or(bottleneck, |drain| drain.bottleneck_before),
+            watch_from: before.map_or(watch_from, |drain| drain.watch_from),
+            start: before.map_or(s.standing, |drain| drain.start),
+            expected_fall_s: before.map_or(0.0, |drain| drain.expected_fall_s),
+            hold_until: now + settle,
+        });
+        self.hold_until = now + s.rtt + STANDING_WINDOW;
+    }
+
+    /// Rule 4. A policer drops without a queue. Random loss is no congestion: only a share that
+    /// is heavy, certain, and well above what this path always loses counts.
+    fn shed_loss(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
+        if s.loss.datagrams < LOSS_DATAGRAMS_MIN {
+            return;
+        }
+        let share = s.loss.share();
+        // What the path always loses: falls at once, rises slowly.
+        let floor = self
+            .loss_floor
+            .map_or(share, |floor| share.min(floor + LOSS_FORGET * elapsed_s));
+        self.loss_floor = Some(floor);
+        let is_heavy = share > LOSS_HEAVY && share > LOSS_GROWN * floor;
+        if !is_heavy || s.loss.bursts < LOSS_BURSTS_MIN || now < self.hold_until {
+            return;
+        }
+        self.knee = Some(Knee {
+            at: now,
+            rate: s.delivered_long,
+            bottleneck: s.bottleneck.unwrap_or(self.target),
+        });
+        self.target = self.bounded(self.target.min(s.delivered_long));
+        self.is_starting = false;
+        self.hold_until = now + super::loss::WINDOW;
+    }
+
+    /// Rule 5. A codec that takes longer than a frame lasts falls behind for good; fewer bits
+    /// are less work for both.
+    fn shed_load(&mut self, now: Timestamp) {
+        let interval = self.config.frame_interval;
+        let is_behind = |load: &Load| load.time > interval || load.waiting > 2;
+        if now >= self.load_hold_until && (is_behind(&self.decoder) || is_behind(&self.encoder)) {
+            self.target = self.bounded(self.target * SHED);
+            self.is_starting = false;
+            self.load_hold_until = now + Duration::from_millis(500);
+            self.hold_until = self.hold_until.max(now + Duration::from_secs(2));
+        }
+    }
+
+    /// Rule 6.
+    fn climb(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
+        self.forget_knee(now, s);
+        let known = s.bottleneck.filter(|_| s.is_held);
+        let is_found = known.is_some_and(|rate| self.target >= SHED * rate);
+        if is_found || self.target >= self.config.ceiling.0 as f64 {
+            self.is_starting = false;
+        }
+        let is_used = now.since(self.last_used) < Duration::from_millis(100);
+        let is_proven = s
+            .bottleneck
+            .is_some_and(|rate| rate > PROBE_GAIN * self.target)
+            && s.bottleneck_age < Duration::from_secs(1);
+        if let Some(rate) = known.filter(|_| now.since(self.last_used) > PROBE_INTERVAL) {
+            // The path changed while the application slept: a probe knows better.
+            self.target = self.bounded(self.target.min(rate));
+        }
+        if now < self.hold_until || s.standing > OVERUSE / 2 || !(is_used || is_proven) {
+            return;
+        }
+        if self.drain.is_some() || s.silence.is_none() || self.loses_more(s) {
+            return;
+        }
+        let near = self
+            .knee
+            .filter(|knee| (NEAR_FROM * knee.rate..NEAR_TO * knee.rate).contains(&self.target));
+        let step = if self.is_starting {
+            self.target * CLIMB_START * elapsed_s / (s.rtt.as_secs_f64() + 0.05)
+        } else if let Some(knee) = near {
+            CLIMB_NEAR * s.bottleneck_peak.unwrap_or(knee.rate) * elapsed_s
+        } else {
+            self.target * CLIMB * elapsed_s
+        };
+        let most = known.and(s.bottleneck_peak);
+        let most = most.map_or(f64::INFINITY, |rate| UTILISATION * rate);
+        self.target = self.bounded((self.target + step).min(most.max(self.target)));
+    }
+
+    /// More than this path always loses, just now, and in several runs: one run is an outage.
+    fn loses_more(&self, s: &Signals) -> bool {
+        let usual = self.loss_floor.unwrap_or(0.0);
+        s.loss_short.bursts >= LOSS_BURSTS_SHORT
+            && s.loss_short.share() > LOSS_GROWN * usual + LOSS_MORE
+    }
+
+    fn forget_knee(&mut self, now: Timestamp, s: &Signals) {
+        let Some(knee) = &mut self.knee else {
+            return;
+        };
+        let known = s.bottleneck.unwrap_or(knee.bottleneck);
+        knee.bottleneck = knee.bottleneck.min(known);
+        let is_gone = known > KNEE_GONE * knee.bottleneck
+            || self.target > NEAR_TO * knee.rate
+            || now.since(knee.at) > KNEE_AGE;
+        if is_gone {
+            self.knee = None;
+        }
+    }
+
+    /// Rule 7. The newest queue counts, confirmed or not.
+    fn output(&self, s: &Signals) -> f64 {
+        if self.outage.is_some() {
+            return self.bounded(self.target * TRICKLE);
+        }
+        if self.contest.is_some() || s.queue_delay <= OVERUSE {
+            return self.target;
+        }
+        let excess = s.queue_delay - OVERUSE / 2;
+        let part = 1.0 - excess.as_secs_f64() / DRAIN_TIME.as_secs_f64();
+        let rate = s
+            .delivered
+            .map_or(self.target, |rate| rate.min(self.target));
+        self.bounded(rate * part.max(DRAIN_LEAST))
+    }
+
+    /// Padding where too little is sent to know the path, and a question into silence.
+    fn probe(&mut self, now: Timestamp, s: &Signals) -> Option<Probe> {
+        if let Some(outage) = &mut self.outage {
+            if now.since(outage.asked) < ASK_INTERVAL {
+                return None;
+            }
+            outage.asked = now;
+            return Some(self.next_probe(64.0));
+        }
+        let is_idle = now.since(self.last_used) > PROBE_INTERVAL;
+        let is_known = s.bottleneck_age < PROBE_INTERVAL;
+        let is_settled = self.drain.is_none() && self.contest.is_none() && s.standing < OVERUSE / 2;
+        if !is_idle || is_known || !is_settled || now.since(self.probed) < PROBE_INTERVAL {
+            return None;
+        }
+        self.probed = now;
+        let bytes = PROBE_GAIN * self.target * PROBE_TIME_S / 8.0;
+        Some(self.next_probe(bytes.clamp(PROBE_BYTES_MIN, PROBE_BYTES_MAX)))
+    }
+
+    fn next_probe(&mut self, bytes: f64) -> Probe {
+        self.probes = self.probes.wrapping_add(1);
+        Probe {
+            bytes: bytes as u32,
+            pace: Pace {
+                rate: BitsPerSecond((PROBE_GAIN * self.target) as u64),
+                burst_bytes: 0,
+            },
+            burst: self.probes,
+        }
+    }
+
+    fn decide(&self, now: Timestamp, s: &Signals, probe: Option<Probe>) -> Decision {
+        Decision {
+            wire_rate: BitsPerSecond(self.output(s) as u64),
+            pace: self.pace(s),
+            probe,
+            state: self.state(now, s),
+            target: BitsPerSecond(self.target as u64),
+            bottleneck: s.bottleneck.map(|rate| BitsPerSecond(rate as u64)),
+            signals: *s,
+        }
+    }
+
+    fn pace(&self, s: &Signals) -> Pace {
+        let (rate, ahead_bytes) = match s.bottleneck {
+            _ if self.loses_more(s) => (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN),
+            Some(rate) => (
+                PACE_GAIN * rate.max(self.target),
+                (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
+            ),
+            None => (PACE_GAIN_UNMEASURED * self.target, f64::INFINITY),
+        };
+        Pace {
+            rate: BitsPerSecond(rate as u64),
+            burst_bytes: ahead_bytes.min(f64::from(UNMEASURED_BURST_BYTES)) as u32,
+        }
+    }
+
+    fn state(&self, now: Timestamp, s: &Signals) -> State {
+        if self.outage.is_some() {
+            State::Outage
+        } else if self.contest.is_some() {
+            State::Competing
+        } else if self.drain.is_some() {
+            State::Draining
+        } else if s.queue_delay > OVERUSE {
+            State::BackingOff
+        } else if self.is_starting {
+            State::Starting
+        } else if self.probes > 0 && now.since(self.probed) < Duration::from_millis(200) {
+            State::Probing
+        } else {
+            State::Steady
+        }
+    }
+
+    fn bounded(&self, rate: f64) -> f64 {
+        rate.clamp(self.config.floor.0 as f64, self.config.ceiling.0 as f64)
+    }
+}

@@ -1,0 +1,109 @@
+//! Rate control: how much to send, how fast to pace it, and what the path is like.
+//!
+//! `RATE.md` beside this crate's manifest states the algorithm with its constants and the runs
+//! that decided them; the code follows it in the same words. Data flows top to bottom:
+//!
+//! ```text
+//! Sent ─▶ sent ─┬▶ arrivals   ─┐
+//! Feedback ─────┼▶ bottleneck  ├▶ estimator ─▶ Signals ─▶ controller ─▶ Decision ─▶ pacer
+//!               └▶ loss       ─┘
+//! ```
+//!
+//! Everything is sans-IO. After each `handle_*`, and when [`Rate::poll_timeout`] says so, the
+//! caller asks [`Rate::poll`]. All rates are bits a second of UDP payload. After construction
+//! nothing allocates.
+
+mod sent;
+mod arrivals;
+mod bottleneck;
+mod loss;
+mod estimator;
+mod decision;
+mod controller;
+mod pacer;
+#[cfg(test)]
+mod testnet;
+#[cfg(test)]
+mod tests;
+
+pub use decision::{Config, Decision, Load, Probe, State};
+pub use estimator::Signals;
+pub use loss::Loss;
+pub use pacer::{Pace, Pacer, UNMEASURED_BURST_BYTES, Urgency};
+pub use sent::{SENT_MAX, Sent, SentKind};
+
+use crate::feedback::Feedback;
+use crate::units::{BitsPerSecond, Timestamp};
+
+use controller::Controller;
+use estimator::Estimator;
+
+/// Estimator and controller of one session.
+#[derive(Debug)]
+pub struct Rate {
+    estimator: Estimator,
+    controller: Controller,
+}
+
+impl Rate {
+    /// Starts at `config.start`.
+    #[must_use]
+    pub fn new(now: Timestamp, config: Config) -> Self {
+        Self {
+            estimator: Estimator::new(),
+            controller: Controller::new(now, config),
+        }
+    }
+
+    /// Datagrams were given to the kernel at `now`. Sequences must grow from call to call.
+    pub fn handle_sent(&mut self, now: Timestamp, sent: &Sent) {
+        self.estimator.handle_sent(now, sent);
+    }
+
+    /// A feedback came at `now`. Its times of decoding are taken as load.
+    pub fn handle_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
+        self.estimator.handle_feedback(now, feedback);
+        self.controller
+            .handle_decoder(feedback.decode_us, feedback.waiting_units);
+    }
+
+    /// How busy the encoder is.
+    pub fn handle_encoder(&mut self, load: Load) {
+        self.controller.handle_encoder(load);
+    }
+
+    /// New bounds, of the operator or the client.
+    pub fn set_bounds(&mut self, floor: BitsPerSecond, ceiling: BitsPerSecond) {
+        self.controller.set_bounds(floor, ceiling);
+    }
+
+    /// What to do from now on.
+    pub fn poll(&mut self, now: Timestamp) -> Decision {
+        let signals = self.estimator.signals(now);
+        self.controller.poll(now, &signals)
+    }
+
+    /// When to call [`Self::poll`] next, if nothing comes before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Timestamp {
+        self.controller.poll_timeout()
+    }
+
+    /// What is known about the path.
+    #[must_use]
+    pub fn signals(&self, now: Timestamp) -> Signals {
+        self.estimator.signals(now)
+    }
+
+    /// All losses so far, datagrams.
+    #[must_use]
+    pub const fn total_lost(&self) -> u64 {
+        self.estimator.total_lost()
+    }
+
+    /// Receipts of datagrams that were never sent, or long ago: a client that lies or sleeps.
+    #[must_use]
+    pub const fn unknown_receipts(&self) -> u64 {
+        self.estimator.log().unknown_receipts()
+    }
+}
