@@ -57,9 +57,9 @@ impl Simulated {
         let finer = content.texture.at(qp) - content.texture.at(self.reference_qp);
         let bits = 4.0 * content.residual.at(qp)
             + 4.0 * content.fresh.at(qp)
-            + content.texture.at(qp) * (1.0 - u)
+            + 0.4 * content.texture.at(qp) * (1.0 - u)
             + 2.0 * finer.max(0.0) * (1.0 - u)
-            + m * (2.5 + 11.0 * u);
+            + m * (1.5 + 11.0 * u);
         self.reference_qp = qp;
         let bits = bits * factor * noise;
         self.controller.encoded((bits / 8.0) as usize);
@@ -69,14 +69,14 @@ impl Simulated {
 
 #[test]
 fn a_steady_scene_fills_the_bitrate() {
-    for (texture, factor) in [(4e6, 1.0), (1e7, 0.6), (3e6, 1.8), (1e7, 1.2)] {
+    for (texture, factor) in [(4e6, 1.0), (1e7, 0.6), (3e6, 1.8), (2e7, 1.2)] {
         let mut encoder = Simulated::new(1);
         encoder.encode(&content(texture, 1.0, 1.0), factor);
         let moving = content(texture, 0.1, 0.0);
         let sizes: Vec<f32> = (0..240).map(|_| encoder.encode(&moving, factor)).collect();
         let fill = sizes[60..].iter().sum::<f32>() / 180.0;
         assert!(
-            (0.82..1.05).contains(&fill),
+            (0.85..1.05).contains(&fill),
             "{fill:.2} of the bitrate at factor {factor}"
         );
         assert!(sizes.iter().all(|&size| size <= 1.5), "{sizes:.2?}");
