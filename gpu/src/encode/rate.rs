@@ -75,22 +75,22 @@ pub const QP_FALL_MAX: u8 = 4;
 const PAYBACK: f32 = 0.25;
 /// log2 of how much larger a picture gets for each step that the quantiser falls, until seen.
 const FALL_SLOPE: f32 = 0.45;
-/// The least that is believed of it: grain is suddenly coded from one step to the next.
-const FALL_SLOPE_MIN: f32 = 0.45;
+/// The least that is believed of it.
+const FALL_SLOPE_MIN: f32 = 0.3;
 /// Bits of a macroblock that is skipped.
 const SKIPPED: f32 = 0.25;
-/// Factor of safety on what a falling quantiser will cost where the share is nearly used
-/// already, so that little is to be won.
-const FALL_MARGIN: f32 = 1.05;
 /// The most that is aimed for where the quantiser falls by one step, and by several at once, in
 /// shares: of over 700 such pictures in games with cuts the worst took 1.45 times what was
 /// predicted, and the largest were those of several steps.
 const FALL_MAX: f32 = 1.12;
-const FALLS_MAX: f32 = 0.97;
+const FALLS_MAX: f32 = 1.0;
+/// Where falls by one step came out as predicted, they are aimed for up to so many shares, and so
+/// that with the error seen they stay below so many.
+const FALL_KNOWN_MAX: f32 = 1.25;
+const FALL_LARGEST: f32 = 1.3;
 /// After so many pictures without a surprise a fall by one step is aimed for by what was learned
-/// about such falls, up to so many shares; until then nothing learned is trusted that far.
+/// about such falls alone, and what was learned is slowly forgotten.
 const CALM_PICTURES: u32 = 60;
-const CALM_FALL_MAX: f32 = 1.3;
 /// What is believed of a falling quantiser's error before any was seen, log2, and what is left of
 /// it after each calm picture without one, so that another is tried.
 const FALL_SPREAD: f32 = 0.3;
@@ -105,11 +105,9 @@ const LATE_MORE: f32 = 1.1;
 /// Novelty of a scene that has settled: its quantiser falls by one step at a time.
 const SETTLED: f32 = 0.3;
 /// Share from which on it does so.
-const SETTLED_BITS: f32 = 0.55;
+const SETTLED_BITS: f32 = 0.7;
 /// The least that is assumed of it in a new scene.
-const FALL_SLOPE_NEW: f32 = 0.55;
-/// Quantiser below which the differences coded are mostly noise.
-const NOISE_QP: u8 = 20;
+const FALL_SLOPE_NEW: f32 = 0.5;
 /// The most that is aimed for with a complete surprise, in shares. The coarser start of a scene
 /// is gone three pictures later.
 const SURPRISE_MAX: f32 = 0.9;
@@ -417,9 +415,9 @@ impl RateController {
             return FALLS_MAX;
         }
         if self.calm_pictures < CALM_PICTURES {
-            return FALL_MAX;
+            return (FALL_LARGEST * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX);
         }
-        (LARGEST_SHARES * (-self.fall_spread).exp2()).clamp(FALL_MAX, CALM_FALL_MAX)
+        (LARGEST_SHARES * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX)
     }
 
     /// The lowest quantiser that may be taken whatever it would cost.
@@ -453,13 +451,8 @@ impl RateController {
             Some(last) if last.compares(content.damaged, surprise) && qp < last.qp => {
                 let steady = self.model(content, idr, last.qp).steady();
                 let more = (steady / last.steady).clamp(0.5, 4.0);
-                let fall = steps(last.qp, qp) * (self.fall_slope + noise_slope(qp));
-                let margin = if last.bits > 0.8 * self.share {
-                    FALL_MARGIN
-                } else {
-                    1.0
-                };
-                bits.max(last.bits * more * fall.exp2()) * margin
+                let fall = steps(last.qp, qp) * self.fall_slope;
+                bits.max(last.bits * more * fall.exp2())
             }
             Some(last) if qp <= last.qp && self.only_late(content, last) => {
                 let fall = steps(last.qp, qp) * self.fall_slope;
@@ -535,8 +528,7 @@ impl RateController {
             self.fall_slope = self.fall_slope.max(FALL_SLOPE_NEW);
         } else if planned.qp < last.qp && last.compares(planned.damaged, planned.surprise) {
             let more = (planned.model.steady() / last.steady).clamp(0.5, 4.0);
-            let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp)
-                - noise_slope(planned.qp);
+            let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp);
             let pace = if slope > self.fall_slope { 0.6 } else { 0.15 };
             self.fall_slope += (slope.clamp(FALL_SLOPE_MIN, 1.5) - self.fall_slope) * pace;
         }
@@ -611,12 +603,6 @@ impl Class {
         let pace = if error > self.spread { 0.3 } else { 0.1 };
         self.spread += (error.min(1.0) - self.spread) * pace;
     }
-}
-
-/// What is added to the slope at quantisers that begin to code noise, where a step can double a
-/// picture and nobody sees what it bought.
-fn noise_slope(qp: u8) -> f32 {
-    f32::from(NOISE_QP.saturating_sub(qp)) * 0.1
 }
 
 /// How far the quantiser falls, in sixths of a doubling of the quantisation step.
