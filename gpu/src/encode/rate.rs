@@ -11,25 +11,35 @@
 //! not predicted by the picture before, the bits at quantiser q are
 //!
 //! ```text
-//! P:   s · (4 R(q) + 0.4 D(q) (1 − u) + M d (1.5 + 11 u))  +  f · 2 [T(q) − T(q_ref)]⁺ (1 − u d)
-//! IDR: s · (4 T(q) + 10 M)
+//! P:   s · (4 R(q) + D(q) (1 − u) + 2.5 M d (1 − u))  +  i · (4 F(q) + 13.5 M d u)
+//!      + f · 2 [T(q) − T(q_ref)]⁺ (1 − u d)
+//! IDR: i · (4 T(q) + 10 M)
 //! ```
 //!
 //! R counts the coefficients of what prediction leaves inside the damage, D those of the texture
-//! there, which moving by parts of a pixel costs, T those of the whole picture's texture. The
-//! last term is the price of quality: a picture coded more finely than its reference codes the
-//! difference between the two, everywhere; it is what makes the pictures after a cut large. The
-//! constants were fitted to x264's ultrafast pictures of seeded synthetic content at random
-//! quantisers (median error 12 % for cuts).
+//! there, which moving by parts of a pixel costs, F those of the texture that nothing predicts, T
+//! those of the whole picture's texture. The last term is the price of quality: a picture coded
+//! more finely than its reference codes the difference between the two, everywhere; it is what
+//! makes the pictures after a cut large. The constants were fitted to x264's ultrafast pictures
+//! at many quantisers, of cuts and gaps in synthetic games, desktops, pages and noise, and then
+//! rounded. Error of the fit where more than 0.4 is unpredicted, as a power of two: 0.30 in the
+//! mean square and 1.15 at worst; counting coefficients alone it was 0.53 and 1.7.
 //!
-//! s is learned from the sizes that came out, in the logarithm, separately for predicted pictures
-//! and for those that are not (cuts and IDR); a picture in between takes the mean weighted by u.
+//! s and i are learned from the sizes that came out, in the logarithm: i from cuts and IDR alone,
+//! never below 1, s from all others, where it stands for i as well.
 //! f is learned from pictures in which the quantiser fell. From one moving picture to the next a
 //! falling quantiser is also held against the size of the picture before and a learned slope, and
 //! the larger of both predictions counts: a step too far costs more than one too few.
 //!
 //! The spread of the error is learned as well, and the aim is lowered by it, so that a bad guess
 //! still stays near [`LARGEST_SHARES`] of the picture's share of the bitrate.
+//!
+//! # Surprise
+//! A picture that is predicted much less than those before it (a cut, or what moved on while
+//! pictures could not be captured) is one about which nothing is learned yet. It aims low, at
+//! [`SURPRISE_MAX`], and so that a quantiser one finer than it takes would still stay below
+//! [`LARGEST_SHARES`]: where a step nearly doubles a picture, a small error of the counts is a
+//! large one of the size.
 //!
 //! # Bucket
 //! What a picture takes beyond its share is paid back over the next four. What it leaves over is
@@ -47,7 +57,7 @@ mod analysis;
 
 use std::ops::RangeInclusive;
 
-use net::units::{BitsPerSecond, Mode};
+use net::units::{BitsPerSecond, Mode, Timestamp};
 
 use analysis::step;
 pub use analysis::{Analyser, Content, Spectrum};
@@ -61,24 +71,58 @@ pub const QP_REFINED: u8 = 20;
 /// predictions from little knowledge, and quality that comes in three pictures is not missed.
 pub const QP_FALL_MAX: u8 = 4;
 
-/// Error spreads (as a power of two) that a picture is kept below [`LARGEST_SHARES`] with.
-const SPREADS: f32 = 1.5;
 /// Share of a debt that each picture pays back.
 const PAYBACK: f32 = 0.25;
 /// log2 of how much larger a picture gets for each step that the quantiser falls, until seen.
 const FALL_SLOPE: f32 = 0.45;
+/// The least that is believed of it.
+const FALL_SLOPE_MIN: f32 = 0.3;
 /// Bits of a macroblock that is skipped.
 const SKIPPED: f32 = 0.25;
-/// Factor of safety on what a falling quantiser will cost where the share is nearly used
-/// already, so that little is to be won.
-const FALL_MARGIN: f32 = 1.1;
+/// The most that is aimed for where the quantiser falls by one step, and by several at once, in
+/// shares: of over 700 such pictures in games with cuts the worst took 1.45 times what was
+/// predicted, and the largest were those of several steps.
+const FALL_MAX: f32 = 1.12;
+const FALLS_MAX: f32 = 1.0;
+/// Where falls by one step came out as predicted, they are aimed for up to so many shares, and so
+/// that with the error seen they stay below so many.
+const FALL_KNOWN_MAX: f32 = 1.25;
+const FALL_LARGEST: f32 = 1.3;
+/// After so many pictures without a surprise a fall by one step is aimed for by what was learned
+/// about such falls alone, and what was learned is slowly forgotten.
+const CALM_PICTURES: u32 = 60;
+/// What is believed of a falling quantiser's error before any was seen, log2, and what is left of
+/// it after each calm picture without one, so that another is tried.
+const FALL_SPREAD: f32 = 0.3;
+const FALL_SPREAD_KEPT: f32 = 0.95;
+/// Share below which a calm picture makes the price of quality look lower, by how much, log2, and
+/// the least that it comes to: unless it is tried now and then, nothing is learned about it.
+const CALM_BITS: f32 = 0.85;
+const CALM_FORGETS: f32 = 0.03;
+const CALM_FINER_MIN: f32 = -0.7;
+/// How much larger than the one before a late picture is taken to be that is no cut.
+const LATE_MORE: f32 = 1.1;
+/// Novelty of a scene that has settled: its quantiser falls by one step at a time.
+const SETTLED: f32 = 0.3;
+/// Share from which on it does so.
+const SETTLED_BITS: f32 = 0.7;
 /// The least that is assumed of it in a new scene.
-const FALL_SLOPE_NEW: f32 = 0.55;
-/// Quantiser below which the differences coded are mostly noise.
-const NOISE_QP: u8 = 20;
-/// The most that is aimed for with a cut, in shares. Such a prediction is off by half where scenes
-/// of different kinds take turns, and the coarser start of a scene is gone three pictures later.
-const CUT_MAX: f32 = 0.95;
+const FALL_SLOPE_NEW: f32 = 0.5;
+/// The most that is aimed for with a complete surprise, in shares. The coarser start of a scene
+/// is gone three pictures later.
+const SURPRISE_MAX: f32 = 0.9;
+/// How much more of a picture must be unpredicted than usual to be a complete surprise, and how
+/// quickly the usual follows.
+const SURPRISE_RISE: f32 = 0.25;
+const USUAL_RISE: f32 = 0.4;
+const USUAL_FALL: f32 = 0.1;
+/// From how many usual pauses on a picture counts as late, and how many more make it a complete
+/// surprise: where a moving picture skips one or more, motion is further than can be searched.
+const LATE_FROM: f32 = 1.3;
+const LATE_RISE: f32 = 0.5;
+/// How quickly the usual pause follows, and the longest that counts, seconds.
+const PAUSE_PACE: f32 = 0.1;
+const PAUSE_MAX: f32 = 0.1;
 /// The least that is aimed for, however much is owed, in shares.
 const AIM_MIN: f32 = 0.3;
 /// The most that is aimed for on top of a share if enough was kept, in shares.
@@ -102,6 +146,15 @@ pub struct RateController {
     unpredicted: Class,
     /// Of what it costs to be finer than the reference.
     finer: Class,
+    /// Share of the whole picture that is usually unpredicted.
+    usual: f32,
+    /// 1 in a surprise, less and less after it: how quickly factors may fall.
+    novelty: f32,
+    /// When the picture before was captured, and the usual time between two, seconds.
+    captured: Timestamp,
+    pause: f32,
+    /// How late the planned picture is, 0 to 1.
+    late: f32,
     /// The whole picture's texture, pieced together from what was damaged.
     texture: Spectrum,
     /// Quantiser of what the next picture refers to, a mean over the picture.
@@ -110,6 +163,10 @@ pub struct RateController {
     last: Option<Last>,
     /// log2 of how much larger a picture gets for each step that the quantiser falls.
     fall_slope: f32,
+    /// How much more than predicted the worst pictures with a falling quantiser took, log2.
+    fall_spread: f32,
+    /// Pictures since the last surprise.
+    calm_pictures: u32,
     planned: Option<Planned>,
 }
 
@@ -118,7 +175,8 @@ pub struct RateController {
 struct Class {
     /// log2 of the factor between the model and the truth.
     scale: f32,
-    /// Mean error of predictions, log2.
+    /// How much larger than predicted the worst of the last pictures were, log2: rises fast,
+    /// falls slowly.
     spread: f32,
 }
 
@@ -126,15 +184,30 @@ struct Class {
 #[derive(Clone, Copy, Debug)]
 struct Planned {
     qp: u8,
-    /// Bits by the model, before learned factors: had its reference been coded at the same
-    /// quantiser, and for being finer.
-    steady: f32,
-    finer: f32,
+    model: Model,
     /// Bits that were predicted.
     bits: f32,
-    /// Weight of the unpredicted class, 0 to 1.
-    unpredicted: f32,
+    /// How little of it was to be expected, 0 to 1.
+    surprise: f32,
     damaged: f32,
+}
+
+/// Bits of a picture by the model, before learned factors; see the module's text.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    /// Of what is predicted, had its reference been coded at the same quantiser.
+    predicted: f32,
+    /// Of what is not.
+    fresh: f32,
+    /// For being finer than the reference.
+    finer: f32,
+}
+
+impl Model {
+    /// Had its reference been coded at the same quantiser.
+    fn steady(&self) -> f32 {
+        self.predicted + self.fresh
+    }
 }
 
 /// What the next picture is compared with.
@@ -150,8 +223,8 @@ struct Last {
 
 impl Last {
     /// Its size says something about a next picture of that kind: both move, neither is a cut.
-    fn compares(&self, damaged: f32, unpredicted: f32) -> bool {
-        !self.unpredicted && unpredicted <= 0.5 && self.damaged > 0.0 && damaged > 0.0
+    fn compares(&self, damaged: f32, surprise: f32) -> bool {
+        !self.unpredicted && surprise <= 0.5 && self.damaged > 0.0 && damaged > 0.0
     }
 }
 
@@ -178,10 +251,17 @@ impl RateController {
                 scale: 0.0,
                 spread: 0.3,
             },
+            usual: 0.0,
+            novelty: 0.0,
+            captured: Timestamp::ZERO,
+            pause: 0.0,
+            late: 0.0,
             texture: Spectrum::EMPTY,
             reference_qp: 51.0,
             last: None,
             fall_slope: FALL_SLOPE,
+            fall_spread: FALL_SPREAD,
+            calm_pictures: 0,
             planned: None,
         };
         this.set_bitrate(bitrate);
@@ -205,34 +285,37 @@ impl RateController {
         self.share
     }
 
-    /// The quantiser for a picture of that content.
-    pub fn plan(&mut self, content: &Content, idr: bool) -> u8 {
+    /// The quantiser for a picture of that content, captured at that time.
+    pub fn plan(&mut self, content: &Content, idr: bool, captured: Timestamp) -> u8 {
+        self.look_at_time(captured);
         self.texture = if content.damaged > 0.5 || content.damaged == 0.0 {
             content.texture
         } else {
             self.texture.blend(&content.texture, 1.0 - content.damaged)
         };
-        let unpredicted = if idr { 1.0 } else { content.unpredicted };
-        let spread = mix(self.predicted.spread, self.unpredicted.spread, unpredicted);
-        let most = if !idr && unpredicted > 0.5 {
-            CUT_MAX
-        } else {
-            LARGEST_SHARES
-        };
-        let aim = self.aim(spread, most);
+        let surprise = self.surprise(content, idr);
+        let spread = mix(self.predicted.spread, self.unpredicted.spread, surprise);
+        let most = if idr { 0.0 } else { surprise };
+        let aim = self.aim(spread, mix(LARGEST_SHARES, SURPRISE_MAX, most));
         let mut qp = *self.qp_range.end();
-        let lowest = self.lowest(content, unpredicted);
-        while qp > lowest && self.predict(content, idr, qp - 1) <= aim {
+        let lowest = self.lowest(content, surprise);
+        while qp > lowest && self.fits(content, idr, qp - 1, aim) {
             qp -= 1;
         }
         self.planned = Some(Planned {
             qp,
-            steady: self.steady(content, idr, qp),
-            finer: self.finer(content, idr, qp),
+            model: self.model(content, idr, qp),
             bits: self.predict(content, idr, qp),
-            unpredicted,
+            surprise,
             damaged: content.damaged,
         });
+        let unpredicted = content.unpredicted * content.damaged;
+        let pace = if unpredicted > self.usual {
+            USUAL_RISE
+        } else {
+            USUAL_FALL
+        };
+        self.usual += (unpredicted - self.usual) * pace;
         qp
     }
 
@@ -252,8 +335,9 @@ impl RateController {
             self.predicted.spread -= 0.05 * self.predicted.spread;
         }
         self.learn_slope(planned, bits);
-        let (qp, steady) = (planned.qp, planned.steady);
-        let unpredicted = planned.unpredicted > 0.5;
+        self.learn_calm(planned, bits);
+        let (qp, steady) = (planned.qp, planned.model.steady());
+        let unpredicted = planned.surprise > 0.5;
         self.last = Some(Last {
             qp,
             bits,
@@ -277,17 +361,69 @@ impl RateController {
         } else {
             self.share + (-self.owed).min(self.share * EXTRA_MAX)
         };
-        let safe = self.share * LARGEST_SHARES * (-SPREADS * spread).exp2();
+        let safe = self.share * LARGEST_SHARES * (-spread).exp2();
         wanted
             .max(self.share * AIM_MIN)
             .min(safe)
             .min(self.share * most)
     }
 
+    /// Sees whether the picture comes later after the one before than usual.
+    fn look_at_time(&mut self, captured: Timestamp) {
+        let pause = captured.since(self.captured).as_secs_f32();
+        self.captured = captured;
+        self.late = if self.pause > 0.0 {
+            ((pause / self.pause - LATE_FROM) / LATE_RISE).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
+        let pause = pause.min(PAUSE_MAX);
+        self.pause += (pause - self.pause) * PAUSE_PACE;
+    }
+
+    /// How much less is predicted of this picture than of those before, 0 to 1.
+    fn surprise(&self, content: &Content, idr: bool) -> f32 {
+        if idr {
+            return 1.0;
+        }
+        self.rise(content).max(self.late).clamp(0.0, 1.0)
+    }
+
+    /// How much less is predicted of this picture than is usual: 1 is a complete surprise.
+    fn rise(&self, content: &Content) -> f32 {
+        (content.unpredicted * content.damaged - self.usual) / SURPRISE_RISE
+    }
+
+    /// Whether that quantiser keeps within `aim`, and after a surprise one finer within the bound.
+    fn fits(&self, content: &Content, idr: bool, qp: u8, aim: f32) -> bool {
+        let bound = self.share * LARGEST_SHARES;
+        let falls = !idr && self.last.is_some_and(|last| qp < last.qp);
+        let aim = if falls {
+            aim.min(self.share * self.fall_max(qp))
+        } else {
+            aim
+        };
+        self.predict(content, idr, qp) <= aim
+            && (idr
+                || self.surprise(content, idr) < 0.5
+                || self.predict(content, idr, qp.saturating_sub(1)) <= bound)
+    }
+
+    /// The most that is aimed for where the quantiser falls to `qp`, in shares.
+    fn fall_max(&self, qp: u8) -> f32 {
+        if self.last.is_none_or(|last| qp + 1 < last.qp) {
+            return FALLS_MAX;
+        }
+        if self.calm_pictures < CALM_PICTURES {
+            return (FALL_LARGEST * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX);
+        }
+        (LARGEST_SHARES * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX)
+    }
+
     /// The lowest quantiser that may be taken whatever it would cost.
-    fn lowest(&self, content: &Content, unpredicted: f32) -> u8 {
+    fn lowest(&self, content: &Content, surprise: f32) -> u8 {
         let floor = *self.qp_range.start();
-        let Some(last) = self.last.filter(|_| unpredicted <= 0.5) else {
+        let Some(last) = self.last.filter(|_| surprise <= 0.5) else {
             return floor;
         };
         let floor = if content.damaged == 0.0 {
@@ -297,6 +433,8 @@ impl RateController {
         };
         let fall = if last.unpredicted {
             QP_FALL_MAX + 1
+        } else if self.novelty < SETTLED && last.bits > SETTLED_BITS * self.share {
+            1
         } else {
             QP_FALL_MAX
         };
@@ -305,32 +443,53 @@ impl RateController {
 
     /// Bits at that quantiser, as far as is known.
     fn predict(&self, content: &Content, idr: bool, qp: u8) -> f32 {
-        let unpredicted = if idr { 1.0 } else { content.unpredicted };
-        let scale = mix(self.predicted.scale, self.unpredicted.scale, unpredicted);
-        let model = self.steady(content, idr, qp) * scale.exp2()
-            + self.finer(content, idr, qp) * self.finer.scale.exp2();
+        let surprise = self.surprise(content, idr);
+        let parts = self.model(content, idr, qp);
+        let bits = self.without_finer(&parts, surprise) + parts.finer * self.finer.scale.exp2();
         match self.last {
             // The size of the picture before says more than a count of coefficients.
-            Some(last) if last.compares(content.damaged, unpredicted) && qp < last.qp => {
-                let more = (self.steady(content, idr, last.qp) / last.steady).clamp(0.5, 4.0);
-                let fall = steps(last.qp, qp) * (self.fall_slope + noise_slope(qp));
-                let margin = if last.bits > 0.8 * self.share {
-                    FALL_MARGIN
-                } else {
-                    1.0
-                };
-                model.max(last.bits * more * fall.exp2()) * margin
+            Some(last) if last.compares(content.damaged, surprise) && qp < last.qp => {
+                let steady = self.model(content, idr, last.qp).steady();
+                let more = (steady / last.steady).clamp(0.5, 4.0);
+                let fall = steps(last.qp, qp) * self.fall_slope;
+                bits.max(last.bits * more * fall.exp2())
             }
-            _ => model,
+            Some(last) if qp <= last.qp && self.only_late(content, last) => {
+                let fall = steps(last.qp, qp) * self.fall_slope;
+                bits.max(last.bits * LATE_MORE * fall.exp2())
+            }
+            _ => bits,
         }
+    }
+
+    /// Whether a moving picture is late after one that says something about its size.
+    fn only_late(&self, content: &Content, last: Last) -> bool {
+        self.late > 0.0 && last.compares(content.damaged, self.rise(content))
+    }
+
+    /// Bits of all but what being finer costs. In a surprise the factor that was learned from
+    /// other motion is not trusted to be a saving.
+    fn without_finer(&self, model: &Model, surprise: f32) -> f32 {
+        let usual = self.predicted.scale.exp2() * model.steady();
+        let new = self.predicted.scale.max(0.0).exp2() * model.predicted
+            + self.unpredicted.scale.exp2() * model.fresh;
+        mix(usual, new, surprise)
     }
 
     /// Learns the factors between model and truth, each from pictures that show it.
     fn learn_scales(&mut self, planned: Planned, bits: f32) {
         let error = (bits / planned.bits.max(1.0)).log2();
-        if planned.unpredicted > 0.5 {
-            self.unpredicted.learn(bits / planned.steady, 0.3);
-            self.unpredicted.miss(error);
+        self.novelty *= 0.8;
+        let model = planned.model;
+        if planned.surprise > 0.5 {
+            self.novelty = 1.0;
+            // Scenes of several kinds may take turns: the dearest counts for longer.
+            let pace = if error > 0.0 { 0.5 } else { 0.15 };
+            if model.fresh > 0.7 * model.steady() {
+                let scale = self.unpredicted.scale + error * pace;
+                self.unpredicted.scale = scale.clamp(0.0, 1.5);
+                self.unpredicted.miss(error);
+            }
             // The scene is new: what was learned about the old one's motion may not hold.
             self.predicted.spread = self.predicted.spread.max(0.2);
             return;
@@ -339,14 +498,25 @@ impl RateController {
         if bits.max(planned.bits) > 0.05 * self.share {
             self.predicted.miss(error);
         }
-        let steady = planned.steady * self.predicted.scale.exp2();
-        let finer = planned.finer * self.finer.scale.exp2();
+        let steady = self.without_finer(&model, planned.surprise);
+        let finer = model.finer * self.finer.scale.exp2();
         if finer > 0.3 * (steady + finer) {
-            self.finer
-                .learn((bits - steady).max(0.1 * bits) / planned.finer, 0.5);
+            let part = (bits - steady).max(0.1 * bits);
+            self.finer.learn(part / model.finer, 0.5);
+            if planned.damaged > 0.0 {
+                // What it saved in one moving picture it costs in the next.
+                self.finer.scale = self.finer.scale.max(0.0);
+            }
         } else if planned.damaged > 0.0 {
+            let error = (bits - finer).max(0.5 * bits) / steady;
+            // Every other picture may be the dearer one: the factor stays near those.
+            let pace = if error > 1.0 {
+                0.5
+            } else {
+                mix(0.2, 0.4, self.novelty)
+            };
             self.predicted
-                .learn((bits - finer).max(0.5 * bits) / planned.steady, 0.5);
+                .learn(error * self.predicted.scale.exp2(), pace);
         }
     }
 
@@ -354,40 +524,67 @@ impl RateController {
     fn learn_slope(&mut self, planned: Planned, bits: f32) {
         self.fall_slope += (FALL_SLOPE - self.fall_slope) * 0.02;
         let Some(last) = self.last else { return };
-        if planned.unpredicted > 0.5 {
+        if planned.surprise > 0.5 {
             self.fall_slope = self.fall_slope.max(FALL_SLOPE_NEW);
-        } else if planned.qp < last.qp && last.compares(planned.damaged, planned.unpredicted) {
-            let more = (planned.steady / last.steady).clamp(0.5, 4.0);
-            let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp)
-                - noise_slope(planned.qp);
+        } else if planned.qp < last.qp && last.compares(planned.damaged, planned.surprise) {
+            let more = (planned.model.steady() / last.steady).clamp(0.5, 4.0);
+            let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp);
             let pace = if slope > self.fall_slope { 0.6 } else { 0.15 };
-            self.fall_slope += (slope.clamp(0.15, 1.5) - self.fall_slope) * pace;
+            self.fall_slope += (slope.clamp(FALL_SLOPE_MIN, 1.5) - self.fall_slope) * pace;
         }
     }
 
-    /// Bits of a picture that is no finer than its reference, before what was learned; see the
-    /// module's text.
-    fn steady(&self, content: &Content, idr: bool, qp: u8) -> f32 {
+    /// Learns how far a falling quantiser's price is known, and forgets it where all is calm.
+    fn learn_calm(&mut self, planned: Planned, bits: f32) {
+        let Some(last) = self.last else { return };
+        self.calm_pictures = if planned.surprise > 0.5 {
+            0
+        } else {
+            self.calm_pictures.saturating_add(1)
+        };
+        if planned.qp < last.qp && last.compares(planned.damaged, planned.surprise) {
+            let error = (bits.max(1.0) / planned.bits.max(1.0))
+                .log2()
+                .clamp(0.0, 1.0);
+            let pace = if error > self.fall_spread { 0.5 } else { 0.1 };
+            self.fall_spread += (error - self.fall_spread) * pace;
+        } else if self.calm_pictures >= CALM_PICTURES {
+            self.fall_spread *= FALL_SPREAD_KEPT;
+            if bits < CALM_BITS * self.share && self.finer.scale > CALM_FINER_MIN {
+                self.finer.scale = (self.finer.scale - CALM_FORGETS).max(CALM_FINER_MIN);
+            }
+        }
+    }
+
+    /// Bits at that quantiser before what was learned; see the module's text.
+    fn model(&self, content: &Content, idr: bool, qp: u8) -> Model {
+        let all = self.macroblocks;
         if idr {
-            return 4.0 * self.texture.at(qp) + 10.0 * self.macroblocks;
+            return Model {
+                predicted: 0.0,
+                fresh: 4.0 * self.texture.at(qp) + 10.0 * all,
+                finer: 0.0,
+            };
         }
         let (unpredicted, damaged) = (content.unpredicted, content.damaged);
-        let moving = if damaged > 0.0 {
-            content.texture.at(qp)
-        } else {
-            0.0
-        };
-        let bits = 4.0 * content.residual.at(qp)
-            + 0.4 * moving * (1.0 - unpredicted)
-            + self.macroblocks * damaged * (1.5 + 11.0 * unpredicted);
-        bits.max(SKIPPED * self.macroblocks)
+        if damaged == 0.0 {
+            return Model {
+                predicted: SKIPPED * all,
+                fresh: 0.0,
+                finer: self.finer(content, qp),
+            };
+        }
+        let predicted = 4.0 * content.residual.at(qp)
+            + (content.texture.at(qp) + 2.5 * all * damaged) * (1.0 - unpredicted);
+        Model {
+            predicted: predicted.max(SKIPPED * all),
+            fresh: 4.0 * content.fresh.at(qp) + 13.5 * all * damaged * unpredicted,
+            finer: self.finer(content, qp),
+        }
     }
 
-    /// Bits on top of that for being finer than the reference.
-    fn finer(&self, content: &Content, idr: bool, qp: u8) -> f32 {
-        if idr {
-            return 0.0;
-        }
+    /// Bits on top for being finer than the reference.
+    fn finer(&self, content: &Content, qp: u8) -> f32 {
         let finer = (self.texture.at(qp) - self.texture.between(self.reference_qp)).max(0.0);
         2.0 * finer * (1.0 - content.unpredicted * content.damaged)
     }
@@ -403,14 +600,9 @@ impl Class {
     fn miss(&mut self, error: f32) {
         // Only pictures that came out larger than predicted are a danger; the others count half.
         let error = if error > 0.0 { error } else { -error / 2.0 };
-        self.spread += (error.min(1.0) - self.spread) * 0.15;
+        let pace = if error > self.spread { 0.3 } else { 0.1 };
+        self.spread += (error.min(1.0) - self.spread) * pace;
     }
-}
-
-/// What is added to the slope at quantisers that begin to code noise, where a step can double a
-/// picture and nobody sees what it bought.
-fn noise_slope(qp: u8) -> f32 {
-    f32::from(NOISE_QP.saturating_sub(qp)) * 0.1
 }
 
 /// How far the quantiser falls, in sixths of a doubling of the quantisation step.

@@ -20,9 +20,9 @@ fn spectrum(coefficients: f32) -> Spectrum {
 }
 
 fn content(texture: f32, residual: f32, unpredicted: f32) -> Content {
-    let residual = spectrum(texture * residual);
     Content {
-        residual,
+        residual: spectrum(texture * residual * (1.0 - unpredicted)),
+        fresh: spectrum(texture * unpredicted),
         texture: spectrum(texture),
         damaged: 1.0,
         unpredicted,
@@ -47,7 +47,7 @@ impl Simulated {
 
     /// Shares of the bitrate that the picture took.
     fn encode(&mut self, content: &Content, factor: f32) -> f32 {
-        let qp = self.controller.plan(content, false);
+        let qp = self.controller.plan(content, false, Timestamp::ZERO);
         self.noise = self
             .noise
             .wrapping_mul(1_664_525)
@@ -56,6 +56,7 @@ impl Simulated {
         let (u, m) = (content.unpredicted, 3600.0);
         let finer = content.texture.at(qp) - content.texture.at(self.reference_qp);
         let bits = 4.0 * content.residual.at(qp)
+            + 4.0 * content.fresh.at(qp)
             + 0.4 * content.texture.at(qp) * (1.0 - u)
             + 2.0 * finer.max(0.0) * (1.0 - u)
             + m * (1.5 + 11.0 * u);
@@ -86,12 +87,12 @@ fn a_steady_scene_fills_the_bitrate() {
 fn what_was_taken_too_much_is_paid_back() {
     let mut controller = controller();
     let scene = content(8e6, 0.1, 0.0);
-    controller.plan(&scene, true);
+    controller.plan(&scene, true, Timestamp::ZERO);
     controller.encoded(2 * SHARE as usize / 8);
     let in_debt = controller.aim(0.0, LARGEST_SHARES);
     assert!(in_debt < 0.8 * SHARE, "{in_debt}");
     for _ in 0..200 {
-        controller.plan(&scene, false);
+        controller.plan(&scene, false, Timestamp::ZERO);
         controller.encoded(0);
     }
     let rich = controller.aim(0.0, LARGEST_SHARES);
@@ -138,7 +139,7 @@ proptest! {
         let mut controller = controller();
         for (texture, residual, unpredicted, damaged, idr, bytes) in pictures {
             let content = Content { damaged, ..content(texture, residual, unpredicted) };
-            let qp = controller.plan(&content, idr);
+            let qp = controller.plan(&content, idr, Timestamp::ZERO);
             prop_assert!((11..=51).contains(&qp));
             controller.encoded(bytes);
         }

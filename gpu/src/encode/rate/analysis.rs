@@ -2,11 +2,15 @@
 //! would survive quantisation at each quantiser.
 //!
 //! A sample of macroblocks, spread over the damage, goes through what the encoder will do in
-//! small: a motion search in the picture before, and a 4×4 transform (Hadamard, which stands in
-//! for the DCT) of both the motion-compensated difference and of the texture itself. Each
-//! coefficient is entered by the highest quantiser at which it is not rounded to zero. Counted
-//! from the top, that gives the number of non-zero coefficients for every quantiser at once, to
-//! which the bits of a picture are close to proportional (ρ-domain model: He, Mitra, 2001).
+//! small: a motion search in the picture before, and H.264's 4×4 transform of both the
+//! motion-compensated difference and of the texture itself. Each coefficient is entered by the
+//! highest quantiser at which it is not rounded to zero. Counted from the top, that gives the
+//! number of non-zero coefficients for every quantiser at once, to which the bits of a picture
+//! are close to proportional (ρ-domain model: He, Mitra, 2001).
+//!
+//! Where grain or fine text is about as strong as the quantiser is coarse, a picture without
+//! prediction doubles within two steps: every intra macroblock with a single coefficient codes
+//! all of its blocks. So a macroblock's first coefficient counts as [`FIRST_COEFFICIENT`] more.
 //!
 //! Allocation-free. The cost does not grow with the picture, as the sample does not.
 
@@ -19,14 +23,18 @@ use crate::frame::{Rect, Size};
 const SAMPLES_MAX: usize = 128;
 /// Quantisers of H.264: 0 to 51, and some above, so that a spectrum can be extrapolated.
 pub(super) const QP_COUNT: usize = 64;
-/// Largest coefficient of an unnormalised 4×4 Hadamard transform of 9-bit differences.
-const COEFFICIENT_MAX: usize = 16 * 255;
+/// Largest coefficient of the unnormalised 4×4 transform of 9-bit differences.
+const COEFFICIENT_MAX: usize = 36 * 255;
 /// Quantisation steps of quantisers 0 to 5; each six more double them (H.264, clause 8.5: the
 /// level scales 10, 11, 13, 14, 16, 18). Not an even scale: from 26 down to 25 it is 18 %.
 const STEPS: [f32; 6] = [0.625, 0.6875, 0.8125, 0.875, 1.0, 1.125];
-/// A coefficient survives if it is at least this many steps: 4 for the unnormalised transform,
-/// times 0.7 for the dead zone (x264: 0.67 inter, 0.83 intra).
-const THRESHOLD_STEPS: f32 = 4.0 * 0.7;
+/// A coefficient survives if it is at least this many steps, by how many of its two directions
+/// are odd: the norm of the unnormalised transform (H.264, clause 8.5.12), times 0.7 for the dead
+/// zone (x264: 0.67 intra, 0.83 inter).
+const THRESHOLD_STEPS: [f32; 3] = [4.0 * 0.7, 6.325 * 0.7, 10.0 * 0.7];
+/// What an intra macroblock's first coefficient beside the mean values costs more than others,
+/// in coefficients.
+const FIRST_COEFFICIENT: u32 = 6;
 /// Difference of half a macroblock below which no better vector is searched for: 1 a pixel.
 const SAD_GOOD_ENOUGH: u32 = 128;
 
@@ -78,9 +86,10 @@ impl Spectrum {
 /// What was found in a picture.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Content {
-    /// Of what is left after prediction from the picture before, or of the texture where that is
-    /// less: what a P picture has to code.
+    /// Of what prediction from the picture before leaves, where it does predict.
     pub residual: Spectrum,
+    /// Of the texture where nothing is predicted: what intra macroblocks of a P picture code.
+    pub fresh: Spectrum,
     /// Of the picture's own texture: what an I picture has to code.
     pub texture: Spectrum,
     /// Share of the whole picture that may have changed, 0 to 1.
@@ -92,8 +101,7 @@ pub struct Content {
 /// Measures pictures of one size.
 pub struct Analyser {
     size: Size,
-    /// For each coefficient's magnitude, the highest quantiser that it survives, plus one.
-    survives: Box<[u8; COEFFICIENT_MAX + 1]>,
+    survives: Box<Survival>,
     /// Motion found at each sample of the picture before, pixels.
     motion: [(i32, i32); SAMPLES_MAX],
 }
@@ -101,18 +109,17 @@ pub struct Analyser {
 /// Eight 4×4 blocks, coefficient by coefficient.
 type Blocks = [[i16; 8]; 16];
 
+/// For a coefficient's odd directions and magnitude, the highest quantiser that it survives,
+/// plus one.
+struct Survival([[u8; COEFFICIENT_MAX + 1]; 3]);
+
 impl Analyser {
     /// For pictures of that size.
     #[must_use]
     pub fn new(size: Size) -> Self {
-        let mut survives = Box::new([0; COEFFICIENT_MAX + 1]);
-        for (magnitude, survives) in survives.iter_mut().enumerate() {
-            let lives = |qp: &u8| magnitude as f32 >= THRESHOLD_STEPS * step(*qp);
-            *survives = (0..QP_COUNT as u8).take_while(lives).count() as u8;
-        }
         Self {
             size,
-            survives,
+            survives: Box::new(Survival::new()),
             motion: [(0, 0); SAMPLES_MAX],
         }
     }
@@ -154,6 +161,7 @@ impl Analyser {
         let scale = 2.0 * macroblocks as f32 / sums.samples.max(1) as f32;
         Content {
             residual: Spectrum::from_counts(&sums.residual, scale),
+            fresh: Spectrum::from_counts(&sums.fresh, scale),
             texture: Spectrum::from_counts(&sums.texture, scale),
             damaged,
             unpredicted: sums.unpredicted as f32 / sums.samples.max(1) as f32,
@@ -166,6 +174,19 @@ pub(super) fn step(qp: u8) -> f32 {
     STEPS[usize::from(qp % 6)] * f32::from(qp / 6).exp2()
 }
 
+impl Survival {
+    fn new() -> Self {
+        Self(THRESHOLD_STEPS.map(|threshold| {
+            let mut survives = [0; COEFFICIENT_MAX + 1];
+            for (magnitude, survives) in survives.iter_mut().enumerate() {
+                let lives = |qp: &u8| magnitude as f32 >= threshold * step(*qp);
+                *survives = (0..QP_COUNT as u8).take_while(lives).count() as u8;
+            }
+            survives
+        }))
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Planes<'a> {
     picture: &'a Nv12,
@@ -175,6 +196,7 @@ struct Planes<'a> {
 /// What the samples add up to.
 struct Sums {
     residual: [u32; QP_COUNT],
+    fresh: [u32; QP_COUNT],
     texture: [u32; QP_COUNT],
     samples: u32,
     unpredicted: u32,
@@ -185,6 +207,7 @@ impl Default for Sums {
         let none = [0; QP_COUNT];
         Self {
             residual: none,
+            fresh: none,
             texture: none,
             samples: 0,
             unpredicted: 0,
@@ -200,7 +223,7 @@ impl Sums {
         x: usize,
         y: usize,
         hints: [(i32, i32); 2],
-        survives: &[u8; COEFFICIENT_MAX + 1],
+        survives: &Survival,
     ) -> (i32, i32) {
         let (motion, _) = search(planes, x, y, hints);
         let (from_x, from_y) = moved(planes.previous, x, y, motion).unwrap_or((x, y));
@@ -222,12 +245,14 @@ impl Sums {
         let unpredicted = magnitude(&residual) > magnitude(&texture);
         self.samples += 1;
         self.unpredicted += u32::from(unpredicted);
-        enter(&mut self.texture, &texture, survives);
-        enter(
-            &mut self.residual,
-            if unpredicted { &texture } else { &residual },
-            survives,
-        );
+        // Half of the macroblock is looked at, and the whole scaled by two for it.
+        let first = FIRST_COEFFICIENT / 2;
+        enter(&mut self.texture, &texture, survives, first);
+        if unpredicted {
+            enter(&mut self.fresh, &texture, survives, first);
+        } else {
+            enter(&mut self.residual, &residual, survives, 0);
+        }
         if unpredicted { (0, 0) } else { motion }
     }
 }
@@ -334,7 +359,7 @@ fn load(plane: &Nv12, x: usize, y: usize) -> Blocks {
     blocks
 }
 
-/// 4×4 Hadamard transform of eight blocks at once, one in each lane.
+/// H.264's 4×4 transform of eight blocks at once, one in each lane.
 fn transform(blocks: &mut Blocks) {
     for line in 0..4 {
         butterfly(blocks, [line * 4, line * 4 + 1, line * 4 + 2, line * 4 + 3]);
@@ -347,29 +372,42 @@ fn transform(blocks: &mut Blocks) {
 fn butterfly(blocks: &mut Blocks, at: [usize; 4]) {
     let [a, b, c, d] = at.map(|index| blocks[index]);
     for lane in 0..8 {
-        let sums = (a[lane].wrapping_add(b[lane]), c[lane].wrapping_add(d[lane]));
-        let differences = (a[lane].wrapping_sub(b[lane]), c[lane].wrapping_sub(d[lane]));
+        let sums = (a[lane].wrapping_add(d[lane]), b[lane].wrapping_add(c[lane]));
+        let differences = (a[lane].wrapping_sub(d[lane]), b[lane].wrapping_sub(c[lane]));
         blocks[at[0]][lane] = sums.0.wrapping_add(sums.1);
-        blocks[at[1]][lane] = sums.0.wrapping_sub(sums.1);
-        blocks[at[2]][lane] = differences.0.wrapping_add(differences.1);
-        blocks[at[3]][lane] = differences.0.wrapping_sub(differences.1);
+        blocks[at[1]][lane] = differences.0.wrapping_mul(2).wrapping_add(differences.1);
+        blocks[at[2]][lane] = sums.0.wrapping_sub(sums.1);
+        blocks[at[3]][lane] = differences.0.wrapping_sub(differences.1.wrapping_mul(2));
     }
 }
 
+/// Sum of all coefficients' magnitudes, each by its norm.
 fn magnitude(blocks: &Blocks) -> u32 {
-    blocks.iter().fold(0u32, |sum, row| {
-        row.iter().fold(sum, |sum, value| {
+    blocks.iter().enumerate().fold(0u32, |sum, (place, row)| {
+        let weight = [10u32, 6, 4][place % 2 + place / 4 % 2];
+        let row = row.iter().fold(0u32, |sum, value| {
             sum.wrapping_add(value.unsigned_abs().into())
-        })
+        });
+        sum.wrapping_add(row.wrapping_mul(weight))
     })
 }
 
-/// Counts each coefficient at the highest quantiser that it survives.
-fn enter(counts: &mut [u32; QP_COUNT], blocks: &Blocks, survives: &[u8; COEFFICIENT_MAX + 1]) {
-    for value in blocks.iter().flatten() {
-        let magnitude = usize::from(value.unsigned_abs()).min(COEFFICIENT_MAX);
-        if let Some(qp) = usize::from(survives[magnitude]).checked_sub(1) {
-            counts[qp] += 1;
+/// Counts each coefficient at the highest quantiser that it survives, and the first one beside
+/// the mean values `first` times more.
+fn enter(counts: &mut [u32; QP_COUNT], blocks: &Blocks, survives: &Survival, first: u32) {
+    let mut highest = 0;
+    for (place, row) in blocks.iter().enumerate() {
+        let survives = &survives.0[place % 2 + place / 4 % 2];
+        for value in row {
+            let magnitude = usize::from(value.unsigned_abs()).min(COEFFICIENT_MAX);
+            let lives = usize::from(survives[magnitude]);
+            if let Some(qp) = lives.checked_sub(1) {
+                counts[qp] += 1;
+            }
+            highest = highest.max(if place > 0 { lives } else { 0 });
         }
+    }
+    if let Some(qp) = highest.checked_sub(1) {
+        counts[qp] += first;
     }
 }

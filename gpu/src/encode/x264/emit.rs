@@ -44,7 +44,7 @@ impl Waiting {
 pub(super) enum EmitError {
     /// The sink has no buffer of that size.
     TooLarge { bytes: usize },
-    /// x264 made more slices than a frame may have, or left some out.
+    /// More slices wait for their turn than a frame may have, or x264 left some out.
     Slices,
 }
 
@@ -124,13 +124,15 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Hands on the slice in the sink's buffer.
+    /// Hands on the slice in the sink's buffer. The last that a frame may have takes with it what
+    /// is still to come: more slices than that are made where a picture is several times as
+    /// large as planned.
     fn emit(&mut self, last_mb: u32, keyframe: bool) -> Result<(), EmitError> {
-        if self.index >= SLICES_PER_FRAME_MAX {
-            return Err(EmitError::Slices);
-        }
         self.next_mb = last_mb + 1;
         self.keyframe |= keyframe;
+        if self.index + 1 == SLICES_PER_FRAME_MAX && self.next_mb < self.macroblocks {
+            return Ok(());
+        }
         let slice = SliceInfo {
             frame: self.frame,
             index: SliceIndex(self.index),

@@ -46,6 +46,9 @@ pub(super) enum Slicing {
     Count(u8),
     /// At most so many macroblocks in each thread's slices, and at most so many slices.
     Macroblocks { each_max: u32, slices_max: u8 },
+    /// At most so many bytes and so many macroblocks in each slice, however many that makes; one
+    /// thread.
+    Bytes { bytes_max: u32, each_max: u32 },
 }
 
 /// A NAL unit that x264 has finished but not yet written down. Exists only in the callback.
@@ -299,6 +302,7 @@ fn parameters(settings: &Settings) -> Result<sys::x264_param_t, String> {
 }
 
 fn set_slicing(p: &mut sys::x264_param_t, slicing: Slicing) {
+    p.i_slice_max_size = 0;
     match slicing {
         Slicing::Count(count) => {
             p.i_slice_count = c_int::from(count);
@@ -312,6 +316,17 @@ fn set_slicing(p: &mut sys::x264_param_t, slicing: Slicing) {
             p.i_slice_count = 0;
             p.i_slice_max_mbs = c_int::try_from(each_max).unwrap_or(c_int::MAX);
             p.i_slice_count_max = c_int::from(slices_max);
+        }
+        Slicing::Bytes {
+            bytes_max,
+            each_max,
+        } => {
+            p.i_slice_count = 0;
+            p.i_slice_max_size = c_int::try_from(bytes_max).unwrap_or(c_int::MAX);
+            p.i_slice_max_mbs = c_int::try_from(each_max).unwrap_or(c_int::MAX);
+            // x264 counts a slice twice that it cuts by bytes; how many there are is seen to
+            // where they are emitted.
+            p.i_slice_count_max = 0;
         }
     }
 }

@@ -7,6 +7,22 @@
 //! * A picture refers to the newest valid one of the last [`REFERENCES_MAX`]; after
 //!   [`Encoder::invalidate_references`] it refers past the lost ones, without an IDR.
 //!
+//! # Slices
+//! Up to [`EVEN_SLICES_MAX`] asked slices are exactly so many of about the same height. More are
+//! cut by bytes, as the lower half of a game holds most of them and a link that idled through
+//! the first slices would get the last in a heap: no slice of n asked is higher than about 4/3
+//! of the even height, and none takes more than a picture's share of the bitrate over 5/4 n
+//! (for more than 18, less is cut by bytes). A game's pictures come as 5/4 n slices or so, no
+//! picture as more than [`SLICES_PER_FRAME_MAX`]. Sliced threads cut by height alone.
+//!
+//! Modelled over a game at 1080p30, 20 Mbit/s, one thread, through 100 Mbit/s, median of the last
+//! byte over that of one slice, slices on average, and bytes at equal quantisers over one slice:
+//!
+//! | cut | last byte | slices | bytes |
+//! |---|---|---|---|
+//! | 8, 12, 16, 24 even | 0.71, 0.69, 0.68, 0.68 | 8, 12, 16, 24 | +3.3, 3.6, 4.7, 6.3 % |
+//! | 8 asked, cut by bytes | 0.68 | 9.9 | +2.4 % |
+//!
 //! # Which thread calls the sink
 //! With one thread, the caller's. With more, whichever of x264's threads finishes the slice
 //! whose turn it is, one at a time, while the caller waits inside `encode`.
@@ -16,6 +32,7 @@ mod ffi;
 mod references;
 
 use net::clock;
+use net::limits::SLICES_PER_FRAME_MAX;
 use net::units::{BitsPerSecond, FrameId, SliceCount};
 
 use self::emit::{EmitError, Emitter, Waiting};
@@ -34,6 +51,14 @@ pub const REFERENCES_MAX: u8 = 8;
 
 /// Most macroblocks of the DPB that decoders in the field are made for: level 5.2 (table A-1).
 const DPB_MACROBLOCKS_MAX: u32 = 184_320;
+
+/// Up to so many slices are made as asked; GameStream's clients ask for at most 4, and some of
+/// their decoders count on the number.
+pub const EVEN_SLICES_MAX: u8 = 7;
+
+/// No slice is cut shorter than this, however low the bitrate: a datagram's worth, below which
+/// headers are the most of what is sent.
+const SLICE_BYTES_MIN: u32 = 1200;
 
 /// What a waiting slice's buffer holds before it must grow, in shares of a frame's budget.
 const WAITING_SHARES: u64 = 1;
@@ -82,7 +107,7 @@ impl X264Encoder {
             width: size.width,
             height: size.height,
             fps_millihz: mode.refresh().get(),
-            slicing: slicing(&config, config.slices),
+            slicing: slicing(&config),
             threads: config.threads,
             dpb,
             level: level(&config, columns * rows, dpb),
@@ -118,7 +143,7 @@ impl Encoder for X264Encoder {
         Capabilities {
             name: NAME,
             emits_slices_early: true,
-            slices_max: rows.min(net::limits::SLICES_PER_FRAME_MAX.into()) as u8,
+            slices_max: rows.min(SLICES_PER_FRAME_MAX.into()) as u8,
             invalidates_references: true,
         }
     }
@@ -142,7 +167,7 @@ impl Encoder for X264Encoder {
             .analyser
             .analyse(picture, self.converter.previous(), frame.damage);
         let next = self.references.next(id, kind);
-        let qp = self.rate.plan(&content, next.idr);
+        let qp = self.rate.plan(&content, next.idr, frame.captured);
         let mut emitter =
             Emitter::new(sink, &mut self.waiting, id, self.macroblocks, next.recovery);
         self.library
@@ -175,9 +200,15 @@ impl Encoder for X264Encoder {
         bitrate: BitsPerSecond,
         slices: SliceCount,
     ) -> Result<(), EncodeError> {
-        if slices != self.config.slices {
+        let config = EncoderConfig {
+            bitrate,
+            slices,
+            ..self.config
+        };
+        let cut = slicing(&config);
+        if cut != slicing(&self.config) {
             self.library
-                .set_slicing(slicing(&self.config, slices))
+                .set_slicing(cut)
                 .map_err(|reason| EncodeError::Open {
                     encoder: NAME,
                     mode: self.config.mode,
@@ -186,8 +217,7 @@ impl Encoder for X264Encoder {
                 })?;
         }
         self.rate.set_bitrate(bitrate);
-        self.config.bitrate = bitrate;
-        self.config.slices = slices;
+        self.config = config;
         Ok(())
     }
 
@@ -213,23 +243,37 @@ fn threads(config: &EncoderConfig) -> u8 {
     config.threads.clamp(1, config.slices.get())
 }
 
-/// How to ask x264 for that many slices: it takes a count with one thread only. With more, each
-/// has a band of rows, cut evenly by a cap on macroblocks; where rows do not divide evenly that
-/// makes a slice less here and there, never more than asked.
-fn slicing(config: &EncoderConfig, slices: SliceCount) -> Slicing {
-    if config.threads <= 1 {
-        return Slicing::Count(slices.get());
-    }
+/// How to ask x264 for slices; see the module's text. With sliced threads each has a band of
+/// rows, cut evenly by a cap on macroblocks; where rows do not divide evenly that makes a slice
+/// less here and there, never more than asked.
+fn slicing(config: &EncoderConfig) -> Slicing {
     let (columns, rows) = macroblocks(Size {
         width: config.mode.width(),
         height: config.mode.height(),
     });
-    let band_rows = rows.div_ceil(config.threads.into());
-    let each = (slices.get() / config.threads).max(1);
-    let each_max = columns * band_rows.div_ceil(each.into());
-    Slicing::Macroblocks {
-        each_max,
-        slices_max: slices.get().max(config.threads),
+    let slices = config.slices.get();
+    if config.threads > 1 {
+        let band_rows = rows.div_ceil(config.threads.into());
+        let each = (slices / config.threads).max(1);
+        return Slicing::Macroblocks {
+            each_max: columns * band_rows.div_ceil(each.into()),
+            slices_max: slices.max(config.threads),
+        };
+    }
+    if slices <= EVEN_SLICES_MAX {
+        return Slicing::Count(slices);
+    }
+    // So many if all are as high as may be, and so many more if a whole share is cut by bytes:
+    // together no more than a frame may have.
+    let by_rows = slices * 3 / 4;
+    let by_bytes = (slices * 5 / 4).min(SLICES_PER_FRAME_MAX - by_rows);
+    let share = config.bitrate.bytes_per_frame(config.mode.refresh());
+    let bytes_max = share / u64::from(by_bytes);
+    Slicing::Bytes {
+        each_max: columns * rows.div_ceil(by_rows.into()),
+        bytes_max: u32::try_from(bytes_max)
+            .unwrap_or(u32::MAX)
+            .max(SLICE_BYTES_MIN),
     }
 }
 
