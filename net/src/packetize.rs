@@ -590,44 +590,50 @@ impl Packetizer {
             .drop_recover_compare(code, group.shard_bytes, count, shard, parity);
     }
 
+    /// Seals parity, of several groups where their shards have one size.
     fn seal_parity(&mut self, kept: &Kept, batch: &mut Batch) {
         batch.clear(Cargo::Parity, self.meta.frame, self.meta.index);
         batch.first_sequence = self.sealer.sequence();
-        let group = self.group.clone();
-        let u16_of = |count: usize| u16::try_from(count).expect("limits keep it in 16 bits");
-        let end = group
-            .parity_shards
-            .min(group.next + self.batch_datagrams_max);
-        for index in group.next..end {
-            let header = ParityHeader {
-                frame: kept.header,
-                last_group: self.meta.last && group.columns.end == kept.columns,
-                code: group.code,
-                first_column: u16_of(group.columns.start),
-                index: u16_of(index),
-            };
-            let mut wire = [0; MEDIA_HEADER_BYTES];
-            header.write(&mut wire);
-            let mut descriptor = [0; DESCRIPTOR_BYTES];
-            descriptor.copy_from_slice(
-                &self.descriptor_parity[index * DESCRIPTOR_BYTES..][..DESCRIPTOR_BYTES],
-            );
-            let shard = &self.parity[index * group.shard_bytes..][..group.shard_bytes];
-            let body = ParityBody {
-                data_shards: u16_of(group.columns.len()),
-                parity_shards: u16_of(group.parity_shards),
-                descriptor,
-                shard,
-            };
-            let mut payload = [0; PARITY_PAYLOAD_BYTES_MAX];
-            payload[..PARITY_PREFIX_BYTES].copy_from_slice(&body.prefix());
-            let payload = &mut payload[..PARITY_PREFIX_BYTES + shard.len()];
-            payload[PARITY_PREFIX_BYTES..].copy_from_slice(shard);
-            let sealed = seal(&mut self.sealer, wire, payload, batch.room());
-            self.stats.parity_datagrams += 1;
-            self.put(sealed, batch);
+        let shard_bytes = self.group.shard_bytes;
+        let mut left = self.batch_datagrams_max;
+        while left > 0 && self.open_group() && self.group.shard_bytes == shard_bytes {
+            self.seal_parity_shard(kept, batch);
+            left -= 1;
         }
-        self.group.next = end;
+    }
+
+    /// Seals the next parity shard of the group in work.
+    fn seal_parity_shard(&mut self, kept: &Kept, batch: &mut Batch) {
+        let u16_of = |count: usize| u16::try_from(count).expect("limits keep it in 16 bits");
+        let (group, index) = (&self.group, self.group.next);
+        let header = ParityHeader {
+            frame: kept.header,
+            last_group: self.meta.last && group.columns.end == kept.columns,
+            code: group.code,
+            first_column: u16_of(group.columns.start),
+            index: u16_of(index),
+        };
+        let mut wire = [0; MEDIA_HEADER_BYTES];
+        header.write(&mut wire);
+        let mut descriptor = [0; DESCRIPTOR_BYTES];
+        descriptor.copy_from_slice(
+            &self.descriptor_parity[index * DESCRIPTOR_BYTES..][..DESCRIPTOR_BYTES],
+        );
+        let shard = &self.parity[index * group.shard_bytes..][..group.shard_bytes];
+        let body = ParityBody {
+            data_shards: u16_of(group.columns.len()),
+            parity_shards: u16_of(group.parity_shards),
+            descriptor,
+            shard,
+        };
+        let mut payload = [0; PARITY_PAYLOAD_BYTES_MAX];
+        payload[..PARITY_PREFIX_BYTES].copy_from_slice(&body.prefix());
+        let payload = &mut payload[..PARITY_PREFIX_BYTES + shard.len()];
+        payload[PARITY_PREFIX_BYTES..].copy_from_slice(shard);
+        let sealed = seal(&mut self.sealer, wire, payload, batch.room());
+        self.group.next += 1;
+        self.stats.parity_datagrams += 1;
+        self.put(sealed, batch);
     }
 
     /// Keeps the datagram just sealed into the batch's room, unless it is one to be dropped.

@@ -225,9 +225,9 @@ fn a_batch_is_as_large_as_the_kernel_takes() {
     let slice = bytes(100 * 1344);
     let sent = send(&mut packetizer, &mut opener, &meta(0, 0, true), &slice);
     let sizes: Vec<_> = sent.iter().map(|batch| batch.shards.len()).collect();
-    assert_eq!(sizes, [47, 47, 6, 10, 10]);
+    assert_eq!(sizes, [47, 47, 6, 20]);
     let sequences: Vec<_> = sent.iter().map(|batch| batch.first_sequence).collect();
-    assert_eq!(sequences, [0, 47, 94, 100, 110]);
+    assert_eq!(sequences, [0, 47, 94, 100]);
     assert_eq!(packetizer.sequence(), 120);
 }
 
