@@ -35,7 +35,7 @@ pub fn compare_whole(
     };
     let whole = Scenario {
         name: format!("{}, whole pictures", scenario.name),
-        slices: SliceCount::ONE,
+        slices: Some(SliceCount::ONE),
         ..sliced.clone()
     };
     let bench = Bench::start(setup, &sliced)?;

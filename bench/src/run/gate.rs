@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use engine::client::Outputs;
-use net::units::{BitsPerSecond, Mode, SliceCount};
+use net::units::{BitsPerSecond, Mode};
 
 use super::compare::{Compared, compare_whole};
 use super::rows::Rows;
@@ -213,7 +213,7 @@ fn scenario(name: &str, mode: Mode, megabits: u64, time: Duration) -> Scenario {
         fps_max: None,
         cut_every_frames: 0,
         bitrate: BitsPerSecond::from_kbps(megabits * 1000),
-        slices: SliceCount::new(8).expect("within the limits"),
+        slices: None,
         time,
     }
 }

@@ -80,8 +80,8 @@ pub struct Scenario {
     pub cut_every_frames: u32,
     /// Bitrate asked for.
     pub bitrate: BitsPerSecond,
-    /// Slices asked for.
-    pub slices: SliceCount,
+    /// Slices asked for; `None` for the host's choice.
+    pub slices: Option<SliceCount>,
     /// Measured time, after the warm-up.
     pub time: Duration,
 }
@@ -391,7 +391,7 @@ fn hello(scenario: &Scenario) -> Hello {
         aeads: AeadSet::ALL,
         required: Features::FRAME_TIMES,
         optional: Features::NONE,
-        slices: scenario.slices.get(),
+        slices: scenario.slices.map_or(0, SliceCount::get),
         bitrate: scenario.bitrate,
         fec_percent: None,
         datagram_bytes_max: net::limits::DATAGRAM_BYTES_MAX as u16,

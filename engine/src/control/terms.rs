@@ -4,7 +4,7 @@ use net::limits::DATAGRAM_BYTES_MAX;
 use net::native::{AeadSet, CodecSet, Features, Hello, Offer, RequestedMode};
 use net::units::{BitsPerSecond, SliceCount};
 
-use crate::config::{App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, DEFAULT_SLICES, HostConfig};
+use crate::config::{App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, HostConfig};
 
 /// What the operator has set takes the place of what the client asks for.
 pub(super) fn overrule(hello: &Hello, config: &HostConfig) -> Hello {
@@ -24,10 +24,7 @@ pub(super) fn offer(config: &HostConfig) -> Offer {
         codecs: CodecSet::H264,
         aeads: AeadSet::ALL,
         features: Features::KNOWN,
-        slices: config
-            .slices
-            .or(SliceCount::new(DEFAULT_SLICES))
-            .unwrap_or(SliceCount::ONE),
+        slices: config.slices,
         slices_max: SliceCount::MAX,
         bitrate: config.bitrate.unwrap_or(DEFAULT_BITRATE),
         bitrate_max: BitsPerSecond(net::limits::BITRATE_MAX),

@@ -22,8 +22,9 @@ pub struct Offer {
     pub aeads: AeadSet,
     /// What it has of the protocol's optional parts.
     pub features: Features,
-    /// Slices if the client leaves the choice.
-    pub slices: SliceCount,
+    /// Slices if the client leaves the choice; `None` for as many as pictures of the agreed size
+    /// are worth: [`slices_worth`].
+    pub slices: Option<SliceCount>,
     /// Most slices of its encoder.
     pub slices_max: SliceCount,
     /// Bitrate if the client leaves the choice.
@@ -129,14 +130,16 @@ pub fn negotiate(hello: &Hello, offer: &Offer) -> Result<Agreed, Refuse> {
         )
     })?;
     let wanted = hello.required.union(hello.optional);
+    let bitrate = agree_bitrate(hello, offer)?;
+    let picture_bytes = bitrate.bytes_per_frame(mode.refresh());
     Ok(Agreed {
         mode,
         codec: Codec::H264,
         aead,
         fec_percent: agree_fec_percent(hello, offer),
         features: wanted.common(offer.features).common(Features::KNOWN),
-        slices: agree_slices(hello, offer)?,
-        bitrate: agree_bitrate(hello, offer)?,
+        slices: agree_slices(hello, offer, picture_bytes)?,
+        bitrate,
         datagram_bytes_max: agree_datagram_bytes(hello, offer)?,
     })
 }
@@ -149,9 +152,20 @@ fn agree_fec_percent(hello: &Hello, offer: &Offer) -> u8 {
     wanted.min(FEC_PERCENT_MAX)
 }
 
-fn agree_slices(hello: &Hello, offer: &Offer) -> Result<SliceCount, Refuse> {
+/// Slices that a picture of that many bytes is worth being cut into. Each costs two wake-ups of
+/// threads (a tenth of a millisecond of CPU on a virtual machine), so one shall be worth a few
+/// datagrams, and 8 are enough for sending to keep up with encoding.
+#[must_use]
+pub fn slices_worth(picture_bytes: u64) -> SliceCount {
+    const SLICE_BYTES: u64 = 5000;
+    let slices = (picture_bytes / SLICE_BYTES).clamp(4, 8);
+    SliceCount::new(slices as u8).expect("between 4 and 8")
+}
+
+fn agree_slices(hello: &Hello, offer: &Offer, picture_bytes: u64) -> Result<SliceCount, Refuse> {
     if hello.slices == 0 {
-        return Ok(offer.slices.min(offer.slices_max));
+        let slices = offer.slices.unwrap_or_else(|| slices_worth(picture_bytes));
+        return Ok(slices.min(offer.slices_max));
     }
     let Some(slices) = SliceCount::new(hello.slices) else {
         return Err(refuse(
@@ -197,4 +211,22 @@ fn agree_datagram_bytes(hello: &Hello, offer: &Offer) -> Result<u16, Refuse> {
 
 const fn refuse(code: RefuseCode, text: String) -> Refuse {
     Refuse { code, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pictures_are_cut_less() {
+        for (picture_bytes, slices) in
+            [(0, 4), (20_833, 4), (41_667, 8), (25_000, 5), (u64::MAX, 8)]
+        {
+            assert_eq!(
+                slices_worth(picture_bytes).get(),
+                slices,
+                "{picture_bytes} bytes"
+            );
+        }
+    }
 }

@@ -39,7 +39,7 @@ fn offer() -> Offer {
         codecs: CodecSet::H264,
         aeads: AeadSet::ALL,
         features: Features::FRAME_TIMES,
-        slices: SliceCount::new(8).expect("1 to 32"),
+        slices: SliceCount::new(8),
         slices_max: SliceCount::new(16).expect("1 to 32"),
         bitrate: BitsPerSecond(20_000_000),
         bitrate_max: BitsPerSecond(100_000_000),

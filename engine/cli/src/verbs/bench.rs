@@ -39,7 +39,7 @@ pub struct Bench {
     /// bitrate (default: 10M)
     #[argh(option)]
     bitrate: Option<String>,
-    /// slices a picture, 1 to 32 (default: 8)
+    /// slices a picture, 1 to 32 (default: the host's choice)
     #[argh(option)]
     slices: Option<String>,
     /// parity in percent of the data (default: 10)
@@ -128,7 +128,6 @@ impl Bench {
     }
 
     fn scenario(&self, settings: &Settings) -> Result<Scenario, Failure> {
-        const SLICES: SliceCount = SliceCount::new(8).expect("within the limits");
         let mode = settings.value("mode")?;
         let mode = mode.unwrap_or(Mode::new(1280, 720, 60_000).expect("within the limits"));
         let time = settings.seconds()?.unwrap_or(Duration::from_secs(10));
@@ -139,7 +138,7 @@ impl Bench {
             fps_max: None,
             cut_every_frames: self.cut_every,
             bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(10_000_000)),
-            slices: settings.slices()?.unwrap_or(SLICES),
+            slices: settings.slices()?,
             time: not_zero("--seconds", time)?,
         })
     }
