@@ -11,7 +11,7 @@ use bench::report::{self, Comparison, Machine, Report};
 use bench::run::{Bench as Measured, BenchError, Link, Scenario, Setup, compare_whole};
 use engine::client::{ClientError, Outputs};
 use engine::config::{Settings, parse_bitrate};
-use net::units::{BitsPerSecond, Mode, SliceCount};
+use net::units::{BitsPerSecond, Mode};
 use serde_json::json;
 
 use crate::exit::{Failure, Kind};
