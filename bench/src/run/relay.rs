@@ -20,6 +20,11 @@ use super::link::{Passed, Path, Way};
 /// client for each would take the encoder, which shares the machine here, milliseconds a picture.
 /// Slices that end within a group look up to 0.8 ms late at 100 Mbit/s; whole frames do not.
 const GROUP: usize = 8;
+/// A group is no longer than this, or a slow line would seem to deliver in bursts: eight full
+/// datagrams at 100 Mbit/s.
+const GROUP_TIME_MAX: Duration = Duration::from_millis(1);
+/// A gap of this ends a group: what comes after it left later, and nothing waits for it.
+const GROUP_GAP: Duration = Duration::from_micros(250);
 /// How long an idle thread sleeps before it looks whether it is still wanted.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// The threads look every [`PATIENCE`].
@@ -224,8 +229,8 @@ impl Direction {
 
     /// When the next group is complete, if anything waits.
     fn next_delivery(&self) -> Option<Timestamp> {
-        let last_of_group = self.queue.get(self.group - 1).or(self.queue.back());
-        last_of_group.map(|(arrival, _)| *arrival)
+        let arrivals = self.queue.iter().take(self.group).map(|queued| queued.0);
+        group_end(arrivals)
     }
 
     fn send_due(&mut self) {
@@ -240,6 +245,19 @@ impl Direction {
             self.spare.push(bytes);
         }
     }
+}
+
+/// The arrival of the last of the group that the first of these begins.
+fn group_end(mut arrivals: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
+    let first = arrivals.next()?;
+    let mut last = first;
+    for arrival in arrivals {
+        if arrival.since(last) > GROUP_GAP || arrival.since(first) > GROUP_TIME_MAX {
+            break;
+        }
+        last = arrival;
+    }
+    Some(last)
 }
 
 /// A wire is held up by no load of the machine, and holds up nobody. On machines whose threads are
@@ -263,6 +281,19 @@ fn send(socket: &Socket, to: SocketAddr, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_ends_at_a_gap_and_after_its_time() {
+        let end = |arrivals_us: &[u64]| {
+            let arrivals = arrivals_us.iter().map(|us| Timestamp::from_ns(us * 1000));
+            group_end(arrivals).map(|end| end.as_ns() / 1000)
+        };
+        assert_eq!(end(&[]), None);
+        assert_eq!(end(&[100]), Some(100));
+        assert_eq!(end(&[100, 217, 334, 900]), Some(334), "a gap");
+        assert_eq!(end(&[0, 240, 480, 720, 960, 1200]), Some(960), "too long");
+        assert_eq!(end(&[0, 1166, 2332]), Some(0), "10 Mbit/s");
+    }
 
     #[test]
     fn both_directions_pass_real_datagrams() {
