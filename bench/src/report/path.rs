@@ -144,8 +144,7 @@ impl Shown {
     pub fn text(&self) -> String {
         let share = self.late as f64 / self.frames.max(1) as f64 * 100.0;
         let mut text = format!(
-            "{} of {} frames ({share:.2} %) not within {} ms, {} freezes over {} ms, longest gap \
-             {:.0} ms",
+            "{} of {} ({share:.2} %) late by {} ms, {} freezes over {} ms, longest gap {:.0} ms",
             self.late,
             self.frames,
             Self::LATE_MS,
@@ -155,9 +154,9 @@ impl Shown {
         );
         for ms in &self.after_outage_ms {
             if *ms < 0.0 {
-                text += ", no picture after an outage";
+                text += "\n         no picture after an outage";
             } else {
-                text += &format!(", a picture {ms:.0} ms after an outage");
+                text += &format!("\n         a picture {ms:.0} ms after an outage");
             }
         }
         text
@@ -235,7 +234,7 @@ impl PathReport {
             (
                 "parity",
                 format!(
-                    "{} of {data} other datagrams ({:.1} %), repeats {} ({:.1} %), {} not kept",
+                    "{} to {data} others ({:.1} %), repeats {} ({:.1} %), {} not kept",
                     counts.parity,
                     share(counts.parity),
                     counts.repeated,
@@ -277,8 +276,7 @@ impl PathReport {
         lines.push((
             "feedback",
             format!(
-                "{}, refused {}, pf-control {:.1} % CPU; asked {} rounds; dropped {} tasks, {} \
-                 departures",
+                "{}, refused {}, pf-control {:.1} % CPU; {} rounds; lost {} tasks, {} reports",
                 counts.feedbacks,
                 counts.feedback_refused,
                 counts.control_cpu_percent,

@@ -92,7 +92,7 @@ fn the_path_is_in_all_three_forms() {
     for part in [
         "steady 100 %",
         "12.0 Mbit/s (12.0 to 12.0)",
-        "3 of 60 frames (5.00 %) not within 50 ms",
+        "3 of 60 (5.00 %) late by 50 ms",
         "a picture 80 ms after an outage",
     ] {
         assert!(table.contains(part), "{part} is not in\n{table}");

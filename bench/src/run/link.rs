@@ -39,6 +39,7 @@ const NS: u128 = 1_000_000_000;
 
 /// What lies between client and host.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one a run")]
 pub enum Link {
     /// Nothing but the kernel.
     Loopback,
@@ -180,7 +181,7 @@ impl Path {
         };
         let rate = parse_bitrate(rate)?;
         let count = self.rates.iter().flatten().count();
-        let last = self.rates.iter().flatten().last().copied();
+        let last = self.rates.iter().flatten().next_back().copied();
         let from = match (last, from) {
             (None, None) => Duration::ZERO,
             (None, Some(_)) => return Err("give the rate before it first".to_owned()),
@@ -197,7 +198,7 @@ impl Path {
     /// From host to client.
     #[must_use]
     pub fn down(&self) -> Way {
-        let line = self.rates[0].is_some().then(|| Line {
+        let line = self.rates[0].is_some().then_some(Line {
             rates: self.rates,
             queue_bytes: self.queue_bytes,
             begun: None,
@@ -360,7 +361,7 @@ impl Line {
         let Some(begun) = self.begun else {
             return (first.max(1).into(), None);
         };
-        let past = steps().filter(|(from, _)| begun + *from <= at).last();
+        let past = steps().rfind(|(from, _)| begun + *from <= at);
         let next = steps().map(|(from, _)| begun + *from);
         let rate = past.map_or(first, |(_, rate)| rate.0);
         (rate.max(1).into(), next.into_iter().find(|from| *from > at))
