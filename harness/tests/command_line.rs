@@ -267,6 +267,48 @@ fn a_bench_with_settings_from_everywhere_records_its_run() {
     sandbox.assert_clean();
 }
 
+/// A bad link is in the report, with its seed, and so is what was made of it.
+#[test]
+fn a_bench_over_a_bad_link_reports_the_path() {
+    let sandbox = Sandbox::new();
+    let json = sandbox.path().join("run.json").display().to_string();
+    let ended = sandbox.run(&[
+        "bench",
+        "--desktop",
+        "synthetic",
+        "--encoder",
+        "openh264",
+        "--mode",
+        "320x240@60",
+        "--bitrate",
+        "2M",
+        "--seconds",
+        "1",
+        "--link",
+        "20M,delay=1ms,loss=3%,seed=9",
+        "--json",
+        &json,
+    ]);
+    assert!(ended.status.success(), "{ended:?}");
+    let report = fs::read_to_string(&json).expect("written");
+    let report: Report = serde_json::from_str(&report).expect("a report");
+    let link = &report.run.configuration.link;
+    assert!(
+        link.contains("delay 1ms") && link.contains("seed 9"),
+        "{link}"
+    );
+    let path = report.run.path.expect("the session was steered");
+    assert!(
+        path.counts.feedbacks > 0 && path.counts.relay_lost > 0,
+        "{:?}",
+        path.counts
+    );
+    assert!(path.round_trip_us.min >= 2000.0, "{:?}", path.round_trip_us);
+    assert!(path.samples.iter().any(|sample| sample.loss_share > 0.0));
+    assert!(report.run.shown.is_some_and(|shown| shown.frames > 0));
+    sandbox.assert_clean();
+}
+
 #[test]
 fn a_bench_that_cannot_be_run() {
     let synthetic = ["bench", "--desktop", "synthetic"];
@@ -275,6 +317,13 @@ fn a_bench_that_cannot_be_run() {
     refused(&with(&["--slices", "33"]), USAGE, &["--slices", "1 to 32"]);
     refused(&with(&["--seconds", "0"]), USAGE, &["--seconds", "above 0"]);
     refused(&with(&["--link", "fast"]), USAGE, &["--link", "fast"]);
+    for (link, part) in [
+        ("50M,loss=2", "loss=2: losses are"),
+        ("10M@5s", "10M@5s: give the rate"),
+        ("50M,lag=2ms", "lag=2ms: there are delay"),
+    ] {
+        refused(&with(&["--link", link]), USAGE, &["--link", part]);
+    }
     refused(
         &with(&["--record", "x", "--compare", "whole"]),
         USAGE,

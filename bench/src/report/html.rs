@@ -58,6 +58,12 @@ pub fn html(report: &Report, comparison: Option<&Comparison>) -> String {
             &compared(comparison),
         ));
     }
+    if let Some(path) = &run.path {
+        let lead = "What rate control believed and ordered, each tenth of a second, from the \
+                    start of the session on; the measured time begins at zero.";
+        let body = plots::path_rates(path) + &plots::path_queue(path) + &pairs(&path.lines());
+        sections.push(section("Path", lead, &body));
+    }
     sections.push(section("Counted", "", &counted(report)));
     if !run.threads.is_empty() {
         sections.push(section("Threads", "", &threads(run)));
@@ -263,6 +269,9 @@ fn counted(report: &Report) -> String {
     ];
     if let Some(ms) = report.run.connect_to_picture_ms {
         facts.push(("connecting to first picture", format!("{ms:.0} ms")));
+    }
+    if let Some(shown) = &report.run.shown {
+        facts.push(("shown", shown.text()));
     }
     pairs(&facts)
 }

@@ -4,6 +4,7 @@
 mod compare;
 mod html;
 mod machine;
+mod path;
 mod plots;
 mod record;
 mod stages;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use compare::{Comparison, ComparisonRow, compare};
 pub use html::html;
 pub use machine::Machine;
+pub use path::{PathCounts, PathReport, PathSample, Shown, Span};
 pub use record::{FrameRecord, FrameRow, SliceRecord, SliceRow};
 pub use stages::{Distribution, Stage};
 pub use table::{comparison_table, machine_lines, table};
@@ -136,6 +138,12 @@ pub struct Run {
     pub verified: Verified,
     /// From the start of the connection to the first decoded picture, ms, where measured.
     pub connect_to_picture_ms: Option<f64>,
+    /// The path and what was made of it, where the session was sampled.
+    #[serde(default)]
+    pub path: Option<PathReport>,
+    /// Lateness and freezes, where both ends share a clock.
+    #[serde(default)]
+    pub shown: Option<Shown>,
 }
 
 /// A finished run.

@@ -2,6 +2,7 @@
 //! style sheet, so that they follow the reader's light or dark scheme.
 
 use super::html::escape;
+use super::path::{PathReport, PathSample, sent_bps};
 use super::record::FrameRow;
 
 /// Frames in the plot of stage bars.
@@ -243,6 +244,91 @@ fn timeline_bars(row: &FrameRow) -> Vec<(usize, usize, i32, i32)> {
     }
     bar(5, row.slices.len() + 1, row.complete_us, row.decoded_us);
     bars
+}
+
+/// A line of a plot over time: seconds since the first sample, value.
+type Series = (Key, Vec<(f64, f64)>);
+
+/// Rates over time.
+pub fn path_rates(path: &PathReport) -> String {
+    let rate = |key: Key, of: fn(&PathSample) -> Option<u64>| -> Series {
+        let points = path.samples.iter().filter_map(|sample| {
+            let rate = of(sample)?;
+            Some((seconds(path, sample), rate as f64 * 1e-6))
+        });
+        (key, points.collect())
+    };
+    let sent = path.samples.windows(2).filter_map(|pair| {
+        let sent = sent_bps(&pair[0], &pair[1])?;
+        Some((seconds(path, &pair[1]), sent * 1e-6))
+    });
+    let series = [
+        rate(("c4", "wire rate"), |sample| Some(sample.wire_bps)),
+        rate(("c3", "encoder bitrate"), |sample| Some(sample.encoder_bps)),
+        (("c0", "sent"), sent.collect()),
+        rate(("c1", "bottleneck as believed"), |sample| {
+            sample.bottleneck_bps
+        }),
+    ];
+    // What the bottleneck would pass may be far above all that is asked for.
+    let asked = &series[..3];
+    let top = asked
+        .iter()
+        .flat_map(|(_, points)| points.iter().map(|point| point.1));
+    let top = top.fold(0.0, f64::max) * 1.25;
+    over_time(path, "Rates, Mbit/s", "Mbit/s", top, &series)
+}
+
+/// Queues over time.
+pub fn path_queue(path: &PathReport) -> String {
+    let queue = |key: Key, of: fn(&PathSample) -> Option<u64>| -> Series {
+        let points = path.samples.iter().filter_map(|sample| {
+            let us = of(sample)?;
+            Some((seconds(path, sample), us as f64 / 1e3))
+        });
+        (key, points.collect())
+    };
+    let series = [
+        queue(("c6", "queue delay as believed"), |sample| {
+            Some(sample.queue_us)
+        }),
+        queue(("c0", "longest wait in the relay"), |sample| {
+            sample.relay_queue_us
+        }),
+        queue(("c5", "round trip"), |sample| Some(sample.round_trip_us)),
+    ];
+    let points = series.iter().flat_map(|(_, points)| points);
+    let top = points.map(|point| point.1).fold(1.0, f64::max);
+    over_time(path, "Queue delay, ms", "ms", top, &series)
+}
+
+fn seconds(path: &PathReport, sample: &PathSample) -> f64 {
+    let first_ms = path.samples.first().map_or(0, |first| first.at_ms);
+    (sample.at_ms - first_ms) as f64 / 1e3
+}
+
+fn over_time(path: &PathReport, label: &str, unit: &str, top: f64, series: &[Series]) -> String {
+    let Some(last) = path.samples.last().filter(|_| path.samples.len() > 1) else {
+        return nothing("the path was not sampled");
+    };
+    let first_ms = path.samples.first().map_or(0, |first| first.at_ms);
+    let axes = Axes::new(220.0, seconds(path, last), top);
+    let mut svg = axes.open(label);
+    svg += &axes.rules_y(|value| format!("{value} {unit}"));
+    svg += &axes.rules_x();
+    let shown = || series.iter().filter(|(_, points)| !points.is_empty());
+    for ((class, name), points) in shown() {
+        svg += &format!("<polyline class=\"line {class}\" points=\"");
+        for (x, y) in points {
+            // Above the top it runs along the edge.
+            svg += &format!("{:.1},{:.1} ", axes.x(*x), axes.y(y.min(top)));
+        }
+        svg += &format!("\"><title>{name}</title></polyline>");
+    }
+    let begun = -(first_ms as f64) / 1e3;
+    svg += &axes.label_x(&format!("seconds; measured from {begun:.1} s on"));
+    let keys: Vec<Key> = shown().map(|(key, _)| *key).collect();
+    close(svg) + &legend(&keys)
 }
 
 /// A rectangle to plot in, and the values at its right and upper ends.

@@ -150,6 +150,19 @@ fn counted(report: &Report) -> Vec<String> {
             "session  {ms:.0} ms from connecting to the first decoded picture"
         ));
     }
+    if let Some(shown) = &report.run.shown {
+        lines.push(format!("shown    {}", shown.text()));
+    }
+    if let Some(path) = &report.run.path {
+        lines.push(String::new());
+        lines.push("path".to_owned());
+        let parts = path.lines();
+        lines.extend(
+            parts
+                .iter()
+                .map(|(name, text)| format!("  {name:<11}{text}")),
+        );
+    }
     lines
 }
 

@@ -57,8 +57,60 @@ pub(crate) fn example(frames: u32) -> Report {
             ..Verified::default()
         },
         connect_to_picture_ms: Some(120.0),
+        path: PathReport::of(path_samples(), PathCounts::default()),
+        shown: Some(Shown {
+            late: 3,
+            frames: frames.into(),
+            after_outage_ms: vec![80.0],
+            ..Shown::default()
+        }),
     };
     Report::from_records(run, &records)
+}
+
+fn path_samples() -> Vec<PathSample> {
+    let sample = |index: u32| PathSample {
+        at_ms: i64::from(index) * 100 - 1000,
+        state: "steady".into(),
+        rung: "parity".into(),
+        wire_bps: 12_000_000,
+        encoder_bps: 10_000_000,
+        pace_bps: 40_000_000,
+        bottleneck_bps: (index > 5).then_some(38_000_000),
+        queue_us: u64::from(index) * 10,
+        round_trip_us: 4000,
+        sent_bytes: u64::from(index) * 150_000,
+        ..PathSample::default()
+    };
+    (0..40).map(sample).collect()
+}
+
+#[test]
+fn the_path_is_in_all_three_forms() {
+    let report = example(60);
+    let table = table(&report);
+    for part in [
+        "steady 100 %",
+        "12.0 Mbit/s (12.0 to 12.0)",
+        "3 of 60 (5.00 %) late by 50 ms",
+        "a picture 80 ms after an outage",
+    ] {
+        assert!(table.contains(part), "{part} is not in\n{table}");
+    }
+    let page = html(&report, None);
+    for part in [
+        "queue delay as believed",
+        "bottleneck as believed",
+        "38.0 Mbit/s",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(
+        !page.contains("longest wait in the relay"),
+        "there was none"
+    );
+    let read: Report = serde_json::from_str(&report.json()).expect("a report");
+    assert_eq!(read.run.path.map(|path| path.samples.len()), Some(40));
 }
 
 fn record(index: u32) -> FrameRecord {

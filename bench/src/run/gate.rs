@@ -152,7 +152,7 @@ impl GateRun {
     }
 
     fn last_byte(&mut self) -> Result<(), BenchError> {
-        let compared = self.sliced_and_whole(Link::Paced(LINK_RATE))?;
+        let compared = self.sliced_and_whole(Link::paced(LINK_RATE))?;
         let (id, stage) = ("last_byte_sliced_over_whole", "captured_to_complete");
         self.rows.sliced_over_whole(id, stage, &compared);
         self.keep("last-byte", compared.sliced, Some(compared.comparison));

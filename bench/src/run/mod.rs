@@ -3,6 +3,7 @@
 
 mod compare;
 mod gate;
+mod link;
 mod observe;
 mod records;
 mod relay;
@@ -24,18 +25,20 @@ use net::native::{AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
 use crate::picture::Content;
-use crate::report::{Configuration, Counters, FrameRecord, Machine, Report, Run};
+use crate::report::{
+    Configuration, Counters, FrameRecord, Machine, PathCounts, PathReport, Report, Run,
+};
 use crate::verify::Verified;
 
-use observe::Observer;
+use observe::{Observer, PathLog};
 use records::DrawnLog;
 use relay::Relay;
-use usage::Usage;
+use usage::{Usage, UsageSpan};
 
 pub use compare::{Compared, compare_whole};
 pub use gate::{GateReport, Gated, measure_budgets};
+pub use link::{Line, Link, LinkError, Passed, Path as LinkPath, Way};
 pub use records::from_outcome;
-pub use relay::Line;
 
 /// The first second is left out of all figures: buffers warm up and the encoder finds its level.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -46,24 +49,6 @@ const COOL_DOWN: Duration = Duration::from_millis(400);
 
 /// The kind of display on which no application runs, and thus no test card.
 const SYNTHETIC: &str = "synthetic";
-
-/// What lies between client and host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Nothing but the kernel.
-    Loopback,
-    /// A relay of ours that lets datagrams to the client out at this rate.
-    Paced(BitsPerSecond),
-}
-
-impl std::fmt::Display for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Loopback => f.write_str("loopback"),
-            Self::Paced(rate) => write!(f, "relay at {rate}"),
-        }
-    }
-}
 
 /// One measurement.
 #[derive(Clone, Debug)]
@@ -236,10 +221,15 @@ impl Bench {
         let options = self.options(scenario, address)?;
         let (observer, observed) = Observer::new(scenario);
         let mut viewer = Viewer::connect(options, outputs, Some(Box::new(observer)))?;
-        run_for(&mut viewer, WARM_UP)?;
+        let mut path = PathLog::default();
+        self.watch(&mut viewer, WARM_UP, relay.as_ref(), &mut path)?;
         let before = Usage::take(&self.host)?;
+        let feedbacks_before = path.feedbacks;
         let from = net::clock::now();
-        run_for(&mut viewer, scenario.time)?;
+        if let Some(relay) = &relay {
+            relay.begin(from);
+        }
+        self.watch(&mut viewer, scenario.time, relay.as_ref(), &mut path)?;
         let to = net::clock::now();
         let after = Usage::take(&self.host)?;
         let capture = self
@@ -249,13 +239,10 @@ impl Bench {
             .map_or("", |entry| entry.capture);
         run_for(&mut viewer, COOL_DOWN)?;
         let outcome = viewer.finish()?;
-        if let Some(relay) = relay.filter(|relay| relay.dropped() > 0) {
-            log::warn!(
-                "the relay's queue was full for {} datagrams",
-                relay.dropped()
-            );
+        let (relay_full, relay_lost) = relay.map_or((0, 0), |r| (r.dropped(), r.lost()));
+        if relay_full > 0 {
+            log::warn!("the relay's queue was full for {relay_full} datagrams");
         }
-
         let observed = observed
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -265,6 +252,12 @@ impl Bench {
             .filter(|record| (from..to).contains(&record.captured));
         let records: Vec<_> = measured.cloned().collect();
         let usage = after.since(&before);
+        let counts = PathCounts {
+            feedbacks: path.feedbacks - feedbacks_before,
+            relay_lost,
+            relay_full,
+            ..path_counts(&usage, &outcome)
+        };
         let mut counters = records::count(&records, &outcome);
         counters.captured = usage.counters.captured;
         counters.superseded = usage.counters.superseded;
@@ -289,6 +282,8 @@ impl Bench {
                 },
                 ..configuration(scenario, &outcome, link)
             },
+            path: PathReport::of(path.since(from), counts),
+            shown: Some(records::shown(&records, &link, from)),
             counters,
             threads: usage.threads,
             encoder_cpu_percent: Some(usage.encoder_cpu_percent),
@@ -303,6 +298,25 @@ impl Bench {
             host: usage.counters,
             received: outcome.received,
         })
+    }
+
+    /// Lets the session run for `time` and samples its path meanwhile.
+    fn watch(
+        &self,
+        viewer: &mut Viewer,
+        time: Duration,
+        relay: Option<&Relay>,
+        path: &mut PathLog,
+    ) -> Result<(), BenchError> {
+        let until = net::clock::now() + time;
+        loop {
+            let left = until.since(net::clock::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            run_for(viewer, left.min(PathLog::INTERVAL))?;
+            path.sample(&self.host, relay);
+        }
     }
 
     /// Connects and waits, at most for the scenario's time, for the first decoded picture: the
@@ -330,8 +344,8 @@ impl Bench {
     fn relay(&self, link: Link) -> Result<Option<Relay>, BenchError> {
         match link {
             Link::Loopback => Ok(None),
-            Link::Paced(rate) => {
-                let relay = Relay::start(self.host.local_addr(), rate);
+            Link::Relayed(path) => {
+                let relay = Relay::start(self.host.local_addr(), &path);
                 relay.map(Some).map_err(BenchError::Loopback)
             }
         }
@@ -413,6 +427,29 @@ fn configuration(scenario: &Scenario, outcome: &Outcome, link: Link) -> Configur
         aead: format!("{:?}", welcome.aead),
         link: link.to_string(),
         ..Configuration::default()
+    }
+}
+
+/// What host and client counted of the path, but for what the samples and the relay know.
+fn path_counts(usage: &UsageSpan, outcome: &Outcome) -> PathCounts {
+    let (host, client) = (&usage.counters, &outcome.received);
+    let control = usage
+        .threads
+        .iter()
+        .filter(|thread| thread.name == "pf-control");
+    PathCounts {
+        datagrams: host.datagrams,
+        parity: host.parity_datagrams,
+        repeated: host.repeated,
+        not_repeated: host.not_repeated,
+        feedback_refused: host.feedback_refused,
+        tasks_dropped: host.tasks_dropped,
+        departures_dropped: host.departures_dropped,
+        control_cpu_percent: control.map(|thread| thread.cpu_percent).sum(),
+        rounds_asked: client.rounds_asked,
+        client_round_trip_us: client.round_trip_us,
+        clock_uncertainty_us: client.clock_uncertainty_us,
+        ..PathCounts::default()
     }
 }
 

@@ -1,12 +1,18 @@
-//! Reads the test card back from decoded pixels, on the client's decode thread.
+//! What is looked at while a session runs: the test card, read back from decoded pixels on the
+//! client's decode thread, and the path, by the thread that waits for the run's end.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::client::{ClientFrame, PictureObserver};
+use engine::host::Host;
 use gpu::decode::Picture;
+use net::units::Timestamp;
 
+use super::relay::Relay;
 use super::{Observed, Scenario};
 use crate::marker;
+use crate::report::PathSample;
 use crate::verify::Verifier;
 use gpu::frame::Size;
 
@@ -58,5 +64,65 @@ impl PictureObserver for Observer {
                 observed.verified.mismatches += 1;
             }
         }
+    }
+}
+
+/// Samples of the path, [`PathLog::INTERVAL`] apart.
+#[derive(Default)]
+pub(super) struct PathLog {
+    samples: Vec<(Timestamp, PathSample)>,
+    /// The newest count of feedbacks.
+    pub(super) feedbacks: u64,
+}
+
+impl PathLog {
+    /// Between two samples.
+    pub(super) const INTERVAL: Duration = Duration::from_millis(100);
+
+    /// Takes a sample, if the host's newest session steers by feedback already.
+    pub(super) fn sample(&mut self, host: &Host, relay: Option<&Relay>) {
+        let sessions = host.sessions();
+        let Some(metrics) = sessions.last().map(|entry| &entry.metrics) else {
+            return;
+        };
+        let status = *metrics.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(status) = status else {
+            return;
+        };
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.feedbacks = status.feedbacks;
+        let sample = PathSample {
+            at_ms: 0,
+            state: status.state.to_string(),
+            rung: status.rung.to_string(),
+            wire_bps: status.wire_rate.0,
+            encoder_bps: status.orders.bitrate.0,
+            pace_bps: status.orders.pace.rate.0,
+            pace_burst_bytes: status.orders.pace.burst_bytes,
+            bottleneck_bps: status.bottleneck.map(|rate| rate.0),
+            queue_us: us(status.queue_delay),
+            relay_queue_us: relay.map(Relay::take_queue_us_max),
+            round_trip_us: us(status.round_trip),
+            loss_share: status.loss_share,
+            loss_run: status.loss_burst,
+            data_shards: status.frame.0,
+            parity_shards: status.frame.1,
+            sent_bytes: metrics.counters.snapshot().sent_bytes,
+        };
+        self.samples.push((net::clock::now(), sample));
+    }
+
+    /// All samples; `from` is when the measured time began.
+    pub(super) fn since(self, from: Timestamp) -> Vec<PathSample> {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let placed = self.samples.into_iter().map(|(at, sample)| PathSample {
+            at_ms: if at < from {
+                -ms(from.since(at)).max(1)
+            } else {
+                ms(at.since(from))
+            },
+            ..sample
+        });
+        placed.collect()
     }
 }

@@ -8,8 +8,8 @@ use engine::client::Outcome;
 use net::native::ClockDomain;
 use net::units::{FrameId, Timestamp};
 
-use super::{Markers, received_only};
-use crate::report::{Configuration, Counters, FrameRecord, Machine, Report, Run};
+use super::{Link, Markers, received_only};
+use crate::report::{Configuration, Counters, FrameRecord, Machine, Report, Run, Shown};
 
 /// One record for each frame that the host reported, with what the client saw of it.
 pub(super) fn merge(outcome: &Outcome, markers: &Markers) -> Vec<FrameRecord> {
@@ -56,6 +56,37 @@ pub(super) fn count(records: &[FrameRecord], outcome: &Outcome) -> Counters {
         decoded: number(|record| record.decoded.is_some()),
         marked: number(|record| record.number.is_some()),
         ..Counters::default()
+    }
+}
+
+/// What the one who watches has of the frames that `records` are: `link` says what is nobody's
+/// fault, and `from` when its clock began.
+pub(super) fn shown(records: &[FrameRecord], link: &Link, from: Timestamp) -> Shown {
+    let in_time = link.delay() + Duration::from_millis(Shown::LATE_MS);
+    let is_late = |record: &&FrameRecord| {
+        record
+            .decoded
+            .is_none_or(|decoded| decoded.since(record.captured) > in_time)
+    };
+    let decoded: BTreeSet<Timestamp> = records.iter().filter_map(|r| r.decoded).collect();
+    let gaps = || {
+        decoded
+            .iter()
+            .zip(decoded.iter().skip(1))
+            .map(|(a, b)| b.since(*a))
+    };
+    let after_outage = link.outages().map(|(_, to)| {
+        let end = from + to;
+        let next = decoded.range(end..).next();
+        next.map_or(-1.0, |next| next.since(end).as_secs_f64() * 1e3)
+    });
+    let freeze = Duration::from_millis(Shown::FREEZE_MS);
+    Shown {
+        late: records.iter().filter(is_late).count() as u64,
+        frames: records.len() as u64,
+        freezes: gaps().filter(|gap| *gap > freeze).count() as u64,
+        gap_ms_max: gaps().max().unwrap_or_default().as_secs_f64() * 1e3,
+        after_outage_ms: after_outage.collect(),
     }
 }
 
@@ -209,6 +240,30 @@ mod tests {
         );
         assert_eq!(numbers_between("", at(200), at(400)), None);
         assert_eq!(numbers_between("not a log\n", at(200), at(400)), None);
+    }
+
+    #[test]
+    fn lateness_freezes_and_the_way_back_from_an_outage() {
+        let ms = |ms: u64| at(1_000_000_000 + ms * 1_000_000);
+        let record = |captured: u64, decoded: Option<u64>| FrameRecord {
+            captured: ms(captured),
+            decoded: decoded.map(ms),
+            ..FrameRecord::default()
+        };
+        let records = [
+            record(0, Some(52)),
+            record(16, Some(69)),
+            record(33, None),
+            record(50, Some(169)),
+            record(150, Some(270)),
+        ];
+        let text = "delay=2ms,outage=100ms@20ms,outage=1s@1s";
+        let link = Link::Relayed(text.parse().expect("a path"));
+        let shown = shown(&records, &link, ms(0));
+        // 52 ms are in time with the link's 2 ms; 53 are not. A gap of 100 ms is no freeze yet.
+        assert_eq!((shown.late, shown.frames, shown.freezes), (4, 5, 1));
+        assert_eq!(shown.gap_ms_max, 101.0);
+        assert_eq!(shown.after_outage_ms, [49.0, -1.0]);
     }
 
     #[test]

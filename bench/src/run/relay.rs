@@ -1,10 +1,5 @@
-//! A link of a given rate between client and host, on loopback: what the host sends to the client
-//! leaves as a serial line would let it, what the client sends passes at once.
-//!
-//! [`Line`] is the arithmetic, without clock or socket: a datagram departs when the line has put
-//! its last bit out, and the line begins with it when it is done with the one before. What would
-//! wait longer than [`QUEUE_TIME_MAX`] is dropped, as a full queue does. [`Relay`] does this to
-//! real datagrams, one thread for each direction.
+//! A link between client and host, on loopback: [`Way`] on real datagrams, one thread for each
+//! direction.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,52 +10,25 @@ use std::time::Duration;
 
 use net::clock;
 use net::udp::{Datagram, Receiver, Socket, SocketConfig, Wait};
-use net::units::{BitsPerSecond, Timestamp};
+use net::units::Timestamp;
 use platform::thread::{Role, RoleThread};
 
-/// What a datagram takes on the line beside its payload, bytes: IPv4 and UDP headers (28),
-/// Ethernet header and checksum (18), preamble and gap (20), IEEE 802.3 clause 4.
-const OVERHEAD_BYTES: usize = 28 + 18 + 20;
-/// What waits longer than this is dropped: several pictures, so that nothing is at any sane rate.
-const QUEUE_TIME_MAX: Duration = Duration::from_millis(500);
+use super::link::{Passed, Path, Way};
+
 /// Datagrams are delivered in groups of so many at most, each when its last one has departed (the
 /// last of all is never late), as by a network card that moderates its interrupts: waking the
 /// client for each would take the encoder, which shares the machine here, milliseconds a picture.
 /// Slices that end within a group look up to 0.8 ms late at 100 Mbit/s; whole frames do not.
 const GROUP: usize = 8;
+/// A group is no longer than this, or a slow line would seem to deliver in bursts: eight full
+/// datagrams at 100 Mbit/s.
+const GROUP_TIME_MAX: Duration = Duration::from_millis(1);
+/// A gap of this ends a group: what comes after it left later, and nothing waits for it.
+const GROUP_GAP: Duration = Duration::from_micros(250);
 /// How long an idle thread sleeps before it looks whether it is still wanted.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// The threads look every [`PATIENCE`].
 const JOIN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// A serial line and its queue.
-#[derive(Clone, Copy, Debug)]
-pub struct Line {
-    rate: BitsPerSecond,
-    busy_until: Timestamp,
-}
-
-impl Line {
-    /// An idle line.
-    #[must_use]
-    pub const fn new(rate: BitsPerSecond) -> Self {
-        Self {
-            rate,
-            busy_until: Timestamp::ZERO,
-        }
-    }
-
-    /// When the last bit of a datagram is out that came at `now`; `None` if the queue is full.
-    pub fn departure(&mut self, now: Timestamp, payload_bytes: usize) -> Option<Timestamp> {
-        if self.busy_until.since(now) > QUEUE_TIME_MAX {
-            return None;
-        }
-        let bits = (payload_bytes + OVERHEAD_BYTES) as u64 * 8;
-        let time = Duration::from_nanos(bits * 1_000_000_000 / self.rate.0.max(1));
-        self.busy_until = self.busy_until.max(now) + time;
-        Some(self.busy_until)
-    }
-}
 
 /// A running relay. Dropping it ends it.
 pub struct Relay {
@@ -74,6 +42,11 @@ struct Shared {
     /// Whoever sent to us last.
     client: Mutex<Option<SocketAddr>>,
     dropped: AtomicU64,
+    lost: AtomicU64,
+    /// Longest wait for the line since it was last asked, µs.
+    queue_us_max: AtomicU64,
+    /// When the clock of steps and outages began; zero: not yet.
+    begun_ns: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -82,22 +55,29 @@ impl Relay {
     ///
     /// # Errors
     /// The system's, if there are no sockets or threads.
-    pub fn start(host: SocketAddr, rate: BitsPerSecond) -> io::Result<Self> {
+    pub fn start(host: SocketAddr, path: &Path) -> io::Result<Self> {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let near = Socket::bind(loopback, SocketConfig::default())?;
         let far = Socket::bind(loopback, SocketConfig::default())?;
         let address = near.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let up = Up {
-            near: near.try_clone()?,
-            far: far.try_clone()?,
-            host,
+        // Datagrams of the client are few: each is delivered by itself.
+        let up = Direction {
+            from: near.try_clone()?,
+            to: far.try_clone()?,
+            host: Some(host),
+            way: path.up(),
+            group: 1,
+            queue: VecDeque::new(),
+            spare: Vec::new(),
             shared: Arc::clone(&shared),
         };
-        let down = Down {
-            near,
-            far,
-            line: Line::new(rate),
+        let down = Direction {
+            from: far,
+            to: near,
+            host: None,
+            way: path.down(),
+            group: GROUP,
             queue: VecDeque::new(),
             spare: Vec::new(),
             shared: Arc::clone(&shared),
@@ -125,10 +105,28 @@ impl Relay {
         self.address
     }
 
+    /// Starts the clock of steps and outages.
+    pub fn begin(&self, at: Timestamp) {
+        self.shared.begun_ns.store(at.as_ns(), Ordering::Relaxed);
+    }
+
     /// Datagrams that found the queue full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Datagrams lost on purpose, by loss and outage, both directions.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// The longest that a datagram to the client had to wait for the line since the last call, its
+    /// own time on it included, µs.
+    #[must_use]
+    pub fn take_queue_us_max(&self) -> u64 {
+        self.shared.queue_us_max.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -151,56 +149,51 @@ impl Shared {
     fn client(&self) -> Option<SocketAddr> {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Client to host: at once.
-struct Up {
-    near: Socket,
-    far: Socket,
-    host: SocketAddr,
-    shared: Arc<Shared>,
-}
+    fn set_client(&self, from: SocketAddr) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
+    }
 
-impl Up {
-    fn run(self) {
-        let mut receiver = Receiver::new();
-        while !self.shared.has_ended() {
-            if let Err(error) = receiver.recv(&self.near, Wait::UpTo(PATIENCE)) {
-                log::error!("the relay cannot receive from the client: {error}");
-                return;
+    /// When the datagram arrives, if it does.
+    fn count(&self, now: Timestamp, passed: Passed) -> Option<Timestamp> {
+        match passed {
+            Passed::Arrives { departure, arrival } => {
+                let waited = departure.since(now).as_micros();
+                let waited = u64::try_from(waited).unwrap_or(u64::MAX);
+                self.queue_us_max.fetch_max(waited, Ordering::Relaxed);
+                return Some(arrival);
             }
-            for (bytes, from) in receiver.datagrams() {
-                *self
-                    .shared
-                    .client
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(from);
-                send(&self.far, self.host, bytes);
-            }
-        }
+            Passed::Lost => self.lost.fetch_add(1, Ordering::Relaxed),
+            Passed::QueueFull => self.dropped.fetch_add(1, Ordering::Relaxed),
+        };
+        None
     }
 }
 
-/// Host to client: as the line lets it.
-struct Down {
-    near: Socket,
-    far: Socket,
-    line: Line,
-    /// In the order of departure.
+/// One direction: what comes, when it is due.
+struct Direction {
+    from: Socket,
+    to: Socket,
+    /// Where it goes; `None`: to the client, whoever that is.
+    host: Option<SocketAddr>,
+    way: Way,
+    /// Datagrams that are delivered together.
+    group: usize,
+    /// In the order of arrival.
     queue: VecDeque<(Timestamp, Vec<u8>)>,
     /// Buffers of datagrams that have left.
     spare: Vec<Vec<u8>>,
     shared: Arc<Shared>,
 }
 
-impl Down {
+impl Direction {
     fn run(mut self) {
         let mut receiver = Receiver::new();
         while !self.shared.has_ended() {
             let wait = match self.next_delivery() {
                 None => Wait::UpTo(PATIENCE),
-                Some(departure) => {
-                    let left = departure.since(clock::now());
+                Some(arrival) => {
+                    let left = arrival.since(clock::now());
                     if left.is_zero() {
                         Wait::No
                     } else {
@@ -208,23 +201,27 @@ impl Down {
                     }
                 }
             };
-            match receiver.recv(&self.far, wait) {
-                Ok(_) => {}
-                Err(error) => {
-                    log::error!("the relay cannot receive from the host: {error}");
-                    return;
-                }
+            if let Err(error) = receiver.recv(&self.from, wait) {
+                log::error!("the relay cannot receive: {error}");
+                return;
+            }
+            let begun_ns = self.shared.begun_ns.load(Ordering::Relaxed);
+            if begun_ns > 0 {
+                self.way.begin(Timestamp::from_ns(begun_ns));
             }
             let now = clock::now();
-            for (bytes, _) in receiver.datagrams() {
-                let Some(departure) = self.line.departure(now, bytes.len()) else {
-                    self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            for (bytes, from) in receiver.datagrams() {
+                if self.host.is_some() {
+                    self.shared.set_client(from);
+                }
+                let passed = self.way.pass(now, bytes.len());
+                let Some(arrival) = self.shared.count(now, passed) else {
                     continue;
                 };
                 let mut buffer = self.spare.pop().unwrap_or_default();
                 buffer.clear();
                 buffer.extend_from_slice(bytes);
-                self.queue.push_back((departure, buffer));
+                self.queue.push_back((arrival, buffer));
             }
             self.send_due();
         }
@@ -232,8 +229,8 @@ impl Down {
 
     /// When the next group is complete, if anything waits.
     fn next_delivery(&self) -> Option<Timestamp> {
-        let last_of_group = self.queue.get(GROUP - 1).or(self.queue.back());
-        last_of_group.map(|(departure, _)| *departure)
+        let arrivals = self.queue.iter().take(self.group).map(|queued| queued.0);
+        group_end(arrivals)
     }
 
     fn send_due(&mut self) {
@@ -241,13 +238,26 @@ impl Down {
         if self.next_delivery().is_none_or(|due| due > now) {
             return;
         }
-        while let Some((_, bytes)) = self.queue.pop_front_if(|(departure, _)| *departure <= now) {
-            if let Some(client) = self.shared.client() {
-                send(&self.near, client, &bytes);
+        while let Some((_, bytes)) = self.queue.pop_front_if(|(arrival, _)| *arrival <= now) {
+            if let Some(to) = self.host.or_else(|| self.shared.client()) {
+                send(&self.to, to, &bytes);
             }
             self.spare.push(bytes);
         }
     }
+}
+
+/// The arrival of the last of the group that the first of these begins.
+fn group_end(mut arrivals: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
+    let first = arrivals.next()?;
+    let mut last = first;
+    for arrival in arrivals {
+        if arrival.since(last) > GROUP_GAP || arrival.since(first) > GROUP_TIME_MAX {
+            break;
+        }
+        last = arrival;
+    }
+    Some(last)
 }
 
 /// A wire is held up by no load of the machine, and holds up nobody. On machines whose threads are
@@ -272,48 +282,17 @@ fn send(socket: &Socket, to: SocketAddr, bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    const RATE: BitsPerSecond = BitsPerSecond(100_000_000);
-
-    fn at_us(us: u64) -> Timestamp {
-        Timestamp::from_ns(us * 1000)
-    }
-
     #[test]
-    fn a_burst_leaves_at_the_lines_rate() {
-        let mut line = Line::new(RATE);
-        // 1392 and 66 bytes are 11 664 bits: 116.64 µs.
-        for count in 1..=100 {
-            let departure = line.departure(at_us(50), 1392).expect("there is room");
-            assert_eq!(departure.as_ns(), 50_000 + count * 116_640);
-        }
-        // A megabit comes out in ten milliseconds, whatever it is cut into.
-        let mut line = Line::new(RATE);
-        let whole = (0..1000)
-            .map(|_| line.departure(at_us(0), 125 - OVERHEAD_BYTES))
-            .last();
-        assert_eq!(whole.flatten(), Some(at_us(10_000)));
-    }
-
-    #[test]
-    fn an_idle_line_delays_by_the_datagram_alone() {
-        let mut line = Line::new(RATE);
-        let own = Duration::from_nanos(116_640);
-        for ms in [0, 1, 5, 100] {
-            let now = at_us(ms * 1000);
-            assert_eq!(line.departure(now, 1392), Some(now + own));
-        }
-    }
-
-    #[test]
-    fn a_full_queue_drops_until_it_has_drained() {
-        let mut line = Line::new(RATE);
-        let taken = (0..10_000)
-            .filter(|_| line.departure(at_us(0), 1392).is_some())
-            .count();
-        // Half a second of 116.64 µs each, and the one that fills it.
-        assert_eq!(taken, 4287);
-        assert!(line.departure(at_us(0), 1).is_none());
-        assert!(line.departure(at_us(1_000), 1392).is_some());
+    fn a_group_ends_at_a_gap_and_after_its_time() {
+        let end = |arrivals_us: &[u64]| {
+            let arrivals = arrivals_us.iter().map(|us| Timestamp::from_ns(us * 1000));
+            group_end(arrivals).map(|end| end.as_ns() / 1000)
+        };
+        assert_eq!(end(&[]), None);
+        assert_eq!(end(&[100]), Some(100));
+        assert_eq!(end(&[100, 217, 334, 900]), Some(334), "a gap");
+        assert_eq!(end(&[0, 240, 480, 720, 960, 1200]), Some(960), "too long");
+        assert_eq!(end(&[0, 1166, 2332]), Some(0), "10 Mbit/s");
     }
 
     #[test]
@@ -321,7 +300,8 @@ mod tests {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let open = || Socket::bind(loopback, SocketConfig::default()).expect("loopback");
         let (host, client) = (open(), open());
-        let relay = Relay::start(host.local_addr().expect("bound"), RATE).expect("starts");
+        let path = "100M,delay=1ms".parse().expect("a path");
+        let relay = Relay::start(host.local_addr().expect("bound"), &path).expect("starts");
         let mut receiver = Receiver::new();
         let mut take = |socket: &Socket| -> (Vec<u8>, SocketAddr) {
             let patience = Wait::UpTo(Duration::from_secs(20));
@@ -337,6 +317,7 @@ mod tests {
         assert_eq!(bytes, b"up");
         send(&host, from, b"down");
         assert_eq!(take(&client), (b"down".to_vec(), relay.address()));
-        assert_eq!(relay.dropped(), 0);
+        assert_eq!((relay.dropped(), relay.lost()), (0, 0));
+        assert!(relay.take_queue_us_max() > 0 && relay.take_queue_us_max() == 0);
     }
 }

@@ -8,9 +8,9 @@ use bench::gate::{failed, render};
 use bench::picture::Content;
 use bench::record::Trace;
 use bench::report::{self, Comparison, Machine, Report};
-use bench::run::{Bench as Measured, BenchError, Link, Scenario, Setup, compare_whole};
+use bench::run::{Bench as Measured, BenchError, Link, LinkError, Scenario, Setup, compare_whole};
 use engine::client::{ClientError, Outputs};
-use engine::config::{Settings, parse_bitrate};
+use engine::config::Settings;
 use net::units::{BitsPerSecond, Mode};
 use serde_json::json;
 
@@ -57,7 +57,9 @@ pub struct Bench {
     /// what to compare with, interleaved: whole (one slice a picture)
     #[argh(option)]
     compare: Option<String>,
-    /// put a relay between host and client that lets so much out to the client (default: none)
+    /// put a relay between host and client: rate to the client and steps of it, and more, such as
+    /// 50M,10M@5s,50M@15s,delay=2ms,loss=2%,burst=8,queue=64K,outage=1s@5s,seed=1 (default: none;
+    /// loss-down=2%: to the client alone; times count from the first measured frame on)
     #[argh(option)]
     link: Option<String>,
     /// measure everything that a budget is set for, and fail if one is not held
@@ -93,7 +95,7 @@ impl Bench {
         let scenario = self.scenario(&setup.settings)?;
         let link = match &self.link {
             None => Link::Loopback,
-            Some(rate) => Link::Paced(link_rate(rate)?),
+            Some(text) => link(text)?,
         };
         match self.compare.as_deref() {
             None => self.measure(&setup, &scenario, link),
@@ -240,8 +242,10 @@ fn not_zero(flag: &str, time: Duration) -> Result<Duration, Failure> {
     Ok(time)
 }
 
-fn link_rate(text: &str) -> Result<BitsPerSecond, Failure> {
-    parse_bitrate(text).map_err(|reason| Failure::usage(format!("--link {text}: {reason}")))
+fn link(text: &str) -> Result<Link, Failure> {
+    let path = text.parse();
+    path.map(Link::Relayed)
+        .map_err(|error: LinkError| Failure::usage(format!("--link {text}: {error}")))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
