@@ -95,10 +95,11 @@ impl Link {
         }
     }
 
-    /// The handshake is done and the peer's certificate known.
+    /// The handshake is done, the peer's certificate known, and the protocol agreed on ours. TLS
+    /// lets a peer pass that names none (RFC 7301 section 3.2 leaves it to the server).
     #[must_use]
     pub fn is_established(&self) -> bool {
-        self.conn.is_established()
+        self.conn.is_established() && self.conn.application_proto() == ALPN
     }
 
     /// Nothing more will come or go.
@@ -217,7 +218,9 @@ impl Link {
             // Fails only on a connection without a path, which then times out.
             let _ = self.conn.send_ack_eliciting();
         }
-        if !self.is_established() && self.opened.elapsed() >= HANDSHAKE_TIMEOUT {
+        if self.conn.is_established() && !self.is_established() {
+            self.close("this is punktfunk/1, and the peer speaks something else");
+        } else if !self.is_established() && self.opened.elapsed() >= HANDSHAKE_TIMEOUT {
             self.close("the handshake took too long");
         }
     }
@@ -535,3 +538,6 @@ fn config(identity: &Identity) -> Result<quiche::Config, QuicError> {
     config.set_initial_max_streams_uni(0);
     Ok(config)
 }
+
+#[cfg(test)]
+mod tests;
