@@ -275,7 +275,7 @@ fn a_twentieth_lost_both_ways_is_repaired_or_sent_again() {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            state % 20 != 0
+            !state.is_multiple_of(20)
         }),
     );
     let mut client = LoopbackClient::connect(relay.address());

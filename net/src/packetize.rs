@@ -2,7 +2,7 @@
 //!
 //! The protect stage calls [`Packetizer::begin`] with a slice, then [`Packetizer::next_batch`]
 //! until it says that nothing is left. Nothing here allocates after construction. A slice is
-//! copied once, into the history of the last frames ([`history`]): parity over several slices is
+//! copied once, into the history of the last frames: parity over several slices is
 //! made of it, and [`Packetizer::repeat`] sends from it what a client asks for again.
 //!
 //! - Data shards go first, as soon as their slice is there. The parity of a group follows the
@@ -428,7 +428,11 @@ impl Packetizer {
     /// # Panics
     /// If `payload` is larger than [`DATAGRAM_BYTES_MAX`] allows.
     pub fn plain(&mut self, kind: Kind, payload: &[u8], batch: &mut Batch) {
-        batch.clear(Cargo::Control, self.meta.frame, self.meta.index);
+        let cargo = match kind {
+            Kind::Padding => Cargo::Probe,
+            _ => Cargo::Echo,
+        };
+        batch.clear(cargo, self.meta.frame, self.meta.index);
         batch.first_sequence = self.sealer.sequence();
         let sealed = seal(&mut self.sealer, kind.header(), payload, batch.room());
         batch.push(sealed);

@@ -513,7 +513,7 @@ impl Endpoint for VideoHost {
                 Cargo::Data => &mut self.sent.data,
                 Cargo::Parity => &mut self.sent.parity,
                 Cargo::Repeat => &mut self.sent.repeats,
-                Cargo::Control => &mut self.sent.control,
+                Cargo::Probe | Cargo::Echo => &mut self.sent.control,
             };
             *counter += bytes as u64;
             out.at += bytes;

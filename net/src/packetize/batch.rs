@@ -13,8 +13,10 @@ pub enum Cargo {
     Parity,
     /// Data shards once more.
     Repeat,
-    /// Padding or an echo: no part of a frame.
-    Control,
+    /// Padding.
+    Probe,
+    /// An echo.
+    Echo,
 }
 
 /// Sealed datagrams in GSO layout: each starts where the one before ends, all have one size but

@@ -12,8 +12,7 @@ fn shake_hands(protocol: &[u8]) -> (bool, bool) {
     let mut config = config(&identity).expect("a configuration");
     config.set_application_protos(&[protocol]).expect("short");
     let id = random_id().expect("randomness");
-    let mut peer =
-        quiche::connect(None, &id, client, host, &mut config).expect("a configuration");
+    let mut peer = quiche::connect(None, &id, client, host, &mut config).expect("a configuration");
     let mut packet = [0; PACKET_BYTES_MAX];
     for _ in 0..20 {
         while let Ok((bytes, _)) = peer.send(&mut packet) {
@@ -21,7 +20,7 @@ fn shake_hands(protocol: &[u8]) -> (bool, bool) {
         }
         endpoint.handle_timeout();
         while let Some((bytes, to)) = endpoint.poll_transmit(&mut packet) {
-            let info = quiche::RecvInfo { from: host, to };
+            let info = RecvInfo { from: host, to };
             // What it refuses belongs to a connection that is over.
             let _ = peer.recv(&mut packet[..bytes], info);
         }

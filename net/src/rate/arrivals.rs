@@ -126,6 +126,12 @@ impl Arrivals {
         least.map_or(Duration::ZERO, |delay_ns| self.above_base(delay_ns))
     }
 
+    /// How long one datagram waited beyond the least delay of the path.
+    #[must_use]
+    pub fn queued(&self, departure: Timestamp, arrival: Timestamp) -> Duration {
+        self.above_base(arrival.as_ns().wrapping_sub(departure.as_ns()) as i64)
+    }
+
     /// How long the queue has never been empty, on the client's clock up to the newest arrival.
     #[must_use]
     pub fn busy_for(&self) -> Duration {

@@ -573,6 +573,11 @@ impl Controller {
             _ if self.loses_more(s, LOSS_BURSTS_SHORT) => {
                 (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN)
             }
+            // A lower bound: no burst was held up yet.
+            Some(rate) if !s.is_held => (
+                (PACE_GAIN * rate).max(PACE_GAIN_UNMEASURED * self.target),
+                (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
+            ),
             Some(rate) => (
                 PACE_GAIN * rate.max(self.target),
                 (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),

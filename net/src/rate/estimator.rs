@@ -116,6 +116,11 @@ impl Estimator {
         part.1 += u64::from(sent.datagrams) * u64::from(sent.datagram_bytes) * 8;
     }
 
+    /// An outage is over.
+    pub fn forget_losses(&mut self) {
+        self.loss.forget();
+    }
+
     /// A feedback came. One that is late, lost or told twice does no harm.
     pub fn handle_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
         let mut newest = None;
@@ -134,7 +139,8 @@ impl Estimator {
                     datagram.arrival,
                     u64::from(datagram.bytes),
                 );
-                bottleneck.handle(now, datagram);
+                let queued = arrivals.queued(datagram.departure, datagram.arrival);
+                bottleneck.handle(now, datagram, queued);
                 newest = Some(*datagram);
             },
             |fate| loss.handle(now, fate),

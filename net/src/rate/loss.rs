@@ -76,6 +76,12 @@ impl LossMeter {
         self.total_lost += u64::from(is_lost);
     }
 
+    /// Forgets what the figures cover: an outage says nothing about the path before and after.
+    pub fn forget(&mut self) {
+        self.parts = [Part::default(); PARTS];
+        self.was_lost = false;
+    }
+
     /// The figures up to `now`.
     #[must_use]
     pub fn loss(&self, now: Timestamp) -> Loss {
@@ -127,6 +133,9 @@ mod tests {
         assert_eq!((loss.datagrams, loss.lost, loss.bursts), (1000, 40, 10));
         assert!((loss.share() - 0.04).abs() < 1e-9 && (loss.burst_mean() - 4.0).abs() < 1e-9);
         assert_eq!(meter.loss(now(14_000)).datagrams, 0);
+        assert_eq!(meter.total_lost(), 40);
+        meter.forget();
+        assert_eq!(meter.loss(now(11_000)), Loss::default());
         assert_eq!(meter.total_lost(), 40);
     }
 }

@@ -43,6 +43,7 @@ use estimator::Estimator;
 pub struct Rate {
     estimator: Estimator,
     controller: Controller,
+    was_outage: bool,
 }
 
 impl Rate {
@@ -52,6 +53,7 @@ impl Rate {
         Self {
             estimator: Estimator::new(),
             controller: Controller::new(now, config),
+            was_outage: false,
         }
     }
 
@@ -80,7 +82,12 @@ impl Rate {
     /// What to do from now on.
     pub fn poll(&mut self, now: Timestamp) -> Decision {
         let signals = self.estimator.signals(now);
-        self.controller.poll(now, &signals)
+        let decision = self.controller.poll(now, &signals);
+        if self.was_outage && decision.state != State::Outage {
+            self.estimator.forget_losses();
+        }
+        self.was_outage = decision.state == State::Outage;
+        decision
     }
 
     /// When to call [`Self::poll`] next, if nothing comes before.

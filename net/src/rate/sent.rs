@@ -28,6 +28,8 @@ pub enum SentKind {
     Repeat,
     /// Padding, asked for by [`super::Probe`].
     Probe,
+    /// An echo: it answers a feedback and is answered by none.
+    Echo,
 }
 
 /// Datagrams that were given to the kernel together.
@@ -191,7 +193,11 @@ impl SentLog {
             .highest_received
             .map_or(self.first, |highest| highest + 1);
         let first = first.max(self.end.saturating_sub(SENT_MAX as u64));
-        (first < self.end).then(|| self.entries[slot(first)].departure)
+        // Mostly the first: only echoes, twenty a second, are passed over.
+        (first..self.end)
+            .map(|sequence| &self.entries[slot(sequence)])
+            .find(|entry| entry.kind != SentKind::Echo)
+            .map(|entry| entry.departure)
     }
 
     /// Receipts of datagrams that were never sent or long forgotten.
@@ -345,6 +351,25 @@ mod tests {
         assert_eq!(arrived, [7, 9]);
         assert_eq!(fates, [true, true]);
         assert_eq!(log.unanswered_since(), None);
+    }
+
+    #[test]
+    fn an_echo_waits_for_no_answer() {
+        let mut log = SentLog::new();
+        sent(&mut log, 0, 2);
+        let named = feedback(10, 2, &[(0, 2, 8)]);
+        take(&mut log, &named);
+        let echo = Sent {
+            first_sequence: 2,
+            datagrams: 1,
+            datagram_bytes: 64,
+            burst: 0,
+            kind: SentKind::Echo,
+        };
+        log.handle_sent(ms(12), &echo);
+        assert_eq!(log.unanswered_since(), None);
+        sent(&mut log, 3, 1);
+        assert_eq!(log.unanswered_since(), Some(ms(3)));
     }
 
     #[test]
