@@ -1,7 +1,7 @@
 //! Protect: cuts slices into shards, adds parity, seals everything, batch by batch, so that the
 //! first datagrams are on the wire while the last ones are still being sealed.
 //!
-//! Each batch gets its departure from the pacer. Protect seals no further than [`LEAD`] ahead of
+//! Each batch gets its departure from the pacer. Protect seals no further than `LEAD` ahead of
 //! it, so that a repeat, which is taken between two batches, need not wait behind a paced frame.
 
 use std::sync::Arc;
