@@ -106,7 +106,7 @@ const FALL_MAX: f32 = 1.12;
 /// After so many pictures without a surprise all is calm: what was learned about falls is slowly
 /// forgotten, and a fall by one step may be aimed for up to so many shares.
 const CALM_PICTURES: u32 = 60;
-const CALM_FALL_MAX: f32 = 1.3;
+const CALM_FALL_MAX: f32 = 1.25;
 /// Quantisers between which grain passes from coded to gone, and the caution with falls from
 /// [`FINE`] to [`COARSE`].
 const GRAIN_QP: RangeInclusive<f32> = 30.0..=33.0;
