@@ -36,7 +36,7 @@
 //!
 //! # Falls
 //! What a falling quantiser costs depends on where it falls. At 33 or so and above grain is about
-//! to be coded: it survives all at once, one step makes a picture up to 1.6 times as large, and
+//! to be coded: it survives all at once, a step makes a picture 1.5 times as large, at worst 2, and
 //! the model's coefficients hardly tell which picture it will be. At 30 and below the grain is
 //! coded already and a step is what was learned about it. So each fall is aimed for with a
 //! `Caution` between two, [`COARSE`] and [`FINE`], mixed over [`GRAIN_QP`].
