@@ -34,6 +34,19 @@
 //! The spread of the error is learned as well, and the aim is lowered by it, so that a bad guess
 //! still stays near [`LARGEST_SHARES`] of the picture's share of the bitrate.
 //!
+//! # Falls
+//! What a falling quantiser costs depends on where it falls. At 33 or so and above grain is about
+//! to be coded: it survives all at once, a step makes a picture 1.5 times as large, at worst 2, and
+//! the model's coefficients hardly tell which picture it will be. At 30 and below the grain is
+//! coded already and a step is what was learned about it. So each fall is aimed for with a
+//! `Caution` between two, [`COARSE`] and [`FINE`], mixed over [`GRAIN_QP`].
+//!
+//! There are two aims. A fall by several steps stays below `Caution::several_max`. A fall by one
+//! step may come to [`LARGEST_SHARES`] with the error seen in such falls, but never to more than
+//! `Caution::known_max`, and is always allowed [`FALL_MAX`]. After [`CALM_PICTURES`] without a
+//! surprise all is calm: such a fall may then be aimed for up to [`CALM_FALL_MAX`] whatever the
+//! quantiser, and what made falls look dear is slowly forgotten, so that another is tried.
+//!
 //! # Surprise
 //! A picture that is predicted much less than those before it (a cut, or what moved on while
 //! pictures could not be captured) is one about which nothing is learned yet. It aims low, at
@@ -75,26 +88,35 @@ pub const QP_FALL_MAX: u8 = 4;
 const PAYBACK: f32 = 0.25;
 /// log2 of how much larger a picture gets for each step that the quantiser falls, until seen.
 const FALL_SLOPE: f32 = 0.45;
-/// The least that is believed of it.
-const FALL_SLOPE_MIN: f32 = 0.3;
+/// The most that is believed of it.
+const FALL_SLOPE_MAX: f32 = 1.5;
+/// How quickly it is learned that it is more, and that it is less, and forgotten.
+const DEARER_PACE: f32 = 0.6;
+const CHEAPER_PACE: f32 = 0.15;
+const FALL_SLOPE_FORGOTTEN: f32 = 0.02;
+/// How much cheaper and dearer than the picture before the next one may be by the model, factors.
+const CHEAPER_MIN: f32 = 0.5;
+const DEARER_MAX: f32 = 4.0;
+/// Share that is nearly used, so that little is to be won by a finer quantiser.
+const NEARLY_FULL: f32 = 0.8;
 /// Bits of a macroblock that is skipped.
 const SKIPPED: f32 = 0.25;
-/// The most that is aimed for where the quantiser falls by one step, and by several at once, in
-/// shares: of over 700 such pictures in games with cuts the worst took 1.45 times what was
-/// predicted, and the largest were those of several steps.
+/// What may be aimed for in any case where the quantiser falls by one step, in shares.
 const FALL_MAX: f32 = 1.12;
-const FALLS_MAX: f32 = 1.0;
-/// Where falls by one step came out as predicted, they are aimed for up to so many shares, and so
-/// that with the error seen they stay below so many.
-const FALL_KNOWN_MAX: f32 = 1.25;
-const FALL_LARGEST: f32 = 1.3;
-/// After so many pictures without a surprise a fall by one step is aimed for by what was learned
-/// about such falls alone, and what was learned is slowly forgotten.
+/// After so many pictures without a surprise all is calm: what was learned about falls is slowly
+/// forgotten, and a fall by one step may be aimed for up to so many shares.
 const CALM_PICTURES: u32 = 60;
+const CALM_FALL_MAX: f32 = 1.25;
+/// Quantisers between which grain passes from coded to gone, and the caution with falls from
+/// [`FINE`] to [`COARSE`].
+const GRAIN_QP: RangeInclusive<f32> = 30.0..=33.0;
 /// What is believed of a falling quantiser's error before any was seen, log2, and what is left of
 /// it after each calm picture without one, so that another is tried.
 const FALL_SPREAD: f32 = 0.3;
 const FALL_SPREAD_KEPT: f32 = 0.95;
+/// How quickly that error is learned to be more, and less.
+const SPREAD_RISE: f32 = 0.5;
+const SPREAD_FALL: f32 = 0.1;
 /// Share below which a calm picture makes the price of quality look lower, by how much, log2, and
 /// the least that it comes to: unless it is tried now and then, nothing is learned about it.
 const CALM_BITS: f32 = 0.85;
@@ -104,10 +126,6 @@ const CALM_FINER_MIN: f32 = -0.7;
 const LATE_MORE: f32 = 1.1;
 /// Novelty of a scene that has settled: its quantiser falls by one step at a time.
 const SETTLED: f32 = 0.3;
-/// Share from which on it does so.
-const SETTLED_BITS: f32 = 0.7;
-/// The least that is assumed of it in a new scene.
-const FALL_SLOPE_NEW: f32 = 0.5;
 /// The most that is aimed for with a complete surprise, in shares. The coarser start of a scene
 /// is gone three pictures later.
 const SURPRISE_MAX: f32 = 0.9;
@@ -178,6 +196,65 @@ struct Class {
     /// How much larger than predicted the worst of the last pictures were, log2: rises fast,
     /// falls slowly.
     spread: f32,
+}
+
+/// How much caution a falling quantiser needs, which depends on how low it is already; see the
+/// module's text.
+#[derive(Clone, Copy, Debug)]
+struct Caution {
+    /// The least growth a step that is believed, log2, and the least in a new scene.
+    slope_min: f32,
+    slope_new: f32,
+    /// The most that is aimed for where the quantiser falls by several steps, in shares.
+    several_max: f32,
+    /// The same for one step while scenes change, where such falls came out as predicted.
+    known_max: f32,
+    /// Share from which on the quantiser of a settled scene falls by one step at a time.
+    settled_bits: f32,
+    /// How much cheaper than the picture before the model may call the next one, a factor.
+    cheaper_min: f32,
+    /// Factor of safety where [`NEARLY_FULL`] of the share is used already.
+    margin: f32,
+}
+
+/// Grain is coded already: a step adds to coefficients that are there.
+const FINE: Caution = Caution {
+    slope_min: 0.3,
+    slope_new: 0.5,
+    several_max: 1.0,
+    known_max: 1.22,
+    settled_bits: 0.7,
+    cheaper_min: CHEAPER_MIN,
+    margin: 1.0,
+};
+/// Grain is about to be coded: of over 700 falls in games with cuts the worst took 1.45 times
+/// what was predicted, and the largest were those of several steps.
+const COARSE: Caution = Caution {
+    slope_min: 0.45,
+    slope_new: 0.55,
+    several_max: 0.97,
+    known_max: FALL_MAX,
+    settled_bits: 0.55,
+    cheaper_min: 0.8,
+    margin: 1.05,
+};
+
+impl Caution {
+    /// Where the quantiser falls to `qp`.
+    fn at(qp: u8) -> Self {
+        let (fine, coarse) = (*GRAIN_QP.start(), *GRAIN_QP.end());
+        let share = ((f32::from(qp) - fine) / (coarse - fine)).clamp(0.0, 1.0);
+        let between = |value: fn(Self) -> f32| mix(value(FINE), value(COARSE), share);
+        Self {
+            slope_min: between(|caution| caution.slope_min),
+            slope_new: between(|caution| caution.slope_new),
+            several_max: between(|caution| caution.several_max),
+            known_max: between(|caution| caution.known_max),
+            settled_bits: between(|caution| caution.settled_bits),
+            cheaper_min: between(|caution| caution.cheaper_min),
+            margin: between(|caution| caution.margin),
+        }
+    }
 }
 
 /// The picture between `plan` and `encoded`.
@@ -412,12 +489,14 @@ impl RateController {
     /// The most that is aimed for where the quantiser falls to `qp`, in shares.
     fn fall_max(&self, qp: u8) -> f32 {
         if self.last.is_none_or(|last| qp + 1 < last.qp) {
-            return FALLS_MAX;
+            return Caution::at(qp).several_max;
         }
-        if self.calm_pictures < CALM_PICTURES {
-            return (FALL_LARGEST * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX);
-        }
-        (LARGEST_SHARES * (-self.fall_spread).exp2()).clamp(FALL_MAX, FALL_KNOWN_MAX)
+        let most = if self.calm_pictures < CALM_PICTURES {
+            Caution::at(qp).known_max
+        } else {
+            CALM_FALL_MAX
+        };
+        (LARGEST_SHARES * (-self.fall_spread).exp2()).clamp(FALL_MAX, most)
     }
 
     /// The lowest quantiser that may be taken whatever it would cost.
@@ -431,9 +510,10 @@ impl RateController {
         } else {
             floor
         };
+        let settled_bits = Caution::at(last.qp).settled_bits;
         let fall = if last.unpredicted {
             QP_FALL_MAX + 1
-        } else if self.novelty < SETTLED && last.bits > SETTLED_BITS * self.share {
+        } else if self.novelty < SETTLED && last.bits > settled_bits * self.share {
             1
         } else {
             QP_FALL_MAX
@@ -450,9 +530,15 @@ impl RateController {
             // The size of the picture before says more than a count of coefficients.
             Some(last) if last.compares(content.damaged, surprise) && qp < last.qp => {
                 let steady = self.model(content, idr, last.qp).steady();
-                let more = (steady / last.steady).clamp(0.5, 4.0);
-                let fall = steps(last.qp, qp) * self.fall_slope;
-                bits.max(last.bits * more * fall.exp2())
+                let caution = Caution::at(qp);
+                let more = (steady / last.steady).clamp(caution.cheaper_min, DEARER_MAX);
+                let fall = steps(last.qp, qp) * self.fall_slope.max(caution.slope_min);
+                let margin = if last.bits > NEARLY_FULL * self.share {
+                    caution.margin
+                } else {
+                    1.0
+                };
+                bits.max(last.bits * more * fall.exp2()) * margin
             }
             Some(last) if qp <= last.qp && self.only_late(content, last) => {
                 let fall = steps(last.qp, qp) * self.fall_slope;
@@ -522,15 +608,21 @@ impl RateController {
 
     /// Learns what a falling quantiser costs: quickly that it is much, slowly that it is not.
     fn learn_slope(&mut self, planned: Planned, bits: f32) {
-        self.fall_slope += (FALL_SLOPE - self.fall_slope) * 0.02;
+        self.fall_slope += (FALL_SLOPE - self.fall_slope) * FALL_SLOPE_FORGOTTEN;
         let Some(last) = self.last else { return };
+        let caution = Caution::at(planned.qp);
         if planned.surprise > 0.5 {
-            self.fall_slope = self.fall_slope.max(FALL_SLOPE_NEW);
+            self.fall_slope = self.fall_slope.max(caution.slope_new);
         } else if planned.qp < last.qp && last.compares(planned.damaged, planned.surprise) {
-            let more = (planned.model.steady() / last.steady).clamp(0.5, 4.0);
+            let more = (planned.model.steady() / last.steady).clamp(CHEAPER_MIN, DEARER_MAX);
             let slope = (bits / (last.bits * more)).log2() / steps(last.qp, planned.qp);
-            let pace = if slope > self.fall_slope { 0.6 } else { 0.15 };
-            self.fall_slope += (slope.clamp(FALL_SLOPE_MIN, 1.5) - self.fall_slope) * pace;
+            let pace = if slope > self.fall_slope {
+                DEARER_PACE
+            } else {
+                CHEAPER_PACE
+            };
+            self.fall_slope +=
+                (slope.clamp(caution.slope_min, FALL_SLOPE_MAX) - self.fall_slope) * pace;
         }
     }
 
@@ -546,7 +638,11 @@ impl RateController {
             let error = (bits.max(1.0) / planned.bits.max(1.0))
                 .log2()
                 .clamp(0.0, 1.0);
-            let pace = if error > self.fall_spread { 0.5 } else { 0.1 };
+            let pace = if error > self.fall_spread {
+                SPREAD_RISE
+            } else {
+                SPREAD_FALL
+            };
             self.fall_spread += (error - self.fall_spread) * pace;
         } else if self.calm_pictures >= CALM_PICTURES {
             self.fall_spread *= FALL_SPREAD_KEPT;
@@ -605,9 +701,12 @@ impl Class {
     }
 }
 
-/// How far the quantiser falls, in sixths of a doubling of the quantisation step.
+/// How far the quantiser falls: the mean of its own difference and of the quantisation step's, in
+/// sixths of a doubling. The steps are uneven (33 to 32 is 8 %, 32 to 31 is 18 %), yet pictures
+/// grew alike, by 0.5 to 0.7 in log2: the encoder's price of a bit follows the quantiser.
 fn steps(from: u8, to: u8) -> f32 {
-    6.0 * (step(from) / step(to)).log2()
+    let even = f32::from(from) - f32::from(to);
+    (even + 6.0 * (step(from) / step(to)).log2()) / 2.0
 }
 
 fn mix(a: f32, b: f32, share_of_b: f32) -> f32 {
