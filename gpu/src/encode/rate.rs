@@ -39,18 +39,18 @@
 //! to be coded: it survives all at once, a step makes a picture 1.5 times as large, at worst 2, and
 //! the model's coefficients hardly tell which picture it will be. At 30 and below the grain is
 //! coded already and a step is what was learned about it. So each fall is aimed for with a
-//! `Caution` between two, [`COARSE`] and [`FINE`], mixed over [`GRAIN_QP`].
+//! `Caution` between two, `COARSE` and `FINE`, mixed over `GRAIN_QP`.
 //!
 //! There are two aims. A fall by several steps stays below `Caution::several_max`. A fall by one
 //! step may come to [`LARGEST_SHARES`] with the error seen in such falls, but never to more than
-//! `Caution::known_max`, and is always allowed [`FALL_MAX`]. After [`CALM_PICTURES`] without a
-//! surprise all is calm: such a fall may then be aimed for up to [`CALM_FALL_MAX`] whatever the
+//! `Caution::known_max`, and is always allowed `FALL_MAX`. After `CALM_PICTURES` without a
+//! surprise all is calm: such a fall may then be aimed for up to `CALM_FALL_MAX` whatever the
 //! quantiser, and what made falls look dear is slowly forgotten, so that another is tried.
 //!
 //! # Surprise
 //! A picture that is predicted much less than those before it (a cut, or what moved on while
 //! pictures could not be captured) is one about which nothing is learned yet. It aims low, at
-//! [`SURPRISE_MAX`], and so that a quantiser one finer than it takes would still stay below
+//! `SURPRISE_MAX`, and so that a quantiser one finer than it takes would still stay below
 //! [`LARGEST_SHARES`]: where a step nearly doubles a picture, a small error of the counts is a
 //! large one of the size.
 //!
