@@ -30,6 +30,11 @@ const DAMAGE_INTERVAL: Duration = Duration::from_millis(1);
 /// For so long; then as usual. A path that has not brought an answer by then needs no crowd.
 const DAMAGE_URGENT_MAX: Duration = Duration::from_millis(300);
 
+/// A frame that got nothing for less than this is not given up for it, whatever the reassembler's
+/// configuration says: twice the longest time between two slices of a recorded encoder. Where
+/// something newer comes, the reorder grace ends it long before.
+const SILENCE_MIN: Duration = Duration::from_millis(150);
+
 /// What the caller must act on.
 #[derive(Debug)]
 #[expect(
@@ -76,6 +81,10 @@ impl MediaStream {
     /// For a host that is told to start at `now`. `opener` has its keys, `sealer` ours.
     #[must_use]
     pub fn new(now: Timestamp, opener: Opener, sealer: Sealer, config: ReassemblerConfig) -> Self {
+        let config = ReassemblerConfig {
+            silence_max: config.silence_max.max(SILENCE_MIN),
+            ..config
+        };
         Self {
             opener,
             sealer,
@@ -299,3 +308,7 @@ fn arrival(unit: &AccessUnit) -> Arrival {
         recovery: unit.recovery,
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
