@@ -261,8 +261,7 @@ fn the_sweep_draws_a_curve_for_each_shape() {
         duration: 3 * SECOND,
         seed: 1,
     };
-    let mut points = Vec::new();
-    sweep.run(|point| points.push(*point));
+    let points = sweep.run();
     assert_eq!(points.len(), 3, "no parity has one shape");
     let of = |shape| {
         points

@@ -7,7 +7,10 @@
 //!               └───── feedback ◀──┘
 //! ```
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
@@ -216,6 +219,29 @@ impl Sessions {
             )
             .sum()
     }
+}
+
+/// What `work` makes of each index below `count`, in that order, done on as many threads as the
+/// machine has cores: each run is a world of its own.
+///
+/// # Panics
+/// If `work` does.
+pub fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let share = || {
+        std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|index| *index < count))
+            .map(|index| (index, work(index)))
+            .collect::<Vec<_>>()
+    };
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.flat_map(|part| part.expect("a run that panics fails all"))
+            .collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, made)| made).collect()
 }
 
 /// Host's and client's end of a flow.
