@@ -1,5 +1,5 @@
-//! Whole sessions in virtual time: the real packetizer, seal, pacer, rate control, ladder,
-//! reassembler and feedback over the scenarios of the figures. A run that fails names its
+//! Whole sessions in virtual time: the real packetizer, seal, pacer, steering and client's stream
+//! over the scenarios of the figures. A run that fails names its
 //! scenario and seed.
 
 use std::time::Duration;
@@ -13,6 +13,7 @@ use harness::sim::session::{Report, Sessions, Setup};
 use harness::sim::session_fuzz;
 use harness::sim::session_sweep::{Sweep, svg};
 use harness::sim::trace;
+use net::limits::DATAGRAM_BYTES_MAX;
 use net::packetize::Protection;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,13 +91,27 @@ fn without_repeats_and_parity_loss_shows() {
 #[test]
 fn random_loss_on_a_far_path_is_left_to_parity() {
     let scenario = Scenario::random_loss(2, ms(80)).lasting(10 * SECOND);
-    let (_, report) = run(&scenario, &Setup::default(), IN_TIME + ms(40));
+    let (sessions, report) = run(&scenario, &Setup::default(), IN_TIME + ms(40));
     let label = scenario.label();
     assert!(report.share_missed() <= 0.02, "{label}: {report:?}");
     assert!(
-        report.parity > 0.08 && report.overhead < 0.25,
+        report.parity > 0.08 && report.overhead < 0.18,
         "{label}: {report:?}"
     );
+    // Frames of 20 Mbit/s are cut smaller for it, and only for it.
+    let datagram_bytes = |sessions: &Sessions| {
+        let orders = sessions.host(0).steering().orders();
+        orders.datagram_bytes_max
+    };
+    assert!(datagram_bytes(&sessions) < 800, "{label}");
+    for scenario in [
+        Scenario::random_loss(0, ms(80)).lasting(3 * SECOND),
+        Scenario::random_loss(2, ms(4)).lasting(3 * SECOND),
+    ] {
+        let (sessions, _) = run(&scenario, &Setup::default(), ms(90));
+        let label = scenario.label();
+        assert_eq!(datagram_bytes(&sessions), DATAGRAM_BYTES_MAX, "{label}");
+    }
 }
 
 #[test]
@@ -128,11 +143,14 @@ fn an_outage_ends_with_a_picture() {
 
 #[test]
 fn a_slow_hop_with_little_buffer_loses_nothing() {
-    let scenario = Scenario::fast_nic().lasting(10 * SECOND);
-    let (sessions, report) = run(&scenario, &Setup::default(), IN_TIME);
-    let tap = &sessions.laid.network.link(sessions.laid.down).tap;
-    assert_eq!(tap.lost(), [], "{}", scenario.label());
-    assert_eq!(report.missed, 0, "{}", scenario.label());
+    // What is lost is lost in the first frames, if any: what is sent before a bottleneck is known.
+    for seed in 1..6 {
+        let scenario = Scenario::fast_nic().seeded(seed).lasting(3 * SECOND);
+        let (sessions, report) = run(&scenario, &Setup::default(), IN_TIME);
+        let tap = &sessions.laid.network.link(sessions.laid.down).tap;
+        assert_eq!(tap.lost(), [], "{}", scenario.label());
+        assert_eq!(report.missed, 0, "{}", scenario.label());
+    }
 }
 
 #[test]
@@ -243,8 +261,7 @@ fn the_sweep_draws_a_curve_for_each_shape() {
         duration: 3 * SECOND,
         seed: 1,
     };
-    let mut points = Vec::new();
-    sweep.run(|point| points.push(*point));
+    let points = sweep.run();
     assert_eq!(points.len(), 3, "no parity has one shape");
     let of = |shape| {
         points

@@ -12,15 +12,12 @@
 //! The exit status is 1 if a figure does not hold its bound. The simulator's speed depends on
 //! what else the machine does: it is printed, and counts without `--quick` only.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use harness::sim::scenario::Scenario;
-use harness::sim::session::{Sessions, Setup};
+use harness::sim::session::{Sessions, Setup, on_all_cores};
 use harness::sim::session_figures::{FIGURES, Figure, Row};
 use harness::sim::session_fuzz;
 use harness::sim::session_sweep::{Point, Sweep, svg};
@@ -107,14 +104,13 @@ fn everything(quick: bool, seed: u64) -> bool {
         sweep.duration.as_secs()
     );
     println!("{}", Point::HEAD);
-    let mut points = Vec::new();
-    sweep.run(|point| {
+    let points = sweep.run();
+    for point in &points {
         println!("{}", point.line());
-        points.push(*point);
-    });
+    }
     let drawn = write_svg(&points);
     println!("\nFigures:");
-    let mut held = run_all(seed)
+    let mut held = on_all_cores(FIGURES.len(), |index| FIGURES[index].run(seed))
         .iter()
         .map(print_row)
         .fold(true, |all, held| all & held);
@@ -128,25 +124,6 @@ fn everything(quick: bool, seed: u64) -> bool {
         begin.elapsed().as_secs_f64()
     );
     held && drawn
-}
-
-/// All figures, on as many threads as the machine has cores; each run is a world of its own.
-fn run_all(seed: u64) -> Vec<Row> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let next = AtomicUsize::new(0);
-    let work = || {
-        std::iter::from_fn(|| FIGURES.get(next.fetch_add(1, Relaxed)))
-            .map(|figure| figure.run(seed))
-            .collect::<Vec<Row>>()
-    };
-    let mut rows: Vec<Row> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let done = workers.into_iter().map(|worker| worker.join());
-        done.flat_map(|rows| rows.expect("a figure that panics fails the run"))
-            .collect()
-    });
-    rows.sort_by_key(|row| FIGURES.iter().position(|figure| figure.name == row.name));
-    rows
 }
 
 fn print_row(row: &Row) -> bool {

@@ -1,40 +1,43 @@
 //! The host's end of a session: the encoder model before the real packetizer, seal, pacer and
-//! rate control, and what a feedback makes them do.
+//! steering, put together as the engine's protect and send stages and its control do.
 //!
 //! ```text
-//!  encoder ─▶ slices waiting ─▶ packetizer ─▶ pacer ─▶ network
-//!     ▲                             ▲
-//!     └───── rate, references ──────┴── repeats ◀── feedback
+//!  encoder ─▶ slices waiting ─▶ protect ─▶ batches ─▶ send ─▶ network
+//!     ▲                            ▲ orders, tasks      │ departures
+//!     └──────── repairs ──────── Steering ◀─────────────┘◀── feedback
 //! ```
 //!
-//! A batch is sealed when the one before has left, so that a repeat never overtakes much and
-//! sequences leave in order but for one batch. Latencies are counted from capture and from the
-//! encoder's last slice.
+//! As in the engine, protect seals no further than [`LEAD`] ahead of a departure and takes tasks
+//! between two batches, and what is sealed leaves in order.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use engine::pipeline::BATCHES;
+use engine::steering::TASKS;
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
-use net::feedback::Feedback;
-use net::ladder::{Ladder, LadderConfig, Path, Repair, SentFrame};
-use net::limits::{DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
-use net::media::{Kind, open_plain};
+use net::ladder::{Repair, SentFrame};
+use net::limits::{BITRATE_MIN, DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX};
+use net::limits::{MEDIA_HEADER_BYTES, TAG_BYTES};
+use net::media::Kind;
 use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, Protection, SliceMeta};
-use net::rate::{Config, Decision, Pacer, Probe, Rate, Sent, SentKind, Urgency};
-use net::units::{BitsPerSecond, RefreshMilliHz, Timestamp};
+use net::rate::{Pacer, Sent, SentKind, Urgency};
+use net::steering::{Steering, SteeringConfig, Task};
+use net::units::{BitsPerSecond, FrameId, RefreshMilliHz, Timestamp};
 
 use super::encoder::{Encoder, ModelSlice};
 use super::network::{Endpoint, Transmit};
 use super::packet::{Address, DATAGRAM_BYTES_MAX};
 use super::unit::Picture;
 
-/// Padding datagrams are full size.
-const PADDING_BYTES: usize = MEDIA_BYTES_MAX - MEDIA_HEADER_BYTES - TAG_BYTES;
-/// Echoes: the first ones quickly, then ten a second; the client filters.
-const ECHO_INTERVAL: Duration = Duration::from_millis(100);
-/// Slices that wait for the pacer, at most: four frames of most. Beyond, the encoder's blocked.
+/// How far ahead of its departure a batch is sealed at most, as in the engine's protect stage.
+const LEAD: Duration = Duration::from_millis(2);
+/// Without feedback control looks at the path this often, as in the engine.
+const TICK: Duration = Duration::from_millis(20);
+/// Slices that wait for protect, at most: four frames of most. Beyond, the encoder's blocked.
 const SLICES_WAITING_MAX: usize = 128;
+const ZEROS: [u8; MEDIA_BYTES_MAX] = [0; MEDIA_BYTES_MAX];
 
 /// How a host protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +72,7 @@ pub struct SentBytes {
     pub parity: u64,
     /// Data again.
     pub repeats: u64,
-    /// Padding of probes.
-    pub padding: u64,
-    /// Echoes.
+    /// Echoes, and padding of probes.
     pub control: u64,
 }
 
@@ -83,18 +84,25 @@ impl SentBytes {
     }
 }
 
-/// A sealed batch and when it goes.
-struct Outgoing {
+/// A sealed batch on its way to send.
+struct Sealed {
     batch: Batch,
-    at: usize,
-    departure: Timestamp,
+    frame: Option<SentFrame>,
 }
 
-/// Padding that is still to be sent.
-struct Padding {
-    probe: Probe,
-    left: u32,
-    next: Timestamp,
+/// What protect is at.
+enum Work {
+    /// A slice of which more is to be sealed; what is known of its frame until the first batch.
+    Slice(Option<SentFrame>),
+    /// Shards to be repeated.
+    Repeat(Columns),
+    /// Padding, at its own pace.
+    Probe {
+        datagram_bytes: usize,
+        left: u16,
+        pacer: Pacer,
+        burst: u32,
+    },
 }
 
 /// The host's end.
@@ -102,87 +110,80 @@ pub struct VideoHost {
     to: Address,
     config: HostConfig,
     encoder: Encoder,
+    answers: Answers,
+    steering: Steering,
+    polled: Timestamp,
     packetizer: Packetizer,
-    opener: Opener,
-    rate: Rate,
-    ladder: Ladder,
     pacer: Pacer,
-    decision: Decision,
     slices: VecDeque<ModelSlice>,
     unit: Vec<u8>,
-    video: Option<Outgoing>,
-    repeat: Option<Outgoing>,
-    control: Option<Outgoing>,
-    padding: Option<Padding>,
-    sending: Option<Outgoing>,
+    tasks: VecDeque<Task>,
+    slice: Option<Work>,
+    task: Option<Work>,
+    /// The latest departure given.
+    departure: Timestamp,
+    batches: VecDeque<Sealed>,
+    /// What is leaving, and how much of it has.
+    sending: Option<(Batch, usize)>,
     spare: Vec<Batch>,
-    wanted: VecDeque<Columns>,
-    last_echo: Option<Timestamp>,
     sent: SentBytes,
-    /// Bytes on the wire over bytes encoded, of the last few frames.
-    wire_share: f64,
-    loss_share: f64,
     /// By frame: when its last slice was encoded.
     encoded: Vec<Timestamp>,
-    feedbacks: u64,
     refused: u64,
     idrs: u64,
     recoveries: u64,
-    slices_waiting_max: usize,
-    targets: Vec<(Timestamp, u64)>,
+}
+
+/// The newest pictures that answer reports, so that one report is answered once: the engine's
+/// encode stage does the same.
+#[derive(Debug, Default)]
+struct Answers {
+    next: FrameId,
+    last_idr: Option<FrameId>,
+    last_recovery: Option<FrameId>,
 }
 
 impl VideoHost {
     /// Streams to `to` from `now` on. `seals` are the keys of video, `opens` those of feedback.
+    /// The encoder is told the bitrate to begin with.
     #[must_use]
     pub fn new(
         to: Address,
         config: HostConfig,
-        encoder: Encoder,
+        mut encoder: Encoder,
         (seals, opens): (MediaKeys, MediaKeys),
         now: Timestamp,
     ) -> Self {
-        let mut rate = Rate::new(now, rate_config(&config));
-        let decision = rate.poll(now);
-        let ladder = Ladder::new(LadderConfig::default());
-        let protection = match config.parity {
-            Parity::Fixed(fixed) => fixed,
-            Parity::Ladder => ladder.protection(),
-        };
+        let steering = Steering::new(now, Opener::new(opens), steering_config(&config));
+        let orders = steering.orders();
+        encoder.set_bitrate(orders.bitrate);
         let packetizer = PacketizerConfig {
-            protection,
+            protection: orders.protection,
             ..PacketizerConfig::default()
         };
         Self {
             to,
             config,
             encoder,
+            answers: Answers::default(),
+            steering,
+            polled: now,
             packetizer: Packetizer::new(Sealer::new(seals), packetizer),
-            opener: Opener::new(opens),
-            rate,
-            ladder,
-            pacer: Pacer::new(decision.pace),
-            decision,
+            pacer: Pacer::new(orders.pace),
             slices: VecDeque::new(),
             unit: Vec::new(),
-            video: None,
-            repeat: None,
-            control: None,
-            padding: None,
+            tasks: VecDeque::new(),
+            slice: None,
+            task: None,
+            departure: Timestamp::ZERO,
+            batches: VecDeque::new(),
             sending: None,
             spare: Vec::new(),
-            wanted: VecDeque::new(),
-            last_echo: None,
             sent: SentBytes::default(),
-            wire_share: 1.1,
-            loss_share: 0.0,
             encoded: Vec::new(),
-            feedbacks: 0,
             refused: 0,
             idrs: 0,
             recoveries: 0,
-            slices_waiting_max: 0,
-            targets: Vec::new(),
         }
     }
 
@@ -190,6 +191,12 @@ impl VideoHost {
     #[must_use]
     pub const fn encoder(&self) -> &Encoder {
         &self.encoder
+    }
+
+    /// The control loop.
+    #[must_use]
+    pub const fn steering(&self) -> &Steering {
+        &self.steering
     }
 
     /// When each frame's last slice was encoded, by its number.
@@ -204,12 +211,6 @@ impl VideoHost {
         self.sent
     }
 
-    /// Feedbacks taken so far.
-    #[must_use]
-    pub const fn feedbacks(&self) -> u64 {
-        self.feedbacks
-    }
-
     /// Datagrams that were no authentic feedback.
     #[must_use]
     pub const fn refused(&self) -> u64 {
@@ -222,42 +223,35 @@ impl VideoHost {
         (self.idrs, self.recoveries)
     }
 
-    /// What rate control said last.
-    #[must_use]
-    pub const fn decision(&self) -> &Decision {
-        &self.decision
-    }
-
-    /// The bitrate of the encoder by time, whenever it changed.
-    #[must_use]
-    pub fn targets(&self) -> &[(Timestamp, u64)] {
-        &self.targets
-    }
-
-    /// Most slices that waited for the pacer.
-    #[must_use]
-    pub const fn slices_waiting_max(&self) -> usize {
-        self.slices_waiting_max
-    }
-
-    fn take_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
-        self.feedbacks += 1;
-        self.rate.handle_feedback(now, feedback);
-        self.ladder.handle_feedback(now, feedback);
-        while let Some(columns) = self.ladder.poll_repeat(now) {
-            if self.config.repeats {
-                self.wanted.push_back(columns);
+    /// Control's turn: orders, tasks and repairs from the steering.
+    fn control(&mut self, now: Timestamp) {
+        self.polled = now;
+        if self.steering.poll(now) {
+            self.encoder.set_bitrate(self.steering.orders().bitrate);
+        }
+        while let Some(task) = self.steering.poll_task() {
+            let is_wanted = self.config.repeats || !matches!(task, Task::Repeat(_));
+            // The client asks again for what finds no room.
+            if is_wanted && self.tasks.len() < TASKS {
+                self.tasks.push_back(task);
             }
         }
-        while let Some(repair) = self.ladder.poll_repair() {
+        while let Some(repair) = self.steering.poll_repair() {
             self.mend(repair);
         }
-        self.echo(now, feedback.sent);
-        self.decide(now);
     }
 
     fn mend(&mut self, repair: Repair) {
+        let newest_lost = match repair {
+            Repair::Invalidate { newest_lost, .. } => newest_lost,
+            Repair::Idr => self.steering.newest_lost(),
+        };
+        let answers = &self.answers;
+        if newest_lost >= answers.next || answers.last_idr > Some(newest_lost) {
+            return;
+        }
         let invalidated = match repair {
+            Repair::Invalidate { .. } if answers.last_recovery > Some(newest_lost) => return,
             Repair::Invalidate { first_lost, .. } => self.encoder.invalidate_references(first_lost),
             Repair::Idr => false,
         };
@@ -269,102 +263,72 @@ impl VideoHost {
         }
     }
 
-    fn echo(&mut self, now: Timestamp, client_sent: Timestamp) {
-        let is_due = self
-            .last_echo
-            .is_none_or(|last| now.since(last) >= ECHO_INTERVAL);
-        if !is_due || self.control.is_some() {
-            return;
-        }
-        self.last_echo = Some(now);
-        let echo = Echo {
-            client_sent,
-            host_received: now,
-            host_sent: now,
-        };
-        let mut batch = self.spare.pop().unwrap_or_default();
-        self.packetizer
-            .plain(Kind::Echo, &echo.to_wire(), &mut batch);
-        self.control = Some(self.schedule(now, batch, Urgency::Audio, SentKind::Repeat));
+    fn steering_timeout(&self) -> Timestamp {
+        self.steering.poll_timeout().max(self.polled + TICK)
     }
 
-    /// Takes what rate control says, and now and then looks at the protection.
-    fn decide(&mut self, now: Timestamp) {
-        self.decision = self.rate.poll(now);
-        self.pacer.set_pace(now, self.decision.pace);
-        self.packetizer
-            .set_batch_datagrams_max(usize::from(self.pacer.batch_datagrams()));
-        if let Some(probe) = self.decision.probe {
-            self.padding = Some(Padding {
-                probe,
-                left: probe.bytes,
-                next: now,
-            });
-        }
-        let signals = &self.decision.signals;
-        let path = Path {
-            loss_share: signals.loss.share(),
-            burst_mean: signals.loss.burst_mean(),
-            round_trip: signals.rtt,
-        };
-        self.loss_share = path.loss_share;
-        let rate = if self.config.adaptive {
-            self.decision.wire_rate
-        } else {
-            self.config.ceiling
-        };
-        self.ladder.handle_path(now, &path, rate);
-        if self.config.adaptive {
-            let target = self.encoder_rate();
-            if target != self.encoder.bitrate() {
-                self.encoder.set_bitrate(target);
-                self.targets.push((now, target.0));
-            }
-        }
-    }
-
-    /// What is left of the wire rate for the encoder.
-    fn encoder_rate(&self) -> BitsPerSecond {
-        // What is lost is sent once more.
-        let share = self.wire_share * (1.0 + self.loss_share);
-        let bits = self.decision.wire_rate.0 as f64 / share;
-        BitsPerSecond((bits as u64).min(self.config.ceiling.0))
-    }
-
-    /// Seals the next video and the next repeat, if there are any.
-    fn prepare(&mut self, now: Timestamp) {
-        if self.video.is_none() {
-            let mut batch = self.spare.pop().unwrap_or_default();
-            loop {
-                if self.packetizer.next_batch(&mut batch) {
-                    self.video = Some(self.schedule(now, batch, Urgency::Video, SentKind::Video));
+    /// Protect's turn: seals what may be sealed by now.
+    fn protect(&mut self, now: Timestamp) {
+        while self.batches.len() < BATCHES {
+            if let Some(work) = self.task.take() {
+                self.task = self.seal(now, work);
+            } else if let Some(task) = self.tasks.pop_front() {
+                self.perform(now, task);
+            } else if let Some(work) = self.slice.take() {
+                if self.departure - LEAD > now {
+                    self.slice = Some(work);
                     break;
                 }
-                let Some(slice) = self.slices.pop_front() else {
-                    self.spare.push(batch);
-                    break;
-                };
+                self.slice = self.seal(now, work);
+            } else if let Some(slice) = self.slices.pop_front() {
                 self.begin(now, &slice);
+            } else {
+                break;
             }
         }
-        while self.repeat.is_none() {
-            let Some(columns) = self.wanted.front_mut() else {
-                break;
-            };
-            let mut batch = self.spare.pop().unwrap_or_default();
-            let sealed = self.packetizer.repeat(columns, &mut batch);
-            if columns.range.is_empty() {
-                self.wanted.pop_front();
+    }
+
+    fn perform(&mut self, now: Timestamp, task: Task) {
+        match task {
+            Task::Repeat(columns) => self.task = Some(Work::Repeat(columns)),
+            Task::Echo {
+                client_sent,
+                host_received,
+            } => {
+                let echo = Echo {
+                    client_sent,
+                    host_received,
+                    host_sent: now,
+                };
+                let mut batch = self.spare.pop().unwrap_or_default();
+                self.packetizer
+                    .plain(Kind::Echo, &echo.to_wire(), &mut batch);
+                self.pass_on(now, batch, Urgency::Audio, None);
             }
-            if sealed {
-                self.repeat = Some(self.schedule(now, batch, Urgency::Repeat, SentKind::Repeat));
-            } else {
-                self.spare.push(batch);
+            Task::Probe {
+                datagram_bytes,
+                datagrams,
+                pace,
+                burst,
+            } => {
+                self.task = Some(Work::Probe {
+                    datagram_bytes: usize::from(datagram_bytes).min(MEDIA_BYTES_MAX),
+                    left: datagrams,
+                    pacer: Pacer::new(pace),
+                    burst,
+                });
             }
         }
     }
 
     fn begin(&mut self, now: Timestamp, slice: &ModelSlice) {
+        let orders = self.steering.orders();
+        self.packetizer.set_protection(orders.protection);
+        self.packetizer
+            .set_datagram_bytes_max(orders.datagram_bytes_max);
+        self.pacer.set_pace(now, orders.pace);
+        self.packetizer
+            .set_batch_datagrams_max(self.pacer.batch_datagrams().into());
         self.unit.resize(slice.bytes as usize, 0);
         slice.unit.fill(slice.offset as usize, &mut self.unit);
         let meta = SliceMeta {
@@ -375,120 +339,101 @@ impl VideoHost {
             recovery: matches!(slice.unit.picture, Picture::Recovery(_)),
             captured: slice.captured,
         };
-        let protection = match self.config.parity {
-            Parity::Ladder => self.ladder.protection(),
-            Parity::Fixed(protection) => protection,
-        };
-        self.packetizer.set_protection(protection);
         self.packetizer
             .begin(&meta, &self.unit)
             .expect("the model's slices keep to the limits");
-        let columns = self.packetizer.columns();
-        let sent = SentFrame {
+        self.slice = Some(Work::Slice(Some(SentFrame {
             frame: meta.frame,
-            columns,
+            columns: self.packetizer.columns(),
             whole_shards: self.packetizer.whole_shards(),
             is_recovery: meta.keyframe || meta.recovery,
-        };
-        self.ladder.handle_sent(now, sent);
-        if slice.last {
-            let wire = f64::from(slice.unit.bytes)
-                + (columns * (MEDIA_HEADER_BYTES + TAG_BYTES)) as f64
-                + (protection.parity_for(columns) * MEDIA_BYTES_MAX) as f64;
-            let share = wire / f64::from(slice.unit.bytes);
-            self.wire_share += (share - self.wire_share) / 4.0;
-        }
+        })));
     }
 
-    fn schedule(
+    /// Seals the next batch of `work`; what is left of it then.
+    fn seal(&mut self, now: Timestamp, mut work: Work) -> Option<Work> {
+        let mut batch = self.spare.pop().unwrap_or_default();
+        let (sealed, urgency) = match &mut work {
+            Work::Slice(_) => (self.packetizer.next_batch(&mut batch), Urgency::Video),
+            Work::Repeat(columns) => {
+                let sealed = self.packetizer.repeat(columns, &mut batch);
+                (sealed, Urgency::Repeat)
+            }
+            Work::Probe { left: 0, .. } => (false, Urgency::Video),
+            Work::Probe {
+                datagram_bytes,
+                left,
+                pacer,
+                burst,
+            } => {
+                *left -= 1;
+                let payload = datagram_bytes.saturating_sub(MEDIA_HEADER_BYTES + TAG_BYTES);
+                self.packetizer
+                    .plain(Kind::Padding, &ZEROS[..payload], &mut batch);
+                batch.departure = pacer.departure(now, *datagram_bytes as u32, Urgency::Video);
+                batch.burst = *burst;
+                self.pass_sealed(batch, None);
+                return Some(work);
+            }
+        };
+        if !sealed {
+            self.spare.push(batch);
+            return None;
+        }
+        let frame = match &mut work {
+            Work::Slice(frame) => frame.take(),
+            Work::Repeat(_) | Work::Probe { .. } => None,
+        };
+        self.pass_on(now, batch, urgency, frame);
+        Some(work)
+    }
+
+    fn pass_on(
         &mut self,
         now: Timestamp,
-        batch: Batch,
+        mut batch: Batch,
         urgency: Urgency,
-        kind: SentKind,
-    ) -> Outgoing {
+        frame: Option<SentFrame>,
+    ) {
         let bytes = batch.bytes().len() as u32;
-        let departure = self.pacer.departure(now, bytes, urgency);
+        batch.departure = self.pacer.departure(now, bytes, urgency);
+        self.pass_sealed(batch, frame);
+    }
+
+    fn pass_sealed(&mut self, batch: Batch, frame: Option<SentFrame>) {
+        self.departure = self.departure.max(batch.departure);
+        self.batches.push_back(Sealed { batch, frame });
+    }
+
+    /// Send's turn: the next batch that is due.
+    fn next_departure(&mut self, now: Timestamp) -> Option<Batch> {
+        self.protect(now);
+        let is_due = |it: &mut Sealed| it.batch.departure <= now;
+        let Sealed { batch, frame } = self.batches.pop_front_if(is_due)?;
+        let kind = match batch.cargo {
+            Cargo::Data | Cargo::Parity => SentKind::Video,
+            Cargo::Repeat => SentKind::Repeat,
+            Cargo::Control => SentKind::Probe,
+        };
         let sent = Sent {
             first_sequence: batch.first_sequence,
             datagrams: batch.datagrams,
             datagram_bytes: batch.segment_bytes,
-            burst: batch.frame.0,
+            burst: batch.burst,
             kind,
         };
-        self.rate.handle_sent(departure, &sent);
-        Outgoing {
-            batch,
-            at: 0,
-            departure,
-        }
-    }
-
-    /// The next padding datagram, if it is due.
-    fn pad(&mut self, now: Timestamp) {
-        let Some(padding) = &mut self.padding else {
-            return;
-        };
-        if padding.next > now || self.control.is_some() {
-            return;
-        }
-        let mut batch = self.spare.pop().unwrap_or_default();
-        self.packetizer
-            .plain(Kind::Padding, &[0; PADDING_BYTES], &mut batch);
-        let bytes = batch.bytes().len() as u32;
-        let sent = Sent {
-            first_sequence: batch.first_sequence,
-            datagrams: 1,
-            datagram_bytes: batch.segment_bytes,
-            burst: padding.probe.burst,
-            kind: SentKind::Probe,
-        };
-        self.rate.handle_sent(now, &sent);
-        padding.left = padding.left.saturating_sub(bytes);
-        let rate = padding.probe.pace.rate.0.max(1);
-        padding.next = now + Duration::from_nanos(u64::from(bytes) * 8_000_000_000 / rate);
-        if padding.left == 0 {
-            self.padding = None;
-        }
-        self.sent.padding += u64::from(bytes);
-        self.control = Some(Outgoing {
-            batch,
-            at: 0,
-            departure: now,
-        });
-    }
-
-    /// The next batch that may leave by `now`.
-    fn next_outgoing(&mut self, now: Timestamp) -> Option<Outgoing> {
-        let due = |it: &mut Outgoing| it.departure <= now;
-        if let Some(out) = self.control.take_if(due) {
-            return Some(out);
-        }
-        self.prepare(now);
-        if let Some(out) = self.repeat.take_if(due) {
-            return Some(out);
-        }
-        if let Some(out) = self.video.take_if(due) {
-            return Some(out);
-        }
-        self.pad(now);
-        self.control.take_if(due)
+        self.steering.handle_sent(now, &sent, frame);
+        Some(batch)
     }
 }
 
 impl Endpoint for VideoHost {
     fn handle(&mut self, now: Timestamp, from: Address, datagram: &mut [u8]) {
-        let is_feedback = datagram.first().copied() == Some(Kind::Feedback as u8);
-        let feedback = is_feedback
-            .then(|| open_plain(&mut self.opener, datagram).ok())
-            .flatten()
-            .and_then(|plaintext| Feedback::parse(plaintext).ok());
-        match feedback {
-            Some(feedback) => {
-                self.to = from;
-                self.take_feedback(now, &feedback);
-            }
-            None => self.refused += 1,
+        if self.steering.handle_datagram(now, datagram).is_ok() {
+            self.to = from;
+            self.control(now);
+        } else {
+            self.refused += 1;
         }
     }
 
@@ -498,41 +443,36 @@ impl Endpoint for VideoHost {
         datagram: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<Transmit> {
         loop {
-            let mut out = match self.sending.take() {
-                Some(out) => out,
-                None => self.next_outgoing(now)?,
+            let (batch, at) = match self.sending.take() {
+                Some(sending) => sending,
+                None => (self.next_departure(now)?, 0),
             };
-            let rest = &out.batch.bytes()[out.at..];
-            let bytes = rest.len().min(usize::from(out.batch.segment_bytes));
+            let rest = &batch.bytes()[at..];
+            let bytes = rest.len().min(usize::from(batch.segment_bytes));
             if bytes == 0 {
-                self.spare.push(out.batch);
+                self.spare.push(batch);
                 continue;
             }
             datagram[..bytes].copy_from_slice(&rest[..bytes]);
-            let counter = match out.batch.cargo {
+            let counter = match batch.cargo {
                 Cargo::Data => &mut self.sent.data,
                 Cargo::Parity => &mut self.sent.parity,
                 Cargo::Repeat => &mut self.sent.repeats,
                 Cargo::Probe | Cargo::Echo => &mut self.sent.control,
             };
             *counter += bytes as u64;
-            out.at += bytes;
-            self.sending = Some(out);
+            self.sending = Some((batch, at + bytes));
             return Some(Transmit { to: self.to, bytes });
         }
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        let departure = |it: &Option<Outgoing>| it.as_ref().map(|out| out.departure);
-        let idle = self.video.is_none() && !self.slices.is_empty();
+        let has_room = self.batches.len() < BATCHES;
         [
             Some(self.encoder.poll_timeout()),
-            Some(self.rate.poll_timeout()),
-            departure(&self.video),
-            departure(&self.repeat),
-            departure(&self.control),
-            self.padding.as_ref().map(|padding| padding.next),
-            idle.then_some(Timestamp::ZERO),
+            Some(self.steering_timeout()),
+            self.batches.front().map(|it| it.batch.departure),
+            (has_room && self.slice.is_some()).then(|| self.departure - LEAD),
         ]
         .into_iter()
         .flatten()
@@ -544,30 +484,42 @@ impl Endpoint for VideoHost {
         while self.slices.len() < SLICES_WAITING_MAX
             && let Some(slice) = self.encoder.poll_slice(now)
         {
+            self.answers.note(&slice);
             if slice.last {
                 self.encoded.push(slice.encoded);
             }
             self.slices.push_back(slice);
         }
-        self.slices_waiting_max = self.slices_waiting_max.max(self.slices.len());
-        if now >= self.rate.poll_timeout() {
-            self.decide(now);
+        if now >= self.steering_timeout() {
+            self.control(now);
         }
     }
 }
 
-fn rate_config(config: &HostConfig) -> Config {
-    let defaults = Config::default();
-    let frame_interval = config.refresh.interval();
-    // A fixed session sends its bitrate and what protects it, whatever the target.
-    let ceiling = if config.adaptive {
-        config.ceiling.0
-    } else {
-        config.ceiling.0 * 3 / 2
-    };
-    Config {
-        ceiling: BitsPerSecond(ceiling),
-        frame_interval,
-        ..defaults
+impl Answers {
+    fn note(&mut self, slice: &ModelSlice) {
+        let frame = slice.unit.frame;
+        self.next = frame.next();
+        match slice.unit.picture {
+            Picture::Idr => self.last_idr = Some(frame),
+            Picture::Recovery(_) => self.last_recovery = Some(frame),
+            Picture::Predicted => {}
+        }
+    }
+}
+
+fn steering_config(config: &HostConfig) -> SteeringConfig {
+    SteeringConfig {
+        bitrate_min: if config.adaptive {
+            BitsPerSecond(BITRATE_MIN)
+        } else {
+            config.ceiling
+        },
+        bitrate_max: config.ceiling,
+        frame_interval: config.refresh.interval(),
+        protection: match config.parity {
+            Parity::Fixed(protection) => Some(protection),
+            Parity::Ladder => None,
+        },
     }
 }

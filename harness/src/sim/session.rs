@@ -7,11 +7,14 @@
 //!               └───── feedback ◀──┘
 //! ```
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
-use net::units::{BitsPerSecond, FrameId, Timestamp};
+use net::units::{FrameId, Timestamp};
 
 use super::audio::{AudioClient, AudioHost, AudioPlane};
 use super::client::{ClientConfig, VideoClient};
@@ -23,9 +26,6 @@ use super::packet::{Address, DATAGRAM_BYTES_MAX};
 use super::scenario::{FlowKind, Laid, Place, Scenario};
 use super::tap::Distribution;
 
-/// Where a rate-controlled session's encoder begins, before the first decision.
-const START: BitsPerSecond = BitsPerSecond(8_000_000);
-
 /// What a run holds still.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -33,7 +33,7 @@ pub struct Setup {
     pub content: Content,
     /// How frames are protected.
     pub parity: Parity,
-    /// Clients ask for repeats and hosts make them.
+    /// Hosts make the repeats that clients ask for.
     pub repeats: bool,
     /// Time that a client takes to decode a picture.
     pub decode: Duration,
@@ -205,19 +205,43 @@ impl Sessions {
         }
     }
 
-    /// Units of all clients that were not what a host encoded: must be none, whatever is lost.
+    /// Units of all clients that were not what a host encoded, or that their decoders should not
+    /// have been given: must be none, whatever is lost.
     #[must_use]
     pub fn wrong_units(&self) -> usize {
         (0..self.laid.pairs.len())
             .map(
                 |index| match self.laid.network.endpoint(self.laid.pairs[index].1) {
-                    End::Client(client) => client.wrong().len(),
+                    End::Client(client) => client.wrong().len() + client.undecodable() as usize,
                     End::AudioClient(client) => client.heard().wrong as usize,
                     _ => 0,
                 },
             )
             .sum()
     }
+}
+
+/// What `work` makes of each index below `count`, in that order, done on as many threads as the
+/// machine has cores: each run is a world of its own.
+///
+/// # Panics
+/// If `work` does.
+pub fn on_all_cores<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let next = AtomicUsize::new(0);
+    let share = || {
+        std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|index| *index < count))
+            .map(|index| (index, work(index)))
+            .collect::<Vec<_>>()
+    };
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        let done = workers.into_iter().map(|worker| worker.join());
+        done.flat_map(|part| part.expect("a run that panics fails all"))
+            .collect()
+    });
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, made)| made).collect()
 }
 
 /// Host's and client's end of a flow.
@@ -235,11 +259,7 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
         } => {
             let encoder = EncoderConfig {
                 refresh,
-                bitrate: if adaptive {
-                    START.min(ceiling)
-                } else {
-                    ceiling
-                },
+                bitrate: ceiling,
                 content: setup.content.clone(),
             };
             let host = HostConfig {
@@ -251,12 +271,11 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
             };
             let client = ClientConfig {
                 decode: setup.decode,
-                repeats: setup.repeats,
             };
             let encoder = Encoder::new(encoder, place.rng(0), start);
             let host_keys = (keys(0), keys(1));
             let host = VideoHost::new(place.client, host, encoder, host_keys, start);
-            let client = VideoClient::new(place.host, client, (keys(0), keys(1)));
+            let client = VideoClient::new(place.host, client, (keys(0), keys(1)), start);
             (End::Host(Box::new(host)), End::Client(Box::new(client)))
         }
         FlowKind::Audio => {

@@ -12,7 +12,7 @@ use super::encoder::{Content, Synthetic};
 use super::host::Parity;
 use super::packet::Cause;
 use super::scenario::Scenario;
-use super::session::{Sessions, Setup};
+use super::session::{Sessions, Setup, on_all_cores};
 
 /// What a picture may take beyond the one-way delay.
 const IN_TIME: Duration = Duration::from_millis(50);
@@ -91,21 +91,26 @@ impl Sweep {
         }
     }
 
-    /// Runs it, and gives each point to `each`.
-    pub fn run(&self, mut each: impl FnMut(&Point)) {
+    /// Runs it, on all cores.
+    #[must_use]
+    pub fn run(&self) -> Vec<Point> {
+        let mut points = Vec::new();
         for &loss in &self.losses {
             for &burst in &self.bursts {
                 for &round_trip_ms in &self.round_trips_ms {
                     for &parity in &self.parities {
                         // Without parity there are no shapes.
                         let shapes = if parity == 0 { &[8][..] } else { &self.shapes };
-                        for &shape in shapes {
-                            each(&self.point(loss, burst, round_trip_ms, parity, shape));
-                        }
+                        let of = |&shape| (loss, burst, round_trip_ms, parity, shape);
+                        points.extend(shapes.iter().map(of));
                     }
                 }
             }
         }
+        on_all_cores(points.len(), |index| {
+            let (loss, burst, round_trip_ms, parity, shape) = points[index];
+            self.point(loss, burst, round_trip_ms, parity, shape)
+        })
     }
 
     fn point(&self, loss: u64, burst: u64, round_trip_ms: u64, parity: u8, shape: u8) -> Point {

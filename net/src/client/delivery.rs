@@ -19,18 +19,22 @@
 //!
 //! # Requests
 //! A hole is reported when it opens and whenever it grows. A report that brings nothing within
-//! [`REQUEST_INTERVAL`] is repeated, and after the second failure the wish is an IDR.
+//! [`REQUEST_INTERVAL`] and a round trip is repeated, and after the second failure the wish is an
+//! IDR.
 //!
 //! Sans-IO: time comes in, and where the frames go is the caller's business.
 
 use std::time::Duration;
 
+use crate::feedback::Damage;
 use crate::native::{RepairRequest, RepairWish};
 use crate::units::{FrameId, Timestamp};
 
-/// A picture that has not come after this long is asked for again: longer than a LAN's round
-/// trip, an encode and a large frame's way together.
+/// Beside the round trip: a picture that has not come after this long is asked for again. Longer
+/// than a LAN's jitter, an encode and a large frame's way together.
 pub(super) const REQUEST_INTERVAL: Duration = Duration::from_millis(100);
+/// A round trip counts as this long at most: a path that has stalled is asked all the same.
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
 /// A first picture that has not come after this long is asked for: on a still screen the host has
 /// no reason of its own to send another, and what is lost whole leaves no trace here.
 pub(super) const FIRST_PICTURE_PATIENCE: Duration = Duration::from_millis(500);
@@ -65,6 +69,7 @@ pub(super) struct Delivery {
     last_idr: Option<FrameId>,
     /// When the first picture is asked for, if none has come.
     first_due: Timestamp,
+    round_trip: Duration,
     hole: Option<Hole>,
 }
 
@@ -93,8 +98,22 @@ impl Delivery {
             last_good: None,
             last_idr: None,
             first_due: now + FIRST_PICTURE_PATIENCE,
+            round_trip: Duration::ZERO,
             hole: None,
         }
+    }
+
+    /// The smoothed round trip, whenever it is known better.
+    pub(super) fn set_round_trip(&mut self, round_trip: Duration) {
+        self.round_trip = round_trip.min(ROUND_TRIP_MAX);
+    }
+
+    /// What the host is to know of the hole, if there is one.
+    pub(super) fn damage(&self) -> Option<Damage> {
+        self.hole.as_ref().map(|hole| Damage {
+            first_lost: hole.first,
+            newest_lost: hole.newest,
+        })
     }
 
     /// A whole frame has come.
@@ -169,7 +188,7 @@ impl Delivery {
         hole.failures += u32::from(failed);
         // Growing does not put off the end of patience.
         if failed || hole.patience.is_none() {
-            hole.patience = Some(now + REQUEST_INTERVAL);
+            hole.patience = Some(now + REQUEST_INTERVAL + self.round_trip);
         }
         hole.unreported = false;
         Some(RepairRequest {
@@ -343,6 +362,26 @@ mod tests {
         assert_eq!(take(&mut delivery, recovery(12)), Verdict::Deliver);
         lose(&mut delivery, 13);
         assert_eq!(asked(&mut delivery, at(4)), Some((13, 13, soft)));
+    }
+
+    #[test]
+    fn patience_grows_with_the_round_trip_up_to_a_bound() {
+        let patience_at = |round_trip_ms| {
+            let mut delivery = running();
+            delivery.set_round_trip(Duration::from_millis(round_trip_ms));
+            lose(&mut delivery, 10);
+            assert!(asked(&mut delivery, START).is_some());
+            delivery
+                .request_due()
+                .expect("the hole is open")
+                .since(START)
+        };
+        assert_eq!(patience_at(0), REQUEST_INTERVAL);
+        assert_eq!(
+            patience_at(80),
+            REQUEST_INTERVAL + Duration::from_millis(80)
+        );
+        assert_eq!(patience_at(60_000), REQUEST_INTERVAL + ROUND_TRIP_MAX);
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use crate::clock_sync::{ClockSync, Echo};
 use crate::crypto::{Opener, Sealer};
-use crate::feedback::{
-    Damage, FEEDBACK_BYTES_MAX, Feedback, FeedbackSchedule, ReceiptLog, ScheduleConfig,
-};
+use crate::feedback::{FEEDBACK_BYTES_MAX, Feedback, FeedbackSchedule, ReceiptLog, ScheduleConfig};
 use crate::ladder::{Wants, WantsConfig, WantsStats};
 use crate::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES};
 use crate::media::{self, Kind, MediaError, VideoError, VideoHeader};
@@ -26,6 +24,16 @@ use super::delivery::{Arrival, Delivery, Verdict};
 /// Between two feedbacks while something is wanted: each want is said three times, and a burst of
 /// loss should not take all of them.
 const SAYING_INTERVAL: Duration = Duration::from_micros(500);
+/// Between two feedbacks while the picture is damaged: a path back that loses bursts is silent
+/// for less time the more of them there are.
+const DAMAGE_INTERVAL: Duration = Duration::from_millis(1);
+/// For so long; then as usual. A path that has not brought an answer by then needs no crowd.
+const DAMAGE_URGENT_MAX: Duration = Duration::from_millis(300);
+
+/// A frame that got nothing for less than this is not given up for it, whatever the reassembler's
+/// configuration says: twice the longest time between two slices of a recorded encoder. Where
+/// something newer comes, the reorder grace ends it long before.
+const SILENCE_MIN: Duration = Duration::from_millis(150);
 
 /// What the caller must act on.
 #[derive(Debug)]
@@ -65,12 +73,18 @@ pub struct MediaStream {
     delivery: Delivery,
     clock: ClockSync,
     feedback: Feedback,
+    /// Since when feedback knows of damage that is not healed.
+    damaged_since: Option<Timestamp>,
 }
 
 impl MediaStream {
     /// For a host that is told to start at `now`. `opener` has its keys, `sealer` ours.
     #[must_use]
     pub fn new(now: Timestamp, opener: Opener, sealer: Sealer, config: ReassemblerConfig) -> Self {
+        let config = ReassemblerConfig {
+            silence_max: config.silence_max.max(SILENCE_MIN),
+            ..config
+        };
         Self {
             opener,
             sealer,
@@ -84,6 +98,7 @@ impl MediaStream {
             delivery: Delivery::new(now),
             clock: ClockSync::new(),
             feedback: Feedback::default(),
+            damaged_since: None,
         }
     }
 
@@ -122,6 +137,7 @@ impl MediaStream {
                     );
                     if let Some(round_trip) = self.clock.round_trip() {
                         self.wants.set_round_trip(round_trip.smoothed);
+                        self.delivery.set_round_trip(round_trip.smoothed);
                     }
                 }
                 media::sequence_of(raw)
@@ -143,24 +159,24 @@ impl MediaStream {
         match self.reassembler.poll(now) {
             Some(Event::Frame(unit)) => {
                 let arrival = arrival(&unit);
-                return Some(match self.delivery.judge(arrival) {
+                let verdict = self.delivery.judge(arrival);
+                self.note_damage();
+                return Some(match verdict {
                     Verdict::Deliver => StreamEvent::Unit(unit),
                     Verdict::Hide => StreamEvent::Hidden(arrival.frame),
                 });
             }
             Some(Event::Lost(loss)) => {
                 self.delivery.lost(loss.first, loss.last);
-                self.wants.set_damaged(true);
-                self.schedule.on_urgent();
+                self.note_damage();
                 return Some(StreamEvent::Lost(loss));
             }
             None => {}
         }
         let request = self.delivery.poll_request(now)?;
-        self.feedback.damage = Some(Damage {
-            first_lost: request.first_lost,
-            newest_lost: request.newest_lost,
-        });
+        self.note_damage();
+        // Whatever became of the feedbacks before: the damage is still there.
+        self.schedule.on_urgent();
         Some(StreamEvent::Repair(request))
     }
 
@@ -168,20 +184,19 @@ impl MediaStream {
     pub fn delivered(&mut self, frame: FrameId, keyframe: bool) {
         self.delivery.delivered(frame, keyframe);
         self.feedback.last_good = Some(frame);
-        self.feedback.damage = None;
-        self.wants.set_damaged(false);
+        self.note_damage();
     }
 
     /// The decoder had no room for the unit.
     pub fn overrun(&mut self, frame: FrameId) {
         self.delivery.lost(frame, frame);
-        self.wants.set_damaged(true);
+        self.note_damage();
     }
 
     /// The decoder was given that frame and failed.
     pub fn undecodable(&mut self, frame: FrameId) {
         self.delivery.undecodable(frame);
-        self.wants.set_damaged(true);
+        self.note_damage();
     }
 
     /// How busy the decoder is.
@@ -198,11 +213,19 @@ impl MediaStream {
         out: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
         let wants_due = self.wants.poll_timeout(now, &self.reassembler);
-        if wants_due.is_some_and(|due| due <= now) {
+        let damage_due = self.damage_due(now);
+        if [wants_due, damage_due]
+            .iter()
+            .flatten()
+            .any(|due| *due <= now)
+        {
             self.schedule.on_urgent();
         }
         if !self.schedule.poll(now) {
             return None;
+        }
+        if self.feedback.damage.is_some() {
+            self.damaged_since.get_or_insert(now);
         }
         self.feedback.wants = self.wants.poll_wants(now, &self.reassembler);
         self.feedback.sent = now;
@@ -214,6 +237,28 @@ impl MediaStream {
         self.sealer.seal(&mut header, &plaintext[..bytes], out).ok()
     }
 
+    /// When the damage is to be said again, which may be past.
+    fn damage_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_urgent = self
+            .damaged_since
+            .is_some_and(|since| now.since(since) < DAMAGE_URGENT_MAX);
+        is_urgent.then_some(self.feedback.sent + DAMAGE_INTERVAL)
+    }
+
+    /// The hole has changed, or may have: from now on feedback says so, the first at once.
+    fn note_damage(&mut self) {
+        let damage = self.delivery.damage();
+        if damage == self.feedback.damage {
+            return;
+        }
+        self.feedback.damage = damage;
+        self.wants.set_damaged(damage.is_some());
+        if damage.is_none() {
+            self.damaged_since = None;
+        }
+        self.schedule.on_urgent();
+    }
+
     /// When to poll next at the latest.
     #[must_use]
     pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
@@ -221,6 +266,7 @@ impl MediaStream {
         let wants = self.wants.poll_timeout(now, &self.reassembler);
         [
             wants.filter(|&due| due > now),
+            self.damage_due(now).filter(|&due| due > now),
             self.reassembler.poll_timeout(),
             self.delivery.request_due(),
             self.schedule.poll_timeout(),
@@ -262,3 +308,7 @@ fn arrival(unit: &AccessUnit) -> Arrival {
         recovery: unit.recovery,
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

@@ -154,6 +154,12 @@ impl Ladder {
         }
     }
 
+    /// Share of datagrams that parity alone must make good: none while a repeat comes in time.
+    #[must_use]
+    pub const fn share_alone(&self) -> f64 {
+        self.parity.share_alone()
+    }
+
     /// What the protection adds to a usual frame, share of its bytes.
     #[must_use]
     pub fn parity_share(&self) -> f64 {

@@ -108,6 +108,7 @@ pub struct Parity {
     rounds: u32,
     /// Since when more rounds would fit than are counted on.
     more_rounds_since: Option<Timestamp>,
+    began: Option<Timestamp>,
     updated: Option<Timestamp>,
     protection: Protection,
 }
@@ -122,6 +123,7 @@ impl Parity {
             share_mean: 0.0,
             rounds: 0,
             more_rounds_since: None,
+            began: None,
             updated: None,
             protection: Protection {
                 percent: 0,
@@ -143,6 +145,12 @@ impl Parity {
     #[must_use]
     pub const fn rounds(&self) -> u32 {
         self.rounds
+    }
+
+    /// Share of datagrams that parity alone must make good: none while a repeat comes in time.
+    #[must_use]
+    pub const fn share_alone(&self) -> f64 {
+        if self.rounds == 0 { self.share } else { 0.0 }
     }
 
     /// Chooses anew, for frames of usually this size. Cheap enough for every feedback.
@@ -199,13 +207,17 @@ impl Parity {
         let Some(updated) = self.updated.replace(now) else {
             (self.share, self.share_mean, self.clumping) = (share, share, clumping);
             self.rounds = rounds;
+            self.began = Some(now);
             return;
         };
         let elapsed = now.since(updated);
+        // Of the first seconds all counts alike: the loss of a path is not small at first.
+        let age = self.began.map_or(Duration::ZERO, |began| now.since(began));
+        let mean = self.config.mean.min(age);
         let fall = step(elapsed, self.config.fall);
         self.share = fallen(self.share, share, fall);
         self.clumping = fallen(self.clumping, clumping, fall);
-        self.share_mean += (share - self.share_mean) * step(elapsed, self.config.mean);
+        self.share_mean += (share - self.share_mean) * step(elapsed, mean);
         if rounds > self.rounds {
             let since = *self.more_rounds_since.get_or_insert(now);
             if now.since(since) < self.config.fall {

@@ -252,3 +252,34 @@ fn parity_over_the_whole_frame_costs_least() {
         );
     }
 }
+
+#[test]
+fn the_first_seconds_of_a_lossy_path_are_protected_as_the_later_ones() {
+    let size = FrameSize {
+        data_shards: 36,
+        whole_shards: 31,
+    };
+    let mut parity = Parity::new(ParityConfig::default());
+    // Nothing is known with the first feedback; then the loss shows.
+    parity.update(at(0), &path(0.0, 1.0, 80), size);
+    let mut early = 0;
+    for ms in (5..30_000).step_by(5) {
+        parity.update(at(ms), &path(0.05, 1.05, 80), size);
+        if ms == 1000 {
+            early = parity.protection().parity_for(36);
+        }
+    }
+    let late = parity.protection().parity_for(36);
+    assert!(late >= 8, "{late}");
+    assert_eq!(early, late);
+}
+
+#[test]
+fn parity_is_alone_only_where_no_repeat_fits() {
+    let mut parity = Parity::new(ParityConfig::default());
+    parity.update(at(0), &path(0.05, 1.0, 80), whole(36));
+    assert!(parity.share_alone() > 0.04);
+    let mut parity = Parity::new(ParityConfig::default());
+    parity.update(at(0), &path(0.05, 1.0, 4), whole(36));
+    assert!(parity.share_alone() <= 0.0);
+}

@@ -65,6 +65,9 @@ const PACE_AHEAD_S: f64 = 0.0025;
 const PACE_AHEAD_BYTES_MIN: f64 = 6000.0;
 /// How much faster than the target a frame leaves where no bottleneck is known.
 const PACE_GAIN_UNMEASURED: f64 = 2.0;
+/// The same of what the target is above the start, which is a guess itself: with more, a frame of
+/// a high floor and what may leave at once overflow a small buffer together.
+const PACE_GAIN_GUESSED: f64 = 1.25;
 /// The same while more is lost than usual: a buffer too small for bursts, or a policer.
 const PACE_GAIN_LOSSY: f64 = 1.1;
 /// How much faster than the target a probe leaves, and what makes a target proven.
@@ -582,7 +585,10 @@ impl Controller {
                 PACE_GAIN * rate.max(self.target),
                 (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
             ),
-            None => (PACE_GAIN_UNMEASURED * self.target, f64::INFINITY),
+            None => {
+                let known = PACE_GAIN_UNMEASURED * self.target.min(self.config.start.0 as f64);
+                (known.max(PACE_GAIN_GUESSED * self.target), f64::INFINITY)
+            }
         };
         Pace {
             rate: BitsPerSecond(rate as u64),

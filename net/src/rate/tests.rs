@@ -53,6 +53,23 @@ fn a_start_finds_the_bottleneck_without_flooding_it() {
 }
 
 #[test]
+fn a_high_floor_is_paced_gently_until_the_bottleneck_is_known() {
+    let pace_mbit = |floor| {
+        let config = Config {
+            floor: mbit(floor),
+            ..Config::default()
+        };
+        let mut rate = Rate::new(at_ms(0), config);
+        rate.poll(at_ms(0)).pace.rate.0 / 1_000_000
+    };
+    // The start is 10: twice that, whatever the floor below it.
+    assert_eq!(pace_mbit(1), 20);
+    assert_eq!(pace_mbit(12), 20);
+    // 50 Mbit/s of video with what is beside it, before a hop of 100.
+    assert_eq!(pace_mbit(67), 83);
+}
+
+#[test]
 fn a_step_down_drains_within_a_second_and_a_step_up_is_used_after_three() {
     for rtt in [4, 20, 80] {
         for seed in SEEDS {
