@@ -413,7 +413,8 @@ impl VideoHost {
         let kind = match batch.cargo {
             Cargo::Data | Cargo::Parity => SentKind::Video,
             Cargo::Repeat => SentKind::Repeat,
-            Cargo::Control => SentKind::Probe,
+            Cargo::Probe => SentKind::Probe,
+            Cargo::Echo => SentKind::Echo,
         };
         let sent = Sent {
             first_sequence: batch.first_sequence,

@@ -572,23 +572,22 @@ impl Controller {
     }
 
     fn pace(&self, s: &Signals) -> Pace {
+        let guess = (PACE_GAIN_UNMEASURED * self.target.min(self.config.start.0 as f64))
+            .max(PACE_GAIN_GUESSED * self.target);
         let (rate, ahead_bytes) = match s.bottleneck {
             _ if self.loses_more(s, LOSS_BURSTS_SHORT) => {
                 (PACE_GAIN_LOSSY * self.target, PACE_AHEAD_BYTES_MIN)
             }
             // A lower bound: no burst was held up yet.
             Some(rate) if !s.is_held => (
-                (PACE_GAIN * rate).max(PACE_GAIN_UNMEASURED * self.target),
+                (PACE_GAIN * rate).max(guess),
                 (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
             ),
             Some(rate) => (
                 PACE_GAIN * rate.max(self.target),
                 (rate * PACE_AHEAD_S / 8.0).max(PACE_AHEAD_BYTES_MIN),
             ),
-            None => {
-                let known = PACE_GAIN_UNMEASURED * self.target.min(self.config.start.0 as f64);
-                (known.max(PACE_GAIN_GUESSED * self.target), f64::INFINITY)
-            }
+            None => (guess, f64::INFINITY),
         };
         Pace {
             rate: BitsPerSecond(rate as u64),
