@@ -7,7 +7,7 @@
 //!     └──────── repairs ──────── Steering ◀─────────────┘◀── feedback
 //! ```
 //!
-//! As in the engine, protect seals no further than [`LEAD`] ahead of a departure and takes tasks
+//! As in the engine, protect seals no further than `LEAD` ahead of a departure and takes tasks
 //! between two batches, and what is sealed leaves in order.
 
 use std::collections::VecDeque;
