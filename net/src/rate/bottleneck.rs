@@ -30,6 +30,9 @@ const IDLE_BELOW: Duration = Duration::from_micros(300);
 /// Arrivals within this of the first are one: they were taken from the socket one by one, but a
 /// card or a radio handed them over together.
 const RUN: Duration = Duration::from_micros(100);
+/// A burst that passes must be so much faster than a hop that held others up to say that the hop
+/// is faster.
+const PASSED_ABOVE: f64 = 1.15;
 /// Bursts in the median.
 const MEDIAN_OF: usize = 5;
 /// Bursts in the mean whose peak is kept: the peak of a median of five would be the peak of its
@@ -187,7 +190,9 @@ impl Bottleneck {
 
     /// Two bursts in a row that pass above the estimate raise it to the lesser of them.
     fn take_passed(&mut self, rate: f64) {
-        if self.rate.is_some_and(|known| rate <= known) {
+        // What leaves ahead of the pace makes a burst up to 1.12 of a known hop: that is no news.
+        let above = if self.is_held { PASSED_ABOVE } else { 1.0 };
+        if self.rate.is_some_and(|known| rate <= above * known) {
             self.passed = None;
             return;
         }
