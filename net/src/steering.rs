@@ -16,7 +16,9 @@ use std::time::Duration;
 use crate::crypto::Opener;
 use crate::feedback::{Feedback, FeedbackError};
 use crate::ladder::{Ladder, LadderConfig, Path, Repair, Rung, SentFrame};
-use crate::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES};
+use crate::limits::{
+    DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES,
+};
 use crate::media::{self, Kind, MediaError, VideoError};
 use crate::packetize::{Columns, Protection};
 use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
@@ -60,6 +62,8 @@ pub struct SteeringConfig {
     pub frame_interval: Duration,
     /// Protection that the operator or the client has fixed.
     pub protection: Option<Protection>,
+    /// The largest datagram, bytes, that client and host have agreed on.
+    pub datagram_bytes_max: usize,
 }
 
 /// What the stages are to do.
@@ -201,10 +205,16 @@ impl Steering {
     /// `opener` has the client's keys. The orders that hold at first are [`Steering::orders`].
     #[must_use]
     pub fn new(now: Timestamp, opener: Opener, config: SteeringConfig) -> Self {
+        let config = SteeringConfig {
+            datagram_bytes_max: config
+                .datagram_bytes_max
+                .clamp(DATAGRAM_BYTES_MIN, DATAGRAM_BYTES_MAX),
+            ..config
+        };
         let ladder = Ladder::new(LadderConfig::default());
         let protection = config.protection.unwrap_or(ladder.protection());
         let on_wire = |bitrate: BitsPerSecond| {
-            let payload_share = payload_share(DATAGRAM_BYTES_MAX);
+            let payload_share = payload_share(config.datagram_bytes_max);
             let wire = bitrate.0 as f64 * (1.0 + HEADROOM_SHARE) / payload_share;
             BitsPerSecond(wire as u64)
         };
@@ -228,7 +238,7 @@ impl Steering {
                     rate: BitsPerSecond(2 * config.bitrate_max.0),
                     burst_bytes: UNMEASURED_BURST_BYTES,
                 },
-                datagram_bytes_max: DATAGRAM_BYTES_MAX,
+                datagram_bytes_max: config.datagram_bytes_max,
             },
             config,
             opener,
@@ -293,9 +303,11 @@ impl Steering {
     pub fn poll(&mut self, now: Timestamp) -> bool {
         self.decision = self.rate.poll(now);
         if let Some(probe) = self.decision.probe {
-            let datagrams = probe.bytes.div_ceil(DATAGRAM_BYTES_MAX as u32);
+            // At most DATAGRAM_BYTES_MAX.
+            let datagram_bytes = self.config.datagram_bytes_max as u16;
+            let datagrams = probe.bytes.div_ceil(datagram_bytes.into());
             self.push(Task::Probe {
-                datagram_bytes: DATAGRAM_BYTES_MAX as u16,
+                datagram_bytes,
                 datagrams: datagrams.min(u16::MAX.into()) as u16,
                 pace: probe.pace,
                 burst: probe.burst,
@@ -407,9 +419,9 @@ impl Steering {
             (SMALL_FROM_SHARE, SMALL_FRAME_BYTES)
         };
         if self.ladder.share_alone() > share_min && frame_bytes < frame_bytes_max {
-            SMALL_DATAGRAM_BYTES
+            SMALL_DATAGRAM_BYTES.min(self.config.datagram_bytes_max)
         } else {
-            DATAGRAM_BYTES_MAX
+            self.config.datagram_bytes_max
         }
     }
 
@@ -434,4 +446,29 @@ impl Steering {
 /// What the headers leave of a datagram of this size, share.
 fn payload_share(datagram_bytes: usize) -> f64 {
     (datagram_bytes - AROUND_BYTES) as f64 / datagram_bytes as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
+
+    #[test]
+    fn datagrams_are_never_larger_than_agreed() {
+        for agreed in [DATAGRAM_BYTES_MIN, 1000, DATAGRAM_BYTES_MAX] {
+            let now = Timestamp::from_ns(1);
+            let keys = MediaKeys::from_exporter(Aead::Aes128Gcm, &mut [1; EXPORTER_BYTES]);
+            let config = SteeringConfig {
+                bitrate_min: BitsPerSecond(1_000_000),
+                bitrate_max: BitsPerSecond(20_000_000),
+                frame_interval: Duration::from_millis(16),
+                protection: None,
+                datagram_bytes_max: agreed,
+            };
+            let mut steering = Steering::new(now, Opener::new(keys), config);
+            assert_eq!(steering.orders().datagram_bytes_max, agreed);
+            steering.poll(now + Duration::from_millis(20));
+            assert_eq!(steering.orders().datagram_bytes_max, agreed);
+        }
+    }
 }

@@ -684,5 +684,6 @@ const fn steering_config(wanted: &Wanted) -> SteeringConfig {
             Some(percent) => Some(Protection::at_frame_end(percent)),
             None => None,
         },
+        datagram_bytes_max: wanted.agreed.datagram_bytes_max as usize,
     }
 }

@@ -522,5 +522,6 @@ fn steering_config(config: &HostConfig) -> SteeringConfig {
             Parity::Fixed(protection) => Some(protection),
             Parity::Ladder => None,
         },
+        datagram_bytes_max: MEDIA_BYTES_MAX,
     }
 }
