@@ -11,16 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use net::feedback::WANTS_MAX;
 use net::ladder::SentFrame;
 use net::limits::DATAGRAM_BYTES_MAX;
 use net::packetize::Protection;
 use net::rate::{Pace, Sent};
-use net::steering::{Orders, Task};
+use net::steering::{Orders, TASKS, Task};
 use net::units::{BitsPerSecond, Timestamp};
 
-/// Tasks under way to protect: those of a few feedbacks.
-pub const TASKS: usize = 4 * WANTS_MAX;
 /// Batches that have left and of which control has not heard: control looks at least every 20 ms
 /// while a client answers, and a gigabit is 2000 full batches a second.
 pub const DEPARTURES: usize = 1024;

@@ -6,9 +6,9 @@ mod content;
 
 use std::collections::VecDeque;
 
-use content::{Collector, Film, Random};
+use content::{Collector, Film, Random, pixels};
+use gpu::decode::Decoder;
 use gpu::decode::openh264::OpenH264Decoder;
-use gpu::decode::{Decoder, Picture};
 use gpu::encode::x264::X264Encoder;
 use gpu::encode::{Encoder, EncoderConfig, PictureKind};
 use gpu::frame::Size;
@@ -87,18 +87,6 @@ impl Host {
         self.recovery_due = false;
         (sink.take(), info.recovery)
     }
-}
-
-/// A copy of a picture, without the padding of its rows.
-fn pixels(picture: &Picture<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (plane, shrink) in [(0, 1), (1, 2), (2, 2)] {
-        let rows = picture.planes[plane].chunks(picture.strides[plane]);
-        for row in rows.take(picture.height / shrink) {
-            out.extend_from_slice(&row[..picture.width / shrink]);
-        }
-    }
-    out
 }
 
 fn shown(decoder: &mut OpenH264Decoder, id: u32, unit: &[u8]) -> Vec<u8> {

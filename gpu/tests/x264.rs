@@ -3,7 +3,7 @@
 
 mod content;
 
-use content::{Collector, Film, frame};
+use content::{Collector, Film, frame, pixels};
 use gpu::bitstream::{Colour, NalKind, Sps, nals};
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
@@ -29,18 +29,6 @@ fn config(slices: u8, threads: u8) -> EncoderConfig {
 
 fn open(slices: u8, threads: u8) -> X264Encoder {
     X264Encoder::open(&config(slices, threads)).expect("opens")
-}
-
-/// A copy of a picture, without the padding of its rows.
-fn pixels(picture: &Picture<'_>) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (plane, shrink) in [(0, 1), (1, 2), (2, 2)] {
-        let rows = picture.planes[plane].chunks(picture.strides[plane]);
-        for row in rows.take(picture.height / shrink) {
-            out.extend_from_slice(&row[..picture.width / shrink]);
-        }
-    }
-    out
 }
 
 /// Peak signal to noise ratio of luma against the source, dB.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::crypto::Opener;
-use crate::feedback::{Feedback, FeedbackError};
+use crate::feedback::{Feedback, FeedbackError, WANTS_MAX};
 use crate::ladder::{Ladder, LadderConfig, Path, Repair, Rung, SentFrame};
 use crate::limits::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES,
@@ -24,8 +24,9 @@ use crate::packetize::{Columns, Protection};
 use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
-/// Tasks that the caller has not taken yet; more are dropped and counted, the client asks again.
-const TASKS: usize = 64;
+/// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
+/// client asks again.
+pub const TASKS: usize = 4 * WANTS_MAX;
 /// Clock stamps are answered no oftener: the client keeps the best of each second.
 const ECHO_INTERVAL: Duration = Duration::from_millis(50);
 /// What a datagram has beside its shard.
@@ -341,7 +342,7 @@ impl Steering {
     /// What is going on.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> SteeringStatus {
-        let signals = self.rate.signals(now);
+        let signals = &self.decision.signals;
         SteeringStatus {
             state: self.decision.state,
             rung: self.ladder.rung(now),

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use net::clock;
-use net::ladder::SentFrame as Packetized;
+use net::ladder::SentFrame;
 use net::limits::SLICES_PER_FRAME_MAX;
-use net::packetize::{Batch, Cargo};
-use net::rate::{Sent, SentKind};
+use net::packetize::Batch;
+use net::rate::Sent;
 use net::times::{FrameTimes, SliceTimes};
 use net::udp::{SendError, Socket};
 use net::units::{FrameId, Timestamp};
@@ -37,13 +37,13 @@ pub struct SendStage {
     departures: Sender<Departed>,
     metrics: Arc<SessionMetrics>,
     /// What is being sent, until it is reported.
-    frame: Option<SentFrame>,
+    frame: Option<FrameInHand>,
     /// Of a picture that none of is sent yet.
     early: Option<PictureDone>,
 }
 
 /// What send saw of one frame.
-struct SentFrame {
+struct FrameInHand {
     frame: FrameId,
     slices: [SliceTimes; SLICES_PER_FRAME_MAX as usize],
     slice_count: u8,
@@ -51,7 +51,7 @@ struct SentFrame {
     whole: bool,
 }
 
-impl SentFrame {
+impl FrameInHand {
     const fn new(frame: FrameId) -> Self {
         const NONE: SliceTimes = SliceTimes {
             encoded: Timestamp::ZERO,
@@ -135,7 +135,7 @@ impl SendStage {
         let is_video = part.slice_bytes > 0;
         if is_video && self.frame.as_ref().is_none_or(|it| it.frame != batch.frame) {
             self.report();
-            self.frame = Some(SentFrame::new(batch.frame));
+            self.frame = Some(FrameInHand::new(batch.frame));
         }
         let counters = &self.metrics.counters;
         let first_byte = clock::now();
@@ -182,20 +182,8 @@ impl SendStage {
     }
 
     /// Tells control what left when.
-    fn tell(&self, batch: &Batch, frame: Option<Packetized>, at: Timestamp) {
-        let kind = match batch.cargo {
-            Cargo::Data | Cargo::Parity => SentKind::Video,
-            Cargo::Repeat => SentKind::Repeat,
-            Cargo::Probe => SentKind::Probe,
-            Cargo::Echo => SentKind::Echo,
-        };
-        let sent = Sent {
-            first_sequence: batch.first_sequence,
-            datagrams: batch.datagrams,
-            datagram_bytes: batch.segment_bytes,
-            burst: batch.burst,
-            kind,
-        };
+    fn tell(&self, batch: &Batch, frame: Option<SentFrame>, at: Timestamp) {
+        let sent = Sent::from(batch);
         if self
             .departures
             .try_send(Departed { at, sent, frame })
@@ -250,7 +238,7 @@ impl SendStage {
             }
             if done.frame < sent.frame {
                 // Not a slice of it could be packetized.
-                self.pass_on(&done, &SentFrame::new(done.frame));
+                self.pass_on(&done, &FrameInHand::new(done.frame));
                 continue;
             }
             return self.pass_on(&done, &sent);
@@ -258,7 +246,7 @@ impl SendStage {
         // A picture that the encoder failed on is never done.
     }
 
-    fn pass_on(&self, done: &PictureDone, sent: &SentFrame) {
+    fn pass_on(&self, done: &PictureDone, sent: &FrameInHand) {
         let slices = &sent.slices[..usize::from(sent.slice_count)];
         // A frame that did not go out whole has no last byte whose time could be told.
         if sent.whole

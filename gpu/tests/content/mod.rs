@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use gpu::decode::Picture;
 use gpu::encode::{SliceInfo, SliceSink};
 use gpu::frame::{Frame, MemorySurface, PixelFormat, Rect, Size};
 use net::clock;
@@ -248,4 +249,16 @@ impl SliceSink for Collector {
         self.slices.push((self.buffer[..bytes].to_vec(), slice));
         self.received.push(clock::now());
     }
+}
+
+/// A copy of a picture, without the padding of its rows.
+pub fn pixels(picture: &Picture<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (plane, shrink) in [(0, 1), (1, 2), (2, 2)] {
+        let rows = picture.planes[plane].chunks(picture.strides[plane]);
+        for row in rows.take(picture.height / shrink) {
+            out.extend_from_slice(&row[..picture.width / shrink]);
+        }
+    }
+    out
 }

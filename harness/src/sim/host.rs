@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::pipeline::BATCHES;
-use engine::steering::TASKS;
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
 use net::ladder::{Repair, SentFrame};
@@ -22,7 +21,8 @@ use net::limits::{BITRATE_MIN, DATAGRAM_BYTES_MAX as MEDIA_BYTES_MAX};
 use net::limits::{MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media::Kind;
 use net::packetize::{Batch, Cargo, Columns, Packetizer, PacketizerConfig, Protection, SliceMeta};
-use net::rate::{Pacer, Sent, SentKind, Urgency};
+use net::rate::{Pacer, Sent, Urgency};
+use net::steering::TASKS;
 use net::steering::{Steering, SteeringConfig, Task};
 use net::units::{BitsPerSecond, FrameId, RefreshMilliHz, Timestamp};
 
@@ -410,20 +410,7 @@ impl VideoHost {
         self.protect(now);
         let is_due = |it: &mut Sealed| it.batch.departure <= now;
         let Sealed { batch, frame } = self.batches.pop_front_if(is_due)?;
-        let kind = match batch.cargo {
-            Cargo::Data | Cargo::Parity => SentKind::Video,
-            Cargo::Repeat => SentKind::Repeat,
-            Cargo::Probe => SentKind::Probe,
-            Cargo::Echo => SentKind::Echo,
-        };
-        let sent = Sent {
-            first_sequence: batch.first_sequence,
-            datagrams: batch.datagrams,
-            datagram_bytes: batch.segment_bytes,
-            burst: batch.burst,
-            kind,
-        };
-        self.steering.handle_sent(now, &sent, frame);
+        self.steering.handle_sent(now, &Sent::from(&batch), frame);
         Some(batch)
     }
 }

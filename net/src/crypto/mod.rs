@@ -27,8 +27,7 @@ pub use keys::{Aead, Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, expor
 pub use opener::{OpenError, Opener};
 pub use sealer::{SealError, Sealer};
 
-use crate::limits::{DATAGRAMS_PER_PHASE, MEDIA_HEADER_BYTES};
-use crate::media::SEQUENCE_OFFSET;
+use crate::limits::DATAGRAMS_PER_PHASE;
 
 /// Compares secrets (tags, tokens, fingerprints) in time that depends on their lengths only.
 #[must_use]
@@ -40,11 +39,4 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
 /// The phase under whose key `sequence` is sealed.
 const fn phase_of(sequence: u64) -> u64 {
     sequence / DATAGRAMS_PER_PHASE
-}
-
-/// The sequence in a media header.
-fn sequence_of(header: &[u8; MEDIA_HEADER_BYTES]) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&header[SEQUENCE_OFFSET..SEQUENCE_OFFSET + 8]);
-    u64::from_le_bytes(bytes)
 }

@@ -2,10 +2,10 @@
 
 use super::ffi::AeadContext;
 use super::keys::MediaKeys;
+use super::phase_of;
 use super::replay::{ReplayError, ReplayWindow};
-use super::{phase_of, sequence_of};
 use crate::limits::{MEDIA_HEADER_BYTES, TAG_BYTES};
-use crate::media::{FLAG_KEY_PHASE, FLAGS_OFFSET};
+use crate::media::{FLAG_KEY_PHASE, FLAGS_OFFSET, sequence_of};
 
 /// Why a datagram was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 use super::ffi::{AeadContext, hkdf_expand_sha256};
 use super::*;
-use crate::limits::{REPLAY_WINDOW, TAG_BYTES};
+use crate::limits::{MEDIA_HEADER_BYTES, REPLAY_WINDOW, TAG_BYTES};
+use crate::media::sequence_of;
 
 const P: u64 = DATAGRAMS_PER_PHASE;
 const AEADS: [Aead; 2] = [Aead::Aes128Gcm, Aead::ChaCha20Poly1305];

@@ -160,14 +160,6 @@ impl Ladder {
         self.parity.share_alone()
     }
 
-    /// What the protection adds to a usual frame, share of its bytes.
-    #[must_use]
-    pub fn parity_share(&self) -> f64 {
-        let size = self.frame_size();
-        let parity = self.protection().parity_for(size.data_shards);
-        parity as f64 / size.whole_shards.max(1) as f64
-    }
-
     /// Counters of the second rung.
     #[must_use]
     pub const fn repeats_stats(&self) -> RepeatsStats {

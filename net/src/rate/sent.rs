@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::feedback::Feedback;
+use crate::packetize::{Batch, Cargo};
 use crate::units::Timestamp;
 
 /// Datagrams remembered: 320 ms at 100 000 a second (1 Gbit/s), more than a round trip and a
@@ -45,6 +46,23 @@ pub struct Sent {
     pub burst: u32,
     /// What they carry.
     pub kind: SentKind,
+}
+
+impl From<&Batch> for Sent {
+    fn from(batch: &Batch) -> Self {
+        Self {
+            first_sequence: batch.first_sequence,
+            datagrams: batch.datagrams,
+            datagram_bytes: batch.segment_bytes,
+            burst: batch.burst,
+            kind: match batch.cargo {
+                Cargo::Data | Cargo::Parity => SentKind::Video,
+                Cargo::Repeat => SentKind::Repeat,
+                Cargo::Probe => SentKind::Probe,
+                Cargo::Echo => SentKind::Echo,
+            },
+        }
+    }
 }
 
 /// A datagram that is now known to have arrived.
