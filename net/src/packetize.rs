@@ -15,6 +15,7 @@ mod batch;
 #[cfg(debug_assertions)]
 mod check;
 mod history;
+mod parity;
 #[cfg(test)]
 mod tests;
 
@@ -22,29 +23,21 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::ops::Range;
 
 use crate::crypto::Sealer;
-use crate::fec::{self, Code, Encoder};
+use crate::fec;
 use crate::limits::{
     ACCESS_UNIT_BYTES_MAX, COLUMNS_PER_FRAME_MAX, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN,
-    DESCRIPTOR_BYTES, GF16_DATA_SHARDS_MAX, GF16_PARITY_SHARDS_MAX, GROUPS_PER_FRAME_MAX,
-    GSO_SEGMENTS_MAX, MEDIA_HEADER_BYTES, PARITY_PREFIX_BYTES, SHARD_BYTES_MAX, SHARD_BYTES_MIN,
-    SLICES_PER_FRAME_MAX, TAG_BYTES,
+    GF16_PARITY_SHARDS_MAX, GSO_SEGMENTS_MAX, MEDIA_HEADER_BYTES, PARITY_PREFIX_BYTES,
+    SHARD_BYTES_MAX, SHARD_BYTES_MIN, SLICES_PER_FRAME_MAX, TAG_BYTES,
 };
 use crate::media::{
     CaptureMicros, DataHeader, Descriptor, FrameHeader, Kind, ParityBody, ParityHeader,
 };
 use crate::units::{FrameId, SliceIndex, Timestamp};
 
-#[cfg(debug_assertions)]
-use check::SelfCheck;
 use history::{History, Kept};
+use parity::Parity;
 
 pub use batch::{Batch, Cargo};
-
-/// Data shards of a group, where a frame has more than fit one. Parity costs k × m: a frame of 400
-/// shards takes 0.2 ms as one block and a third of that in pieces. Smaller ones would save more
-/// time, but need more parity for the same loss: at 5 % and a round trip of 80 ms, where frames have
-/// 40 to 90 short shards, groups of 64 take 26.4 % and whole frames 21.1 % (`loss-5-rtt-80`).
-const GROUP_DATA_SHARDS: usize = 96;
 
 /// Largest payload of a parity datagram.
 const PARITY_PAYLOAD_BYTES_MAX: usize = PARITY_PREFIX_BYTES + SHARD_BYTES_MAX;
@@ -206,12 +199,10 @@ pub struct Columns {
 /// The host's protect stage for one session's video.
 pub struct Packetizer {
     sealer: Sealer,
-    encoder: Encoder,
     history: History,
-    /// Parity of the group in work, and of its descriptors.
-    parity: Box<[u8]>,
-    descriptor_parity: Box<[u8]>,
-    protection: Protection,
+    parity: Parity,
+    /// Where a parity shard is put together with what stands before it.
+    parity_payload: Box<[u8; PARITY_PAYLOAD_BYTES_MAX]>,
     shard_bytes: u16,
     /// From the next frame on.
     next_shard_bytes: u16,
@@ -223,32 +214,7 @@ pub struct Packetizer {
     frame_bytes: usize,
     /// Columns of the slice in work that are still to be sealed.
     columns: Range<usize>,
-    /// Columns whose parity is still to be made.
-    unprotected: Range<usize>,
-    /// Slices in `unprotected`.
-    slices_in_group: u8,
-    groups: usize,
-    group: Group,
     stats: PacketizeStats,
-    #[cfg(debug_assertions)]
-    check: SelfCheck,
-}
-
-/// The parity group in work.
-#[derive(Clone, Debug, Default)]
-struct Group {
-    columns: Range<usize>,
-    shard_bytes: usize,
-    parity_shards: usize,
-    code: Code,
-    /// The parity shard that is sealed next.
-    next: usize,
-}
-
-impl Group {
-    fn is_finished(&self) -> bool {
-        self.next >= self.parity_shards
-    }
 }
 
 impl Packetizer {
@@ -258,12 +224,9 @@ impl Packetizer {
         let shard_bytes = shard_bytes(config.datagram_bytes_max);
         Self {
             sealer,
-            encoder: Encoder::new(),
             history: History::new(config.history_bytes),
-            parity: vec![0; GF16_PARITY_SHARDS_MAX * SHARD_BYTES_MAX].into_boxed_slice(),
-            descriptor_parity: vec![0; GF16_PARITY_SHARDS_MAX * DESCRIPTOR_BYTES]
-                .into_boxed_slice(),
-            protection: config.protection,
+            parity: Parity::new(config.protection),
+            parity_payload: Box::new([0; PARITY_PAYLOAD_BYTES_MAX]),
             shard_bytes,
             next_shard_bytes: shard_bytes,
             batch_datagrams_max: config.batch_datagrams_max.clamp(1, GSO_SEGMENTS_MAX),
@@ -279,13 +242,7 @@ impl Packetizer {
             },
             frame_bytes: 0,
             columns: 0..0,
-            unprotected: 0..0,
-            slices_in_group: 0,
-            groups: 0,
-            group: Group::default(),
             stats: PacketizeStats::default(),
-            #[cfg(debug_assertions)]
-            check: SelfCheck::new(),
         }
     }
 
@@ -316,7 +273,7 @@ impl Packetizer {
 
     /// From the next group on.
     pub const fn set_protection(&mut self, protection: Protection) {
-        self.protection = protection;
+        self.parity.protection = protection;
     }
 
     /// From the next frame on: the largest datagram, clamped as in [`PacketizerConfig`].
@@ -376,8 +333,7 @@ impl Packetizer {
             self.history.push(frame, shard, descriptor);
         }
         self.columns = first..end;
-        self.unprotected.end = end;
-        self.slices_in_group = self.slices_in_group.saturating_add(1);
+        self.parity.grow(end);
         self.stats.slice_bytes += data.len() as u64;
         Ok(())
     }
@@ -385,18 +341,25 @@ impl Packetizer {
     /// Seals the next datagrams into `batch`; false (and `batch` untouched) when everything is
     /// sent that can be before the next slice.
     pub fn next_batch(&mut self, batch: &mut Batch) -> bool {
+        // Before the first slice there is nothing.
+        let Some(kept) = self.history.get(self.meta.frame) else {
+            return false;
+        };
         let first_of_slice = self.stands_at_slice_begin();
-        if self.columns.is_empty() && !self.open_group() {
+        let (history, is_complete) = (&self.history, self.meta.last);
+        if self.columns.is_empty() && !self.parity.open(history, &kept, is_complete) {
+            if !is_complete {
+                self.parity.make_early(history, &kept);
+            }
             return false;
         }
-        let kept = self.kept();
         if self.columns.is_empty() {
             self.seal_parity(&kept, batch);
         } else {
             self.seal_data(&kept, batch);
         }
         batch.first_of_slice = first_of_slice;
-        batch.last_of_slice = self.columns.is_empty() && !self.parity_follows();
+        batch.last_of_slice = self.columns.is_empty() && !self.parity.follows(is_complete);
         batch.last_of_frame = batch.last_of_slice && self.meta.last;
         true
     }
@@ -450,10 +413,7 @@ impl Packetizer {
         self.history.begin(header, self.shard_bytes);
         self.frame_bytes = 0;
         self.columns = 0..0;
-        self.unprotected = 0..0;
-        self.slices_in_group = 0;
-        self.groups = 0;
-        self.group = Group::default();
+        self.parity.begin_frame();
         self.meta = SliceMeta {
             last: false,
             ..*meta
@@ -516,92 +476,16 @@ impl Packetizer {
         }
     }
 
-    /// True if there is parity to seal: of the group in work, or of the next one, which it begins.
-    fn open_group(&mut self) -> bool {
-        while self.group.is_finished() {
-            if !self.group_is_due() {
-                return false;
-            }
-            self.protect();
-        }
-        true
-    }
-
-    /// True if [`Self::open_group`] will find parity to seal; unlike that it computes none, so
-    /// that data need not wait for it.
-    fn parity_follows(&self) -> bool {
-        !self.group.is_finished()
-            || self.group_is_due() && self.protection.is_on() && self.groups < GROUPS_PER_FRAME_MAX
-    }
-
-    fn group_is_due(&self) -> bool {
-        let is_full = self.slices_in_group >= self.protection.slices_per_group.get();
-        (self.meta.last || is_full) && !self.unprotected.is_empty()
-    }
-
-    /// Makes the parity of the columns that have none, or of as many of them as a group can have.
-    fn protect(&mut self) {
-        let kept = self.kept();
-        let left = self.unprotected.len();
-        // Of a frame, so that all of its pieces have about one size.
-        let groups_left = (GROUPS_PER_FRAME_MAX - self.groups.min(GROUPS_PER_FRAME_MAX - 1)).max(1);
-        let pieces = left
-            .div_ceil(GROUP_DATA_SHARDS)
-            .min(groups_left)
-            .max(left.div_ceil(GF16_DATA_SHARDS_MAX));
-        let begin = self.unprotected.start;
-        let columns = begin..begin + self.unprotected.len().div_ceil(pieces);
-        self.unprotected.start = columns.end;
-        if self.unprotected.is_empty() {
-            self.slices_in_group = 0;
-        }
-        let parity_shards = self.protection.parity_for(columns.len());
-        self.groups += 1;
-        if parity_shards == 0 || self.groups > GROUPS_PER_FRAME_MAX {
-            return;
-        }
-        let longest = columns
-            .clone()
-            .map(|column| self.history.descriptor(&kept, column).bytes)
-            .max();
-        let group = Group {
-            // GF(2¹⁶) takes whole words.
-            shard_bytes: usize::from(longest.unwrap_or_default()).next_multiple_of(2),
-            parity_shards,
-            code: fec::choose(columns.len(), parity_shards),
-            next: 0,
-            columns,
-        };
-        self.encode(&kept, &group);
-        self.group = group;
-    }
-
-    fn encode(&mut self, kept: &Kept, group: &Group) {
-        let first = group.columns.start;
-        let history = &self.history;
-        let shard = |index: usize| history.shard(kept, first + index);
-        let descriptor = |index: usize| history.descriptor_bytes(kept, first + index);
-        let (code, count) = (group.code, group.columns.len());
-        let parity = &mut self.parity[..group.parity_shards * group.shard_bytes];
-        let descriptors = &mut self.descriptor_parity[..group.parity_shards * DESCRIPTOR_BYTES];
-        self.encoder
-            .encode_from(code, group.shard_bytes, count, shard, parity)
-            .expect("the group keeps to the limits of the code that `choose` chose");
-        self.encoder
-            .encode_from(code, DESCRIPTOR_BYTES, count, descriptor, descriptors)
-            .expect("the same group");
-        #[cfg(debug_assertions)]
-        self.check
-            .drop_recover_compare(code, group.shard_bytes, count, shard, parity);
-    }
-
     /// Seals parity, of several groups where their shards have one size.
     fn seal_parity(&mut self, kept: &Kept, batch: &mut Batch) {
         batch.clear(Cargo::Parity, self.meta.frame, self.meta.index);
         batch.first_sequence = self.sealer.sequence();
-        let shard_bytes = self.group.shard_bytes;
+        let shard_bytes = self.parity.group().shard_bytes;
         let mut left = self.batch_datagrams_max;
-        while left > 0 && self.open_group() && self.group.shard_bytes == shard_bytes {
+        while left > 0
+            && self.parity.open(&self.history, kept, self.meta.last)
+            && self.parity.group().shard_bytes == shard_bytes
+        {
             self.seal_parity_shard(kept, batch);
             left -= 1;
         }
@@ -610,33 +494,29 @@ impl Packetizer {
     /// Seals the next parity shard of the group in work.
     fn seal_parity_shard(&mut self, kept: &Kept, batch: &mut Batch) {
         let u16_of = |count: usize| u16::try_from(count).expect("limits keep it in 16 bits");
-        let (group, index) = (&self.group, self.group.next);
+        let group = self.parity.group();
         let header = ParityHeader {
             frame: kept.header,
             last_group: self.meta.last && group.columns.end == kept.columns,
             code: group.code,
             first_column: u16_of(group.columns.start),
-            index: u16_of(index),
+            index: u16_of(group.next),
         };
         let mut wire = [0; MEDIA_HEADER_BYTES];
         header.write(&mut wire);
-        let mut descriptor = [0; DESCRIPTOR_BYTES];
-        descriptor.copy_from_slice(
-            &self.descriptor_parity[index * DESCRIPTOR_BYTES..][..DESCRIPTOR_BYTES],
-        );
-        let shard = &self.parity[index * group.shard_bytes..][..group.shard_bytes];
+        let (descriptor, shard) = self.parity.next_shard();
         let body = ParityBody {
             data_shards: u16_of(group.columns.len()),
             parity_shards: u16_of(group.parity_shards),
             descriptor,
             shard,
         };
-        let mut payload = [0; PARITY_PAYLOAD_BYTES_MAX];
+        let payload = &mut self.parity_payload;
         payload[..PARITY_PREFIX_BYTES].copy_from_slice(&body.prefix());
         let payload = &mut payload[..PARITY_PREFIX_BYTES + shard.len()];
         payload[PARITY_PREFIX_BYTES..].copy_from_slice(shard);
         let sealed = seal(&mut self.sealer, wire, payload, batch.room());
-        self.group.next += 1;
+        self.parity.advance();
         self.stats.parity_datagrams += 1;
         self.put(sealed, batch);
     }

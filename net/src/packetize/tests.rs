@@ -258,6 +258,36 @@ fn a_frame_beyond_the_largest_group_has_several() {
 }
 
 #[test]
+fn parity_made_early_is_sealed_at_the_frames_end() {
+    let (mut packetizer, mut opener) = with_protection(20, u8::MAX);
+    let slice = bytes(50 * 1344);
+    for frame in 0..2 {
+        let mut sent = Vec::new();
+        for index in 0..8 {
+            let meta = meta(frame, index, index == 7);
+            sent.extend(send(&mut packetizer, &mut opener, &meta, &slice));
+        }
+        let first_parity = sent.iter().position(|batch| batch.cargo == Cargo::Parity);
+        let after_data = &sent[first_parity.expect("protected")..];
+        assert!(after_data.iter().all(|batch| batch.cargo == Cargo::Parity));
+        let mut groups: Vec<_> = after_data
+            .iter()
+            .flat_map(Sent::parity)
+            .map(|(header, body)| (header.first_column, body.data_shards, header.last_group))
+            .collect();
+        let shards = groups.len();
+        groups.dedup();
+        // Four before the end, two of what is left.
+        let early = [(0, 64), (64, 64), (128, 64), (192, 64)].map(|(at, of)| (at, of, false));
+        assert_eq!(groups[..4], early);
+        assert_eq!(groups[4..], [(256, 72, false), (328, 72, true)]);
+        assert_eq!(shards, 4 * 13 + 2 * 15);
+        let last: Vec<_> = sent.iter().map(|batch| batch.last_of_frame).collect();
+        assert_eq!(last.iter().position(|&is| is), Some(sent.len() - 1));
+    }
+}
+
+#[test]
 fn every_nth_datagram_is_sealed_and_left_out() {
     let (mut packetizer, mut opener) = with_protection(0, 1);
     packetizer.set_drop_every(NonZeroU32::new(5));
