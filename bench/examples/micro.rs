@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bench::micro::udp::Reader;
 use bench::micro::{fec, path};
 
 fn main() -> Result<(), path::PathError> {
@@ -9,10 +10,10 @@ fn main() -> Result<(), path::PathError> {
         "{:#?}",
         path::wide(Duration::from_secs(1), Duration::from_secs(10))?
     );
-    println!(
-        "{:#?}",
-        path::sealed_send(5, Duration::from_millis(250), false)?
-    );
+    for reader in [Reader::None, Reader::Plain, Reader::Gro] {
+        let row = path::sealed_send(5, Duration::from_millis(250), reader)?;
+        println!("{row:#?}");
+    }
     for row in fec::compare(fec::ROUNDS) {
         println!("{row:?}");
     }

@@ -21,6 +21,7 @@ use super::rows::Rows;
 use super::{Bench, BenchError, Link, Measured, Scenario, Setup};
 use crate::gate::{self, Verdict};
 use crate::micro;
+use crate::micro::udp::Reader;
 use crate::picture::Content;
 use crate::report::{Comparison, Report};
 
@@ -186,8 +187,8 @@ impl GateRun {
     }
 
     fn senders(&mut self) -> Result<(), BenchError> {
-        for reader_gro in [false, true] {
-            let row = micro::path::sealed_send(SEND_ROUNDS, SEND_TIME, reader_gro)?;
+        for reader in [Reader::None, Reader::Plain, Reader::Gro] {
+            let row = micro::path::sealed_send(SEND_ROUNDS, SEND_TIME, reader)?;
             self.rows.senders(&row);
         }
         Ok(())
