@@ -21,10 +21,6 @@ use net::units::{BitsPerSecond, Mode, SliceCount};
 pub const DEFAULT_PORT: u16 = 9777;
 /// What a host sends when neither side says otherwise.
 pub const DEFAULT_BITRATE: BitsPerSecond = BitsPerSecond(20_000_000);
-/// Parity shards for each hundred data shards when neither side says otherwise. The share is rounded
-/// up for each block, and a block is a slice: up to ten data shards have one of parity, which is
-/// far more than a tenth for the small ones, and parity goes out before the next slice does.
-pub const DEFAULT_FEC_PERCENT: u8 = 10;
 
 /// Where a value came from; the start of every message about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -244,7 +244,7 @@ fn a_bench_with_settings_from_everywhere_records_its_run() {
         (2, 1),
         "openh264 emits one slice"
     );
-    assert!((set.fec_percent - 40.0).abs() < f64::EPSILON, "{set:?}");
+    assert_eq!(set.fec_percent, Some(40));
 
     let trace = fs::read_to_string(&trace).expect("written");
     let trace = Trace::parse(&trace).expect("a trace");

@@ -2,7 +2,7 @@
 //! requests. Light or dark as the reader prefers.
 
 use super::compare::Comparison;
-use super::table::threads_text;
+use super::table::{parity_text, threads_text};
 use super::{Report, Run, plots};
 
 /// Text made safe to stand between tags or in a quoted attribute.
@@ -334,7 +334,7 @@ fn conditions(run: &Run) -> String {
             format!("{}, {}", set.encoder, threads_text(set.encoder_threads)),
         ),
         ("frame rate asked", format!("{:.2} fps", set.fps)),
-        ("FEC", format!("{:.0} % parity", set.fec_percent)),
+        ("FEC", parity_text(set.fec_percent)),
         ("AEAD", set.aead.clone()),
         ("link", set.link.clone()),
         ("revision", machine.revision.clone()),

@@ -44,8 +44,8 @@ pub struct Configuration {
     pub encoder_threads: u8,
     /// Name of the capture backend.
     pub capture: String,
-    /// Parity shards over data shards, percent.
-    pub fec_percent: f64,
+    /// Parity shards over data shards, percent; `None` if parity follows the loss.
+    pub fec_percent: Option<u8>,
     /// Name of the AEAD.
     pub aead: String,
     /// What lay between host and client: `loopback`, `relay 100 Mbit/s`, …

@@ -92,6 +92,14 @@ pub(super) fn threads_text(count: u8) -> String {
     }
 }
 
+/// What parity was asked for, in words.
+pub(super) fn parity_text(percent: Option<u8>) -> String {
+    match percent {
+        Some(percent) => format!("{percent} % parity"),
+        None => "parity by loss".into(),
+    }
+}
+
 fn head(run: &Run) -> Vec<String> {
     let (machine, set) = (&run.machine, &run.configuration);
     vec![
@@ -108,8 +116,12 @@ fn head(run: &Run) -> Vec<String> {
             set.slices,
         ),
         format!(
-            "{}, {}, FEC {:.0} %, {}, {}",
-            machine.compositor, set.capture, set.fec_percent, set.aead, set.link
+            "{}, {}, {}, {}, {}",
+            machine.compositor,
+            set.capture,
+            parity_text(set.fec_percent),
+            set.aead,
+            set.link
         ),
     ]
 }

@@ -27,7 +27,7 @@ pub(crate) fn example(frames: u32) -> Report {
             encoder: "x264".into(),
             encoder_threads: 1,
             capture: "screencopy".into(),
-            fec_percent: 20.0,
+            fec_percent: Some(20),
             aead: "AES-128-GCM".into(),
             link: "loopback".into(),
         },

@@ -423,7 +423,7 @@ fn configuration(scenario: &Scenario, outcome: &Outcome, link: Link) -> Configur
         bitrate_bps: welcome.bitrate.0,
         slices: welcome.slices.get(),
         encoder: welcome.encoder_name.clone(),
-        fec_percent: f64::from(welcome.fec_percent),
+        fec_percent: welcome.fec_percent,
         aead: format!("{:?}", welcome.aead),
         link: link.to_string(),
         ..Configuration::default()

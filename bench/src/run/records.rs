@@ -203,7 +203,7 @@ pub fn from_outcome(outcome: &Outcome) -> Report {
             bitrate_bps: welcome.bitrate.0,
             slices: welcome.slices.get(),
             encoder: welcome.encoder_name.clone(),
-            fec_percent: f64::from(welcome.fec_percent),
+            fec_percent: welcome.fec_percent,
             aead: format!("{:?}", welcome.aead),
             link: if same_clock {
                 "this machine".to_owned()

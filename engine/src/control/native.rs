@@ -111,8 +111,6 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
-    /// Parity that the operator or the client has fixed.
-    fec_percent: Option<u8>,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -380,7 +378,6 @@ impl NativeHost {
             self.sessions_so_far += 1;
             peer.wanted = Some(Wanted {
                 agreed,
-                fec_percent: hello.fec_percent,
                 client: hello.name.clone(),
                 number: self.sessions_so_far,
                 id: session_id,
@@ -680,7 +677,7 @@ const fn steering_config(wanted: &Wanted) -> SteeringConfig {
         bitrate_min: BITRATE_FLOOR,
         bitrate_max: wanted.agreed.bitrate,
         frame_interval: wanted.agreed.mode.refresh().interval(),
-        protection: match wanted.fec_percent {
+        protection: match wanted.agreed.fec_percent {
             Some(percent) => Some(Protection::at_frame_end(percent)),
             None => None,
         },

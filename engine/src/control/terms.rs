@@ -4,7 +4,7 @@ use net::limits::DATAGRAM_BYTES_MAX;
 use net::native::{AeadSet, CodecSet, Features, Hello, Offer, RequestedMode};
 use net::units::{BitsPerSecond, SliceCount};
 
-use crate::config::{App, DEFAULT_BITRATE, DEFAULT_FEC_PERCENT, HostConfig};
+use crate::config::{App, DEFAULT_BITRATE, HostConfig};
 
 /// What the operator has set takes the place of what the client asks for.
 pub(super) fn overrule(hello: &Hello, config: &HostConfig) -> Hello {
@@ -28,7 +28,7 @@ pub(super) fn offer(config: &HostConfig) -> Offer {
         slices_max: SliceCount::MAX,
         bitrate: config.bitrate.unwrap_or(DEFAULT_BITRATE),
         bitrate_max: BitsPerSecond(net::limits::BITRATE_MAX),
-        fec_percent: config.fec_percent.unwrap_or(DEFAULT_FEC_PERCENT),
+        fec_percent: config.fec_percent,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
     }
 }

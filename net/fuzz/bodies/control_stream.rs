@@ -77,7 +77,7 @@ fn welcome() -> Welcome {
         mode: mode(),
         codec: Codec::H264,
         aead: Aead::Aes128Gcm,
-        fec_percent: 20,
+        fec_percent: Some(20),
         features: Features::FRAME_TIMES,
         slices: SliceCount::ONE,
         bitrate: BitsPerSecond(1_000_000),

@@ -173,7 +173,7 @@ fn write_welcome(welcome: &Welcome, writer: &mut Writer<'_>) {
     write_mode(welcome.mode.into(), writer);
     writer.u8(welcome.codec.to_wire());
     writer.u8(welcome.aead as u8);
-    writer.u8(welcome.fec_percent);
+    writer.u8(welcome.fec_percent.unwrap_or(FEC_PERCENT_ANY));
     writer.u64(welcome.features.0);
     writer.u8(welcome.slices.get());
     writer.u64(welcome.bitrate.0);
@@ -193,7 +193,7 @@ fn read_welcome(reader: &mut Reader<'_>) -> Result<Welcome, MessageError> {
             let number = reader.u8()?;
             Aead::from_wire(number).ok_or_else(|| invalid("AEAD", number.into()))?
         },
-        fec_percent: reader.u8()?,
+        fec_percent: Some(reader.u8()?).filter(|&percent| percent != FEC_PERCENT_ANY),
         features: Features(reader.u64()?),
         slices: {
             let count = reader.u8()?;

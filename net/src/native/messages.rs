@@ -220,8 +220,8 @@ pub struct Welcome {
     pub codec: Codec,
     /// What media is sealed with.
     pub aead: Aead,
-    /// Parity in percent of the data at the start.
-    pub fec_percent: u8,
+    /// Parity in percent of the data; `None` (255 on the wire) if it follows the loss.
+    pub fec_percent: Option<u8>,
     /// Features in use.
     pub features: Features,
     /// Slices in a frame.

@@ -31,8 +31,8 @@ pub struct Offer {
     pub bitrate: BitsPerSecond,
     /// Highest bitrate that the operator allows.
     pub bitrate_max: BitsPerSecond,
-    /// Parity in percent if the client leaves the choice.
-    pub fec_percent: u8,
+    /// Parity in percent if the client leaves the choice; `None` lets it follow the loss.
+    pub fec_percent: Option<u8>,
     /// Largest media datagram that it sends, bytes of UDP payload.
     pub datagram_bytes_max: u16,
 }
@@ -46,8 +46,8 @@ pub struct Agreed {
     pub codec: Codec,
     /// What media is sealed with.
     pub aead: Aead,
-    /// Parity in percent of the data.
-    pub fec_percent: u8,
+    /// Parity in percent of the data; `None` if it follows the loss.
+    pub fec_percent: Option<u8>,
     /// Features in use.
     pub features: Features,
     /// Slices in a frame.
@@ -144,12 +144,12 @@ pub fn negotiate(hello: &Hello, offer: &Offer) -> Result<Agreed, Refuse> {
     })
 }
 
-fn agree_fec_percent(hello: &Hello, offer: &Offer) -> u8 {
+fn agree_fec_percent(hello: &Hello, offer: &Offer) -> Option<u8> {
     if !hello.fec_codes.contains(FecCodes::ALL) {
-        return 0;
+        return Some(0);
     }
-    let wanted = hello.fec_percent.unwrap_or(offer.fec_percent);
-    wanted.min(FEC_PERCENT_MAX)
+    let wanted = hello.fec_percent.or(offer.fec_percent);
+    wanted.map(|percent| percent.min(FEC_PERCENT_MAX))
 }
 
 /// Slices that a picture of that many bytes is worth being cut into. Each costs two wake-ups of

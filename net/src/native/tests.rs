@@ -43,7 +43,7 @@ fn offer() -> Offer {
         slices_max: SliceCount::new(16).expect("1 to 32"),
         bitrate: BitsPerSecond(20_000_000),
         bitrate_max: BitsPerSecond(100_000_000),
-        fec_percent: 20,
+        fec_percent: Some(20),
         datagram_bytes_max: 1392,
     }
 }
@@ -391,7 +391,10 @@ fn a_lost_connection_is_an_end() {
 fn host_and_client_agree_or_say_why_not() {
     let agreed = negotiate(&hello(), &offer()).expect("they fit");
     assert_eq!(agreed.mode.to_string(), "1280x720@60");
-    assert_eq!((agreed.aead, agreed.fec_percent), (Aead::Aes128Gcm, 20));
+    assert_eq!(
+        (agreed.aead, agreed.fec_percent),
+        (Aead::Aes128Gcm, Some(20))
+    );
     assert_eq!(
         (agreed.slices.get(), agreed.bitrate),
         (8, BitsPerSecond(20_000_000))
@@ -408,9 +411,12 @@ fn host_and_client_agree_or_say_why_not() {
         granted(|h| h.aeads = AeadSet::CHACHA20_POLY1305).aead,
         Aead::ChaCha20Poly1305
     );
-    assert_eq!(granted(|h| h.fec_percent = Some(5)).fec_percent, 5);
-    assert_eq!(granted(|h| h.fec_percent = Some(254)).fec_percent, 100);
-    assert_eq!(granted(|h| h.fec_codes = FecCodes(2)).fec_percent, 0);
+    assert_eq!(granted(|h| h.fec_percent = Some(5)).fec_percent, Some(5));
+    assert_eq!(
+        granted(|h| h.fec_percent = Some(254)).fec_percent,
+        Some(100)
+    );
+    assert_eq!(granted(|h| h.fec_codes = FecCodes(2)).fec_percent, Some(0));
     assert_eq!(
         granted(|h| h.slices = 32).slices.get(),
         16,

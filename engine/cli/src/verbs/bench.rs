@@ -42,7 +42,7 @@ pub struct Bench {
     /// slices a picture, 1 to 32 (default: the host's choice)
     #[argh(option)]
     slices: Option<String>,
-    /// parity in percent of the data (default: 10)
+    /// parity in percent of the data (default: what the loss needs)
     #[argh(option)]
     fec: Option<String>,
     /// encoder: x264 or openh264 (default: the best that this build has)

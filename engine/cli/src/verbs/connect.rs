@@ -39,7 +39,7 @@ pub struct Connect {
     /// slices a picture wanted, 1 to 32 (default: the host's choice)
     #[argh(option)]
     slices: Option<String>,
-    /// parity wanted, in percent of the data (default: the host's choice)
+    /// parity in percent of the data (default: what the loss needs)
     #[argh(option)]
     fec: Option<String>,
     /// end after so many seconds (default: at Ctrl-C)
@@ -153,13 +153,16 @@ fn watch(
 ) -> Result<Outcome, Failure> {
     let welcome = viewer.welcome();
     say(format_args!(
-        "connected to {}: {} at {}, {} slices by {}, {} % parity",
+        "connected to {}: {} at {}, {} slices by {}, {}",
         welcome.host_name,
         welcome.mode,
         welcome.bitrate,
         welcome.slices.get(),
         welcome.encoder_name,
-        welcome.fec_percent,
+        match welcome.fec_percent {
+            Some(percent) => format!("{percent} % parity"),
+            None => "parity as the loss needs it".to_owned(),
+        },
     ));
     // More seconds than the clock has are as good as no limit.
     let until = seconds.and_then(|seconds| Instant::now().checked_add(seconds));

@@ -43,7 +43,7 @@ pub struct Host {
     /// bitrate (20M, 8000k) instead of what clients ask for
     #[argh(option)]
     bitrate: Option<String>,
-    /// parity in percent of the data instead of what clients ask for
+    /// parity in percent of the data, instead of what clients ask for or the loss needs
     #[argh(option)]
     fec: Option<String>,
     /// the only encoder to try: x264 or openh264
