@@ -320,7 +320,11 @@ impl Steering {
                 let bytes = usize::from(sent.datagram_bytes);
                 self.mtu.handle_probe_sent(at, bytes);
             }
-            SentKind::Repeat | SentKind::Probe | SentKind::Echo => {}
+            SentKind::Repeat => {
+                let frame = FrameId(sent.burst);
+                self.tail.handle_repeated(frame, sent.last_sequence());
+            }
+            SentKind::Probe | SentKind::Echo => {}
         }
     }
 
@@ -449,11 +453,8 @@ impl Steering {
     fn take(&mut self, now: Timestamp, feedback: &Feedback) {
         let Self { rate, mtu, .. } = self;
         rate.handle_feedback_with(now, feedback, |judged| is_load(mtu, now, judged));
-        if let Some(sequence) = self.tail.awaited()
-            && self.rate.is_received(sequence)
-        {
-            self.tail.handle_answer();
-        }
+        self.tail
+            .handle_feedback(|sequence| self.rate.is_received(sequence));
         if let Some(good) = feedback.last_good
             && self
                 .last_good

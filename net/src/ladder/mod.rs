@@ -41,9 +41,11 @@ pub use wants::{Wants, WantsConfig, WantsStats};
 /// (10 ms where the pacer spreads it over two thirds of its interval) and this are below 50 ms;
 /// and if it comes to nothing, a report, the next frame and its way fit into 100 ms.
 pub const FRAME_WAIT: Duration = Duration::from_millis(36);
-/// The same for a frame that nothing newer followed: the client's reassembler gives it up after so
-/// long a silence.
+/// The same for a frame that nothing newer followed, at the client since anything came of it: its
+/// reassembler gives the frame up after so long a silence.
 pub const STILL_WAIT: Duration = Duration::from_millis(150);
+/// And at the host since the frame left: the client's way to ask, and the reassembler's age limit.
+pub const STILL_WAIT_HOST: Duration = Duration::from_millis(500);
 /// Typical size of a frame until some were sent, data shards.
 const DATA_SHARDS_AT_FIRST: u32 = 32;
 /// For how long a rung counts as the state after it was used.

@@ -43,7 +43,7 @@ impl Default for RepeatsConfig {
     fn default() -> Self {
         Self {
             wait: super::FRAME_WAIT,
-            wait_newest: super::STILL_WAIT,
+            wait_newest: super::STILL_WAIT_HOST,
             percent: 25,
             window: Duration::from_millis(200),
             datagrams_min: 8,

@@ -36,6 +36,8 @@ struct Last {
     frame: FrameId,
     columns: u16,
     sequence: u64,
+    /// The newest repeat of the frame, if there was one.
+    repeat: Option<u64>,
     /// When it left, then when its last probe was asked for.
     at: Timestamp,
     probes: u8,
@@ -75,6 +77,7 @@ impl Tail {
                     frame: sent.frame,
                     columns: u16::try_from(sent.columns).unwrap_or(u16::MAX),
                     sequence,
+                    repeat: None,
                     at: now,
                     probes: before.map_or(0, |last| last.probes),
                     is_answered: false,
@@ -88,18 +91,20 @@ impl Tail {
         }
     }
 
-    /// The sequence of which an answer is awaited.
-    #[must_use]
-    pub fn awaited(&self) -> Option<u64> {
-        self.last
-            .filter(|last| !last.is_answered)
-            .map(|last| last.sequence)
+    /// Columns of `frame` were repeated, the last datagram of them `sequence`. One that arrives is
+    /// as good as the frame's own end: the client knows of the frame and asks.
+    pub fn handle_repeated(&mut self, frame: FrameId, sequence: u64) {
+        if let Some(last) = self.last.as_mut().filter(|last| last.frame == frame) {
+            last.repeat = Some(sequence);
+        }
     }
 
-    /// The client named the sequence that is awaited.
-    pub const fn handle_answer(&mut self) {
-        if let Some(last) = &mut self.last {
-            last.is_answered = true;
+    /// A feedback came: `is_received` says whether the client has named a sequence.
+    pub fn handle_feedback(&mut self, is_received: impl Fn(u64) -> bool) {
+        if let Some(last) = &mut self.last
+            && !last.is_answered
+        {
+            last.is_answered = is_received(last.sequence) || last.repeat.is_some_and(is_received);
         }
     }
 
@@ -168,7 +173,7 @@ mod tests {
         tail.handle_sent(ms(0), 5, frame(1, 3));
         tail.handle_sent(ms(1), 9, frame(1, 7));
         tail.handle_sent(ms(2), 12, None);
-        assert_eq!(tail.awaited(), Some(12));
+        tail.handle_feedback(|sequence| sequence < 12);
         assert_eq!(tail.poll(ms(2 + WAIT_MS - 1), ROUND_TRIP), None);
         assert_eq!(tail.poll(ms(2 + WAIT_MS), ROUND_TRIP), column(1, 6));
         assert_eq!(
@@ -186,16 +191,26 @@ mod tests {
     fn nothing_is_sent_once_an_answer_came_or_something_newer_left() {
         let mut tail = Tail::new();
         tail.handle_sent(ms(0), 5, frame(1, 3));
-        tail.handle_answer();
-        assert_eq!(
-            (tail.awaited(), tail.poll_timeout(ROUND_TRIP)),
-            (None, None)
-        );
+        tail.handle_feedback(|sequence| sequence == 5);
+        assert_eq!(tail.poll_timeout(ROUND_TRIP), None);
         tail.handle_sent(ms(10), 6, frame(2, 4));
         assert_eq!(tail.poll(ms(10 + WAIT_MS - 1), ROUND_TRIP), None);
         tail.handle_sent(ms(40), 7, frame(3, 5));
         assert_eq!(tail.poll(ms(40 + WAIT_MS - 1), ROUND_TRIP), None);
         assert_eq!(tail.poll(ms(40 + WAIT_MS), ROUND_TRIP), column(3, 4));
+    }
+
+    #[test]
+    fn a_repeat_that_arrives_is_an_answer() {
+        let mut tail = Tail::new();
+        tail.handle_sent(ms(0), 5, frame(1, 3));
+        assert_eq!(tail.poll(ms(WAIT_MS), ROUND_TRIP), column(1, 2));
+        tail.handle_repeated(FrameId(0), 6);
+        tail.handle_repeated(FrameId(1), 7);
+        tail.handle_feedback(|sequence| sequence == 6);
+        assert!(tail.poll_timeout(ROUND_TRIP).is_some());
+        tail.handle_feedback(|sequence| sequence == 7);
+        assert_eq!(tail.poll_timeout(ROUND_TRIP), None);
     }
 
     #[test]
