@@ -95,6 +95,22 @@ fn a_path_that_shrinks_stops_the_picture_for_a_few_frames() {
     }
 }
 
+/// What was lost for its size is no reason for parity, nor for less bitrate.
+#[test]
+fn a_black_hole_is_no_loss_of_the_path() {
+    for slices in [8, 1] {
+        let mtu = Steps::constant(1500).then(CHANGE, 1280);
+        let scenario = scenario(ms(20), mtu, 0, 1);
+        let mut sessions = Sessions::begin(&scenario, &setup(slices));
+        let mut most: f64 = 0.0;
+        for step in 12..40 {
+            sessions.run_until(CHANGE + ms(10 * step));
+            most = most.max(status(&sessions).loss_share);
+        }
+        assert!(most < 0.001, "{slices} slices: {most}");
+    }
+}
+
 /// The same while one datagram in 50 is lost anyway; and without a change no size is given up.
 #[test]
 fn loss_hides_no_black_hole_and_makes_none() {

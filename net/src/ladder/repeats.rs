@@ -22,6 +22,10 @@ pub const RECENT_MAX: usize = 4096;
 /// Runs that wait to be sent, beyond which wants are refused until some were.
 pub const RUNS_MAX: usize = 4 * WANTS_MAX;
 const _: () = assert!(COLUMNS_PER_FRAME_MAX <= u16::MAX as usize);
+/// A client says a want thrice within this (see [`super::wants`]); where the round trip is as short,
+/// the third time must not be taken for a repeat that was lost. It says that 1.25 round trips and
+/// 3 ms later at the earliest.
+const SAYINGS_SPAN: Duration = Duration::from_micros(1500);
 
 /// The choices behind [`Repeats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +147,7 @@ impl Repeats {
 
     /// The round trip, and the rate of which repeats may have their share.
     pub fn set_path(&mut self, round_trip: Duration, rate: BitsPerSecond) {
-        self.quiet = round_trip.max(Duration::from_millis(1));
+        self.quiet = round_trip + SAYINGS_SPAN;
         let window_us = self.config.window.as_micros().min(1 << 32) as u64;
         let share = rate.0.saturating_mul(u64::from(self.config.percent)) / 100 / 8;
         let least = u64::from(self.config.datagrams_min) * DATAGRAM_BYTES_MAX as u64;
