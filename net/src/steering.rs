@@ -385,6 +385,7 @@ impl Steering {
             self.push(Task::MtuProbe { datagram_bytes });
         }
         self.follow_path(now);
+        self.tail.handle_alive(self.decision.signals.answered);
         if let Some(columns) = self.tail.poll(now, self.decision.signals.rtt)
             && self.ladder.can_pass(columns.frame)
         {

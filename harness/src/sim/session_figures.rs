@@ -114,14 +114,6 @@ pub const FIGURES: &[Figure] = &[
         run: paths::small,
     },
     Figure {
-        name: "before-stillness-rtt-4",
-        run: |seed| paths::before_stillness(4, seed),
-    },
-    Figure {
-        name: "before-stillness-rtt-80",
-        run: |seed| paths::before_stillness(80, seed),
-    },
-    Figure {
         name: "audio-native",
         run: |seed| audio(AudioPlane::Native, 0.001, seed),
     },

@@ -10,7 +10,8 @@
 //! |---|---|
 //! | first probe | 1.5 round trips + [`ANSWER`] |
 //! | second probe | twice that after the first |
-//! | then | rate control's silence, and the client's statistics |
+//! | later ones | when something that left after the last probe arrived, [`REVIVALS_MAX`] times |
+//! | then | the client's statistics |
 //!
 //! A frame that nothing follows is then whole 3 round trips and 14 ms after it was sent, on both
 //! ends' timers; of use to a client as long as [`super::STILL_WAIT`].
@@ -24,6 +25,9 @@ use super::SentFrame;
 
 /// Probes for a frame.
 pub const PROBES_MAX: u8 = 2;
+/// Probes for a frame after those, each when the path is known to live again: what asks in an outage
+/// ([`crate::rate`]), and echoes, show that.
+pub const REVIVALS_MAX: u8 = 4;
 /// What an answer may take beside the round trip: the client's feedback is due every 5 ms, and a
 /// thread may wake 3 ms late at either end.
 pub const ANSWER: Duration = Duration::from_millis(8);
@@ -41,6 +45,8 @@ struct Last {
     /// When it left, then when its last probe was asked for.
     at: Timestamp,
     probes: u8,
+    revivals: u8,
+    is_revived: bool,
     is_answered: bool,
 }
 
@@ -80,6 +86,8 @@ impl Tail {
                     repeat: None,
                     at: now,
                     probes: before.map_or(0, |last| last.probes),
+                    revivals: before.map_or(0, |last| last.revivals),
+                    is_revived: false,
                     is_answered: false,
                 });
             }
@@ -108,18 +116,37 @@ impl Tail {
         }
     }
 
+    /// Something that left at `departure` has arrived: the path lives.
+    pub fn handle_alive(&mut self, departure: Timestamp) {
+        if let Some(last) = &mut self.last
+            && last.probes >= PROBES_MAX
+            && last.revivals < REVIVALS_MAX
+            && departure > last.at
+            && !last.is_answered
+            && !last.is_revived
+        {
+            last.revivals += 1;
+            last.is_revived = true;
+        }
+    }
+
     /// When [`Self::poll`] is due; `None` while nothing is awaited.
     #[must_use]
     pub fn poll_timeout(&self, round_trip: Duration) -> Option<Timestamp> {
         let last = self.last?;
-        let is_due = !last.is_answered && last.probes < PROBES_MAX && last.columns > 0;
+        if last.is_answered || last.columns == 0 {
+            return None;
+        }
+        if last.is_revived {
+            return Some(last.at);
+        }
         let round_trip = if round_trip.is_zero() {
             ROUND_TRIP_UNKNOWN
         } else {
             round_trip
         };
         let wait = round_trip + round_trip / 2 + ANSWER;
-        is_due.then(|| last.at + wait * (1 << last.probes))
+        (last.probes < PROBES_MAX).then(|| last.at + wait * (1 << last.probes))
     }
 
     /// The column to send again now.
@@ -128,7 +155,8 @@ impl Tail {
             return None;
         }
         let last = self.last.as_mut()?;
-        last.probes += 1;
+        last.probes = (last.probes + 1).min(PROBES_MAX);
+        last.is_revived = false;
         last.at = now;
         self.probes += 1;
         Some(Columns {
@@ -210,6 +238,24 @@ mod tests {
         tail.handle_feedback(|sequence| sequence == 6);
         assert!(tail.poll_timeout(ROUND_TRIP).is_some());
         tail.handle_feedback(|sequence| sequence == 7);
+        assert_eq!(tail.poll_timeout(ROUND_TRIP), None);
+    }
+
+    #[test]
+    fn a_path_that_lives_again_is_tried_again() {
+        let mut tail = Tail::new();
+        tail.handle_sent(ms(0), 5, frame(1, 3));
+        tail.handle_alive(ms(1));
+        assert_eq!(tail.poll(ms(WAIT_MS), ROUND_TRIP), column(1, 2));
+        assert_eq!(tail.poll(ms(3 * WAIT_MS), ROUND_TRIP), column(1, 2));
+        tail.handle_alive(ms(3 * WAIT_MS));
+        assert_eq!(tail.poll(ms(900), ROUND_TRIP), None);
+        for i in 0..u64::from(REVIVALS_MAX) {
+            tail.handle_alive(ms(1000 + i));
+            assert_eq!(tail.poll(ms(1000 + i), ROUND_TRIP), column(1, 2));
+            assert_eq!(tail.poll(ms(1000 + i), ROUND_TRIP), None);
+        }
+        tail.handle_alive(ms(2000));
         assert_eq!(tail.poll_timeout(ROUND_TRIP), None);
     }
 

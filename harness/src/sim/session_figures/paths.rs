@@ -1,21 +1,16 @@
-//! Figures of paths that take smaller datagrams than was agreed, and of frames that nothing
-//! follows.
+//! Figures of paths that take smaller datagrams than was agreed.
 
 use std::time::Duration;
 
 use net::units::Timestamp;
 
 use super::{IN_TIME, Outcome, SECOND, in_ms, ms};
-use crate::sim::encoder::{Content, Synthetic};
 use crate::sim::packet::Cause;
 use crate::sim::scenario::Scenario;
 use crate::sim::session::{Sessions, Setup};
 
 /// Most that a picture stands still when the path shrinks: the round trip of 10 ms, and 60 ms.
 const SHRINK_FREEZE_MAX: Duration = ms(70);
-/// A desktop that moves for the first and stands still for the second.
-const PAUSES: (Duration, Duration) = (ms(100), ms(400));
-const STILL_LASTS: Duration = Duration::from_secs(600);
 
 /// From 1500 to 1280 bytes after 20 s.
 pub(super) fn shrinks(seed: u64) -> Outcome {
@@ -69,57 +64,5 @@ pub(super) fn small(seed: u64) -> Outcome {
         ),
         bound: "the same, none".to_owned(),
         held: first <= usual && report.missed == 0 && sessions.wrong_units() == 0,
-    }
-}
-
-/// 5 % of random loss both ways; of each half second of stillness the frame before it.
-pub(super) fn before_stillness(round_trip_ms: u64, seed: u64) -> Outcome {
-    let round_trip = ms(round_trip_ms);
-    let scenario = Scenario::random_loss(5, round_trip)
-        .seeded(seed)
-        .lasting(STILL_LASTS);
-    let content = |tail| Setup {
-        content: Content::Synthetic(Synthetic {
-            pauses: Some(PAUSES),
-            ..Synthetic::GAME
-        }),
-        tail,
-        ..Setup::default()
-    };
-    let limit = round_trip / 2 + 3 * round_trip + ms(20);
-    let late = |sessions: &Sessions| {
-        let host = sessions.host(0);
-        let captured = host.encoder().captured();
-        let whole = sessions.client(0).completed();
-        let last = captured.windows(2).enumerate();
-        let last = last.filter(|(_, pair)| pair[1].since(pair[0]) > PAUSES.1 / 2);
-        let (mut count, mut late, mut longest) = (0, 0, Duration::ZERO);
-        for (number, _) in last {
-            let at = whole.iter().find(|it| it.frame.0 as usize == number);
-            let after = at.map(|it| it.at.since(host.encoded()[number]));
-            count += 1;
-            late += usize::from(after.is_none_or(|after| after > limit));
-            longest = longest.max(after.unwrap_or(PAUSES.1));
-        }
-        (count, late, in_ms(longest.as_nanos() as u64))
-    };
-    let sessions = Sessions::run(&scenario, &content(true));
-    let (count, missed, longest) = late(&sessions);
-    let (_, without, longest_without) = late(&Sessions::run(&scenario, &content(false)));
-    let host = sessions.host(0);
-    let probes = host
-        .steering()
-        .status(sessions.laid.network.now())
-        .tail_probes;
-    Outcome {
-        measured: format!(
-            "{missed} of {count} last frames not whole in time, longest {longest:.0} ms, \
-             {probes} tail probes; without them: {without}, {longest_without:.0} ms"
-        ),
-        bound: format!(
-            "≤ 0.3 % later than {} ms after the encoder",
-            limit.as_millis()
-        ),
-        held: missed as f64 <= count as f64 * 0.003 && sessions.wrong_units() == 0,
     }
 }
