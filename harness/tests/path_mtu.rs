@@ -81,7 +81,12 @@ fn a_path_that_shrinks_ends_no_session() {
     assert!(idrs <= 2, "{idrs} IDRs");
     let status = status(&host).expect("the session streams");
     assert_eq!(status.black_holes, 1, "{status}");
-    assert!(status.to_string().contains("datagrams of 1200"), "{status}");
+    // Frames may be cut smaller than that for a while, which the line says, too.
+    let line = status.to_string();
+    assert!(
+        line.contains("of 1200") && line.contains("shrunk 1 ×"),
+        "{line}"
+    );
     client.end();
     host.stop();
 }

@@ -102,12 +102,20 @@ fn a_black_hole_is_no_loss_of_the_path() {
         let mtu = Steps::constant(1500).then(CHANGE, 1280);
         let scenario = scenario(ms(20), mtu, 0, 1);
         let mut sessions = Sessions::begin(&scenario, &setup(slices));
-        let mut most: f64 = 0.0;
-        for step in 12..40 {
+        sessions.run_until(CHANGE);
+        let before = status(&sessions).orders.protection;
+        for step in 0..40 {
             sessions.run_until(CHANGE + ms(10 * step));
-            most = most.max(status(&sessions).loss_share);
+            let status = status(&sessions);
+            let text = format!("{slices} slices, {} ms: {status}", 10 * step);
+            assert!(step < 12 || status.loss_share < 0.001, "{text}");
+            assert_eq!(
+                status.orders.protection.shards_base, before.shards_base,
+                "{text}"
+            );
+            // Frames are cut no smaller for it.
+            assert!(status.orders.datagram_bytes_max >= SIZE_OF_1280, "{text}");
         }
-        assert!(most < 0.001, "{slices} slices: {most}");
     }
 }
 

@@ -213,6 +213,12 @@ impl PathMtu {
         matches!(self.phase, Phase::Searching { .. })
     }
 
+    /// True if what was lost lately may have been lost for its size.
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
+        self.run.is_some_and(|run| run.lost >= SUSPICION)
+    }
+
     /// Counts since the start.
     #[must_use]
     pub const fn stats(&self) -> PathMtuStats {
@@ -222,11 +228,11 @@ impl PathMtu {
     /// When [`Self::poll_probe`] may have something.
     #[must_use]
     pub fn poll_timeout(&self) -> Timestamp {
-        let small = self.suspects().then_some(self.next_small);
+        let small = self.is_suspicious().then_some(self.next_small);
         let large = match (self.probe, self.phase) {
             (Some(probe), _) => probe.sent + PROBE_TIMEOUT,
             (None, Phase::Searching { .. }) => self.next_probe,
-            (None, Phase::Complete { .. }) if self.suspects() => self.next_probe,
+            (None, Phase::Complete { .. }) if self.is_suspicious() => self.next_probe,
             (None, Phase::Complete { raise }) => {
                 let confirm = self.full + CONFIRM_INTERVAL;
                 let due = if self.confirmed < self.ceiling {
@@ -252,7 +258,7 @@ impl PathMtu {
             // Of one that never left nothing is known.
             self.probe = None;
         }
-        if self.suspects() && now >= self.next_small {
+        if self.is_suspicious() && now >= self.next_small {
             // Only its arrival is of interest: it is not kept as a probe.
             let run = self.run.as_mut().expect("a run is suspected");
             run.probes += 1;
@@ -276,7 +282,7 @@ impl PathMtu {
             has_left: false,
         });
         self.next_probe = now + PROBE_INTERVAL;
-        if self.suspects() {
+        if self.is_suspicious() {
             // What shows that the path lived when a probe of full size was lost.
             self.next_small = self.next_small.min(now + SUSPICION_INTERVAL);
         }
@@ -408,10 +414,6 @@ impl PathMtu {
         }
     }
 
-    fn suspects(&self) -> bool {
-        self.run.is_some_and(|run| run.lost >= SUSPICION)
-    }
-
     /// It is the probe on its way.
     fn takes(&self, sent: Timestamp, bytes: usize) -> bool {
         self.probe
@@ -420,7 +422,7 @@ impl PathMtu {
 
     /// What to probe next, if anything.
     fn candidate(&mut self, now: Timestamp) -> Option<usize> {
-        if self.suspects() {
+        if self.is_suspicious() {
             return Some(self.confirmed);
         }
         if let Phase::Complete { raise } = self.phase

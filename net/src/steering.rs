@@ -214,7 +214,7 @@ impl fmt::Display for SteeringStatus {
             f.write_str(" (trying more)")?;
         }
         if self.black_holes > 0 {
-            write!(f, ", shrunk {} times", self.black_holes)?;
+            write!(f, ", shrunk {} ×", self.black_holes)?;
         }
         Ok(())
     }
@@ -486,7 +486,11 @@ impl Steering {
             burst_mean: signals.loss.burst_mean(),
             round_trip: signals.rtt,
         };
-        self.ladder.handle_path(now, &path, self.decision.wire_rate);
+        // Parity would remember for seconds what was no loss of the path. Where it was, it is told
+        // as soon as a datagram of full size arrives.
+        if !self.mtu.is_suspicious() {
+            self.ladder.handle_path(now, &path, self.decision.wire_rate);
+        }
         self.ladder.handle_feedback(now, feedback);
         if let Some(damage) = feedback.damage {
             self.newest_lost = damage.newest_lost;
