@@ -42,6 +42,17 @@ pub struct SendStage {
     early: Option<PictureDone>,
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    /// The kernel took it.
+    Sent,
+    /// The kernel did not take it, or not all of it.
+    Failed,
+    /// The interface takes no datagram so large: an answer for the path's size.
+    TooLarge,
+}
+
 /// What send saw of one frame.
 struct FrameInHand {
     frame: FrameId,
@@ -139,16 +150,18 @@ impl SendStage {
         }
         let counters = &self.metrics.counters;
         let first_byte = clock::now();
-        let sent = self.put(&batch)?;
-        if sent {
+        let put = self.put(&batch)?;
+        if put == Put::Sent {
             add(&counters.datagrams, u64::from(batch.datagrams));
             add(&counters.sent_bytes, batch.bytes().len() as u64);
-            self.tell(&batch, part.frame, first_byte);
         } else {
             add(&counters.send_failures, 1);
         }
+        if put != Put::Failed {
+            self.tell(&batch, part.frame, first_byte, put == Put::TooLarge);
+        }
         if is_video {
-            self.stamp(&batch, sent, part, protected, first_byte);
+            self.stamp(&batch, put == Put::Sent, part, protected, first_byte);
         }
         // As many buffers as the pool holds: never full; if protect is gone, `recv` says so.
         let _ = self.pool.try_send(batch);
@@ -182,19 +195,20 @@ impl SendStage {
     }
 
     /// Tells control what left when.
-    fn tell(&self, batch: &Batch, frame: Option<SentFrame>, at: Timestamp) {
-        let sent = Sent::from(batch);
-        if self
-            .departures
-            .try_send(Departed { at, sent, frame })
-            .is_err()
-        {
+    fn tell(&self, batch: &Batch, frame: Option<SentFrame>, at: Timestamp, is_refused: bool) {
+        let departed = Departed {
+            at,
+            sent: Sent::from(batch),
+            frame,
+            is_refused,
+        };
+        if self.departures.try_send(departed).is_err() {
             add(&self.metrics.counters.departures_dropped, 1);
         }
     }
 
-    /// True if the kernel took the batch.
-    fn put(&self, batch: &Batch) -> Result<bool, StageFault> {
+    /// Gives the kernel the batch.
+    fn put(&self, batch: &Batch) -> Result<Put, StageFault> {
         let mut bytes = batch.bytes();
         let mut waits = 0;
         while !bytes.is_empty() {
@@ -212,18 +226,19 @@ impl SendStage {
                             .wait_writable(SEND_PATIENCE)
                             .map_err(StageFault::Socket)?
                     {
-                        return Ok(false);
+                        return Ok(Put::Failed);
                     }
                 }
-                Err(SendError::NoBuffers | SendError::TooLarge { .. }) => return Ok(false),
+                Err(SendError::NoBuffers) => return Ok(Put::Failed),
+                Err(SendError::TooLarge { .. }) => return Ok(Put::TooLarge),
                 Err(SendError::Unreachable(error)) => {
                     log::debug!("{} is not reachable just now: {error}", self.peer);
-                    return Ok(false);
+                    return Ok(Put::Failed);
                 }
                 Err(SendError::Io(error)) => return Err(StageFault::Socket(error)),
             }
         }
-        Ok(true)
+        Ok(Put::Sent)
     }
 
     /// Reports the frame in hand, of which no more is sent, and those before it.
