@@ -1,5 +1,9 @@
 //! Send: gives sealed batches to the kernel, in order and at their departure time, notes when the
 //! wire had which slice, and tells control what left when.
+//!
+//! Who waits for the departure is the operator's choice (`--pace`): this thread with a timer, or the
+//! queue of the device, which is given the batch [`HAND_OVER_LEAD`] ahead. The times noted and told
+//! are those of the departure in both cases.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +16,7 @@ use net::limits::SLICES_PER_FRAME_MAX;
 use net::packetize::Batch;
 use net::rate::Sent;
 use net::times::{FrameTimes, SliceTimes};
+use net::udp::txtime::TimedQueue;
 use net::udp::{SendError, Socket};
 use net::units::{FrameId, Timestamp};
 
@@ -24,11 +29,18 @@ use crate::steering::Departed;
 const REPORT_PATIENCE: Duration = Duration::from_millis(50);
 /// A batch that the kernel will not take for this long is worth less than the ones behind it.
 const SEND_PATIENCE: Duration = Duration::from_millis(20);
+/// How far ahead of their departure batches are given to a queue that keeps departure times: as
+/// far as protect seals them, so that this thread never waits. What is sealed for at once passes
+/// those that wait there (before Linux 6.7 it waits for the first of them, which is no longer than
+/// this), and what it overtakes is in time for [`net::rate`] not to call it lost.
+pub const HAND_OVER_LEAD: Duration = Duration::from_millis(2);
 
 /// The send thread's half of the pipeline.
 pub struct SendStage {
     socket: Socket,
     peer: SocketAddr,
+    /// The queue on the way to `peer`, if departure times are its to keep.
+    queue: Option<TimedQueue>,
     peers: Receiver<SocketAddr>,
     batches: Receiver<Sealed>,
     pool: Sender<Batch>,
@@ -99,6 +111,7 @@ impl SendStage {
         metrics: Arc<SessionMetrics>,
     ) -> Self {
         Self {
+            queue: timed_queue(&socket, peer),
             socket,
             peer,
             peers,
@@ -134,6 +147,7 @@ impl SendStage {
     fn send(&mut self, sealed: Sealed) -> Result<(), StageFault> {
         if let Ok(peer) = self.peers.try_recv() {
             self.peer = peer;
+            self.queue = timed_queue(&self.socket, peer);
         }
         let Sealed {
             batch,
@@ -141,7 +155,8 @@ impl SendStage {
             protected,
         } = sealed;
         if !batch.departure.is_zero() {
-            platform::thread::wait_until(batch.departure);
+            let lead = self.queue.map_or(Duration::ZERO, |_| HAND_OVER_LEAD);
+            platform::thread::wait_until(batch.departure - lead);
         }
         let is_video = part.slice_bytes > 0;
         if is_video && self.frame.as_ref().is_none_or(|it| it.frame != batch.frame) {
@@ -149,8 +164,9 @@ impl SendStage {
             self.frame = Some(FrameInHand::new(batch.frame));
         }
         let counters = &self.metrics.counters;
-        let first_byte = clock::now();
-        let put = self.put(&batch)?;
+        // Handed over ahead of time, it leaves when it is due.
+        let first_byte = clock::now().max(batch.departure);
+        let put = self.put(&batch, first_byte)?;
         if put == Put::Sent {
             add(&counters.datagrams, u64::from(batch.datagrams));
             add(&counters.sent_bytes, batch.bytes().len() as u64);
@@ -190,7 +206,7 @@ impl SendStage {
                 ..*times
             };
         }
-        times.last_byte = clock::now();
+        times.last_byte = clock::now().max(first_byte);
         frame.slice_count = frame.slice_count.max(batch.slice.0 + 1);
     }
 
@@ -207,19 +223,25 @@ impl SendStage {
         }
     }
 
-    /// Gives the kernel the batch.
-    fn put(&self, batch: &Batch) -> Result<Put, StageFault> {
+    /// Gives the kernel the batch, to let it go at `departure` if its queue keeps times.
+    fn put(&self, batch: &Batch, departure: Timestamp) -> Result<Put, StageFault> {
+        let segment_bytes = usize::from(batch.segment_bytes);
         let mut bytes = batch.bytes();
         let mut waits = 0;
         while !bytes.is_empty() {
-            match self
-                .socket
-                .send_segments(self.peer, bytes, usize::from(batch.segment_bytes))
-            {
+            let (socket, peer) = (&self.socket, self.peer);
+            let sent = match self.queue {
+                Some(queue) => {
+                    socket.send_segments_at(peer, bytes, segment_bytes, queue, departure)
+                }
+                None => socket.send_segments(peer, bytes, segment_bytes),
+            };
+            match sent {
                 // Without GSO the kernel may take only the first datagrams.
                 Ok(sent) => bytes = &bytes[sent.bytes..],
                 Err(SendError::WouldBlock) => {
                     waits += 1;
+                    self.count_missed();
                     if waits == 2
                         || !self
                             .socket
@@ -241,8 +263,20 @@ impl SendStage {
         Ok(Put::Sent)
     }
 
+    /// Counts the batches that a queue dropped instead of letting them go; none of them is worth
+    /// ending for, since the client asks for them again. Reports not taken would keep the socket
+    /// "ready" for everybody who waits for it.
+    fn count_missed(&self) {
+        if self.queue.is_some() {
+            let errors = self.socket.take_txtime_errors();
+            let missed = &self.metrics.counters.departures_missed;
+            add(missed, errors.missed + errors.invalid);
+        }
+    }
+
     /// Reports the frame in hand, of which no more is sent, and those before it.
     fn report(&mut self) {
+        self.count_missed();
         let Some(sent) = self.frame.take() else {
             return;
         };
@@ -286,6 +320,24 @@ impl SendStage {
         };
         if self.reports.try_send(times).is_err() {
             add(&self.metrics.counters.reports_dropped, 1);
+        }
+    }
+}
+
+/// The queue that keeps departure times on the way to `peer`, if the operator wants that and there
+/// is one.
+fn timed_queue(socket: &Socket, peer: SocketAddr) -> Option<TimedQueue> {
+    if !socket.wants_txtime() {
+        return None;
+    }
+    match socket.timed_queue(peer) {
+        Ok(queue) => {
+            log::info!("departure times to {peer} are kept by {}", queue.name());
+            Some(queue)
+        }
+        Err(refusal) => {
+            log::warn!("departure times to {peer} are kept by a timer: {refusal}");
+            None
         }
     }
 }
