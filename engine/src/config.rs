@@ -483,7 +483,7 @@ pub fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
 
 /// `testcard`, `none`, or a command line; quotes hold words together as in a shell, and nothing
 /// else of a shell is done.
-fn parse_app(text: &str) -> Result<App, String> {
+pub(crate) fn parse_app(text: &str) -> Result<App, String> {
     match text {
         "testcard" => return Ok(App::TestCard),
         "none" => return Ok(App::None),

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod trust;
+pub mod apps;
 pub mod metrics;
 pub mod steering;
 pub mod stage;

@@ -1,0 +1,3 @@
+//! x
+pub mod paired;
+pub mod sessions;
