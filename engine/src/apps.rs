@@ -406,10 +406,7 @@ fn prep(fields: &Map<String, Value>) -> Result<Vec<Prep>, Wrong> {
 }
 
 /// A command line of its own: neither the test card nor nothing.
-fn command(
-    fields: &Map<String, Value>,
-    name: &'static str,
-) -> Result<Option<Vec<String>>, Wrong> {
+fn command(fields: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, Wrong> {
     let Some(line) = text(fields, name)? else {
         return Ok(None);
     };
@@ -423,7 +420,10 @@ fn command(
 /// The fields of an object that has none but these.
 fn object<'a>(value: &'a Value, known: &[&str]) -> Result<&'a Map<String, Value>, Wrong> {
     let Value::Object(fields) = value else {
-        return Err(Wrong::new(format!("it is an object with {}", known.join(", "))));
+        return Err(Wrong::new(format!(
+            "it is an object with {}",
+            known.join(", ")
+        )));
     };
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
         Some(unknown) => {
@@ -440,7 +440,9 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &'static str) -> Result<Option
         Some(value) => value,
     };
     let value = value.as_str().filter(|text| !text.contains('\0'));
-    value.map(Some).ok_or(Wrong::new("it is a text").under(name))
+    value
+        .map(Some)
+        .ok_or(Wrong::new("it is a text").under(name))
 }
 
 #[cfg(test)]
@@ -501,7 +503,9 @@ mod tests {
                 other => panic!("{from} -> {to}: {other:?}"),
             }
         }
-        let error = parse_text("{\n\"apps\": [}").expect_err("no JSON").to_string();
+        let error = parse_text("{\n\"apps\": [}")
+            .expect_err("no JSON")
+            .to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 

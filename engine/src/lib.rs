@@ -11,6 +11,7 @@ pub mod stage;
 pub mod pipeline;
 pub mod session;
 pub mod control;
+pub mod mgmt;
 pub mod host;
 pub mod client;
 pub mod doctor;

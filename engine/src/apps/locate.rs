@@ -60,8 +60,7 @@ fn enter<'a>(value: &'a str, step: &Step) -> Option<&'a str> {
         let found = match step {
             Step::Field(wanted) => {
                 let after = skip(rest)?;
-                let key: String =
-                    serde_json::from_str(&rest[..rest.len() - after.len()]).ok()?;
+                let key: String = serde_json::from_str(&rest[..rest.len() - after.len()]).ok()?;
                 rest = after.trim_start().strip_prefix(':')?.trim_start();
                 key == *wanted
             }

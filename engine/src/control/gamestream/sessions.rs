@@ -193,7 +193,11 @@ impl Sessions for MemorySessions {
         let granted = Granted {
             encrypted_rtsp: request.stream.core_version >= 1,
         };
-        reply.send(found.then_some(granted).ok_or(SessionError::NothingToResume));
+        reply.send(
+            found
+                .then_some(granted)
+                .ok_or(SessionError::NothingToResume),
+        );
     }
 
     fn cancel(&self, client: Fingerprint, reply: Reply<()>) {
