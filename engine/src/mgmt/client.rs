@@ -66,6 +66,24 @@ pub enum PinOutcome {
     },
 }
 
+/// A pairing that waits for its PIN.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Waiting {
+    /// Its number.
+    pub id: u32,
+    /// IP address of the client.
+    pub address: String,
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// For how long, seconds.
+    pub waits_s: u64,
+}
+
+#[derive(Deserialize)]
+struct Pairings {
+    pairings: Vec<Waiting>,
+}
+
 #[derive(Deserialize)]
 struct Taken {
     id: u32,
@@ -109,39 +127,58 @@ pub fn enter_pin(
     id: Option<u32>,
     name: Option<String>,
 ) -> Result<PinOutcome, CallError> {
-    let call = PinCall {
+    let pin = PinCall {
         pin: pin.to_owned(),
         id,
         name,
     };
-    let body = serde_json::to_string(&call).expect("texts and numbers are always JSON");
-    let (status, body) = post(access, "/api/v1/gamestream/pin", &body)?;
-    let garbled = |_| CallError::Refused(format!("the host answered with status {status}"));
+    let body = serde_json::to_string(&pin).expect("texts and numbers are always JSON");
+    let (status, body) = call(access, "POST", "/api/v1/gamestream/pin", &body)?;
     match status {
         200 | 202 | 422 => {
-            let Taken { id, outcome } = serde_json::from_str(&body).map_err(garbled)?;
+            let Taken { id, outcome } = read(status, &body)?;
             match status {
                 200 => Ok(PinOutcome::Paired { id }),
                 202 => Ok(PinOutcome::Pending { id }),
                 _ => Err(CallError::Refused(format!("pairing {id}: {outcome}"))),
             }
         }
-        _ => {
-            let refusal: Refusal = serde_json::from_str(&body).map_err(garbled)?;
-            Err(CallError::Refused(refusal.error))
-        }
+        _ => Err(refusal(status, &body)),
+    }
+}
+
+/// Pairings that wait for a PIN.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn waiting(access: &Access) -> Result<Vec<Waiting>, CallError> {
+    match call(access, "GET", "/api/v1/gamestream/pairings", "")? {
+        (200, body) => Ok(read::<Pairings>(200, &body)?.pairings),
+        (status, body) => Err(refusal(status, &body)),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(status: u16, body: &'a str) -> Result<T, CallError> {
+    serde_json::from_str(body)
+        .map_err(|_| CallError::Refused(format!("the host answered with status {status}")))
+}
+
+fn refusal(status: u16, body: &str) -> CallError {
+    match read::<Refusal>(status, body) {
+        Ok(refusal) => CallError::Refused(refusal.error),
+        Err(garbled) => garbled,
     }
 }
 
 /// Status and body.
-fn post(access: &Access, path: &str, body: &str) -> Result<(u16, String), CallError> {
+fn call(access: &Access, method: &str, path: &str, body: &str) -> Result<(u16, String), CallError> {
     let Access { address, token } = access;
-    let call = || -> std::io::Result<String> {
+    let exchange = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(address, CONNECT_TIMEOUT)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
         let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
              Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n\
              {body}",
             body.len()
@@ -155,7 +192,7 @@ fn post(access: &Access, path: &str, body: &str) -> Result<(u16, String), CallEr
         address: *address,
         reason,
     };
-    let answer = call().map_err(|error| unreachable(error.to_string()))?;
+    let answer = exchange().map_err(|error| unreachable(error.to_string()))?;
     let status = answer.split(' ').nth(1).and_then(|text| text.parse().ok());
     match (status, answer.split_once("\r\n\r\n")) {
         (Some(status), Some((_, body))) => Ok((status, body.to_owned())),

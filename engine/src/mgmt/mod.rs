@@ -83,6 +83,7 @@ impl Management {
             reason: error.to_string(),
         })?;
         let server = Arc::new(server);
+        let address = server.server_addr().to_ip().unwrap_or(address);
         let mut token = [0; TOKEN_BYTES];
         boring::rand::rand_bytes(&mut token)?;
         let access = Access {

@@ -448,3 +448,19 @@ fn unique_id(fingerprint: Fingerprint) -> String {
         part(20, 32)
     )
 }
+
+/// For tests of what lies above.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An operator whose host is not there.
+    pub(crate) fn nobody() -> Operator {
+        let poll = Poll::new().expect("a poll");
+        let waker = Waker::new(poll.registry(), http::WAKE).expect("a waker");
+        Operator {
+            commands: bounded(COMMANDS).0,
+            waker: Arc::new(waker),
+        }
+    }
+}

@@ -65,9 +65,12 @@ impl SessionError {
     }
 }
 
+/// What takes an answer to where it is waited for.
+type Answer<T> = dyn FnOnce(Result<T, SessionError>) + Send;
+
 /// The way back to a client that waits. Dropped without a word it says so.
 pub struct Reply<T> {
-    answer: Option<Box<dyn FnOnce(Result<T, SessionError>) + Send>>,
+    answer: Option<Box<Answer<T>>>,
 }
 
 impl<T> Reply<T> {
