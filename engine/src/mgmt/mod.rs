@@ -4,7 +4,8 @@
 //! state directory ([`ACCESS_FILE`]) and is another one at every start. Host and Origin are
 //! checked beside, so that a page that a browser happens to show can neither call (cross-site
 //! requests) nor read (DNS rebinding). `tiny_http` serves it with threads of its own; requests are
-//! handled one after the other on `pf-mgmt`.
+//! handled one after the other on `pf-mgmt`. It knows no time limits: another user of this machine
+//! who leaves requests half sent can hold up these calls, though nothing else.
 
 pub mod client;
 pub mod openapi;
@@ -15,8 +16,9 @@ mod tests;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
+use platform::thread::{Role, RoleThread};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tiny_http::{Header, Method, Response, Server};
@@ -27,8 +29,10 @@ use routes::Answer;
 
 /// Address and token, in the state directory.
 pub const ACCESS_FILE: &str = "management.json";
-/// Longest body of a call, bytes.
-const BODY_BYTES_MAX: usize = 4096;
+/// Longest body of a call, bytes: up to this `tiny_http` has read it before we see the call.
+const BODY_BYTES_MAX: usize = 1024;
+/// A call under way is bounded by the operator's time limits, which end when the host does.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of the token, before they become hexadecimal digits.
 const TOKEN_BYTES: usize = 32;
 
@@ -68,7 +72,7 @@ pub struct Access {
 pub struct Management {
     access: Access,
     server: Arc<Server>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<RoleThread<()>>,
 }
 
 impl Management {
@@ -97,9 +101,8 @@ impl Management {
             operator,
         };
         let listener = Arc::clone(&server);
-        let thread = std::thread::Builder::new()
-            .name("pf-mgmt".to_owned())
-            .spawn(move || service.run(&listener))
+        let body = move || service.run(&listener);
+        let thread = platform::thread::spawn(Role::Control, "pf-mgmt", body)
             .map_err(ManagementError::Thread)?;
         Ok(Self {
             access,
@@ -119,9 +122,9 @@ impl Drop for Management {
     fn drop(&mut self) {
         self.server.unblock();
         if let Some(thread) = self.thread.take() {
-            // A call under way is bounded by the operator's time limits.
-            if thread.join().is_err() {
-                log::error!("pf-mgmt panicked");
+            // Late only if a caller holds it up; it holds nothing that the host needs.
+            if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
+                log::warn!("{error}");
             }
         }
     }

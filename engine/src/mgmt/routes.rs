@@ -50,6 +50,16 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/page.css",
+        operation: "pageStyle",
+        summary: "What the page looks like.",
+        needs_token: false,
+        takes_body: false,
+        answers: &[(200, "CSS", None)],
+        handle: |_, _, _| Answer::page("text/css; charset=utf-8", include_str!("page.css")),
+    },
+    Route {
+        method: "get",
         path: "/api/v1/gamestream/pairings",
         operation: "listPairings",
         summary: "Pairings that wait for a PIN, oldest first.",
@@ -150,8 +160,8 @@ impl Answer {
             ("Cross-Origin-Resource-Policy", "same-origin"),
             (
                 "Content-Security-Policy",
-                "default-src 'none'; script-src 'self'; connect-src 'self'; style-src \
-                 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+                "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
+                 frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
             ),
         ]
     }

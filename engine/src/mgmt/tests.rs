@@ -90,6 +90,10 @@ fn the_page_is_served_and_its_address_holds_the_token() {
         rig.ask("GET /page.js HTTP/1.1\nHost: HOST\nConnection: close\n\n"),
         200
     );
+    assert_eq!(
+        rig.ask("GET /page.css HTTP/1.1\nHost: HOST\nConnection: close\n\n"),
+        200
+    );
     let access = rig.access();
     assert_eq!(
         rig.management.page(),
