@@ -169,6 +169,13 @@ fn a_pairing_lasts_over_restarts_and_can_be_repeated() {
     let kept = parse(&kept);
     assert_eq!(kept["clients"].as_array().expect("a list").len(), 1);
     assert_eq!(kept["clients"][0]["name"], "phone");
+    host.pair(&client, "4712");
+    let kept = std::fs::read_to_string(state.join("gamestream-clients.json")).expect("there");
+    assert_eq!(
+        parse(&kept)["clients"][0]["name"],
+        "phone",
+        "it keeps its name"
+    );
 
     // A client whose certificate is gone from the store is a stranger.
     host.stop();

@@ -7,10 +7,13 @@
 //! | `pair`, step 5; `unpair` of the client itself | 401 | 401 | yes |
 //! | `applist`, `appasset`, `launch`, `resume`, `cancel` | 401 | 401 | yes |
 
+use std::net::IpAddr;
+
 use net::gamestream::http::{Content, HttpRequest, HttpResponse};
 use net::gamestream::nvhttp::{self, AppEntry, PairStep, Request, UniqueId};
 use net::gamestream::pairing::{
-    Asker, PIN_TIMEOUT, PairError, PairingEnd, PairingRandom, STEPS_TIMEOUT, StepAnswer,
+    Asker, ClientCertificate, CryptoError, PIN_TIMEOUT, PairError, PairingEnd, PairingId,
+    PairingRandom, StepAnswer,
 };
 use net::identity::Fingerprint;
 use net::units::Timestamp;
@@ -99,26 +102,8 @@ impl Server {
         let address = asker.address;
         let result = match step {
             PairStep::GetServerCert { salt, certificate } => {
-                let random = match random() {
-                    Ok(random) => random,
-                    Err(error) => return Some(nvhttp::error(500, &error.to_string())),
-                };
-                match self
-                    .pairings
-                    .handle_begin(now, asker, salt, &certificate, random)
-                {
-                    Ok(pairing) => {
-                        log::info!(
-                            "pairing {pairing}: a client at {address} shows a PIN; enter it with: \
-                             punktfunk pin PIN --id {pairing}"
-                        );
-                        self.waiting_for_pin.insert(pairing, id);
-                        // The pairing's own time limits come first.
-                        if let Some(connection) = self.connection(id) {
-                            connection.deadline = now + PIN_TIMEOUT + REQUEST_TIMEOUT;
-                        }
-                        return None;
-                    }
+                match self.begin_pairing(now, id, asker, salt, &certificate) {
+                    Ok(()) => return None,
                     Err(refused) => Err(refused),
                 }
             }
@@ -130,22 +115,7 @@ impl Server {
             Ok(StepAnswer::Paired {
                 id: pairing,
                 certificate,
-            }) => {
-                let name = self.names.remove(&pairing);
-                let name = name.unwrap_or_else(|| format!("Moonlight at {address}"));
-                let fingerprint = certificate.fingerprint();
-                match self.paired.add(certificate, &name) {
-                    Ok(()) => {
-                        log::info!("paired with {name} ({fingerprint})");
-                        nvhttp::paired(true)
-                    }
-                    Err(error) => {
-                        log::error!("{name} is not paired: {error}");
-                        self.tell_end(pairing, PairingEnd::Failed);
-                        nvhttp::error(500, "the host cannot keep this pairing; its log says why")
-                    }
-                }
-            }
+            }) => self.keep_paired(pairing, address, certificate),
             // As clients know a wrong PIN: done, and not paired.
             Err(PairError::WrongPin) => nvhttp::paired(false),
             Err(refused) => {
@@ -155,12 +125,65 @@ impl Server {
         })
     }
 
+    fn begin_pairing(
+        &mut self,
+        now: Timestamp,
+        id: usize,
+        asker: Asker,
+        salt: [u8; 16],
+        certificate: &[u8],
+    ) -> Result<(), PairError> {
+        let address = asker.address;
+        let random = random().map_err(|error| {
+            log::error!("no random bytes: {error}");
+            PairError::Failed(CryptoError::Library)
+        })?;
+        let pairing = self
+            .pairings
+            .handle_begin(now, asker, salt, certificate, random)?;
+        log::info!(
+            "pairing {pairing}: a client at {address} shows a PIN; enter it with: punktfunk pin \
+             PIN --id {pairing}"
+        );
+        self.waiting_for_pin.insert(pairing, id);
+        // The pairing's own time limits come first.
+        if let Some(connection) = self.connection(id) {
+            connection.deadline = now + PIN_TIMEOUT + REQUEST_TIMEOUT;
+        }
+        Ok(())
+    }
+
+    /// The client is paired once it is on disk. Without a new name it keeps the one it had.
+    fn keep_paired(
+        &mut self,
+        pairing: PairingId,
+        address: IpAddr,
+        certificate: ClientCertificate,
+    ) -> HttpResponse {
+        let fingerprint = certificate.fingerprint();
+        let before = self.paired.find(fingerprint);
+        let before = before.map(|client| client.name.clone());
+        let name = self.names.remove(&pairing).or(before);
+        let name = name.unwrap_or_else(|| format!("Moonlight at {address}"));
+        match self.paired.add(certificate, &name) {
+            Ok(()) => {
+                log::info!("paired with {name} ({fingerprint})");
+                nvhttp::paired(true)
+            }
+            Err(error) => {
+                log::warn!("{name} is not paired: {error}");
+                self.tell_end(pairing, PairingEnd::Failed);
+                nvhttp::error(500, "the host cannot keep this pairing; its log says why")
+            }
+        }
+    }
+
     /// Over HTTPS a paired client goes for good. Over HTTP somebody, who may be anybody, gives up
     /// the pairing that is under way from there.
     fn handle_unpair(
         &mut self,
         now: Timestamp,
-        address: std::net::IpAddr,
+        address: IpAddr,
         unique_id: UniqueId,
         client: Option<Client>,
     ) -> HttpResponse {
@@ -175,7 +198,7 @@ impl Server {
         match self.unpair(client.fingerprint) {
             Ok(_) => nvhttp::unpaired(),
             Err(error) => {
-                log::error!("{} is still paired: {error}", client.name);
+                log::warn!("{} is still paired: {error}", client.name);
                 nvhttp::error(500, "the host cannot forget this client; its log says why")
             }
         }
@@ -269,5 +292,3 @@ fn random() -> Result<PairingRandom, boring::error::ErrorStack> {
     boring::rand::rand_bytes(&mut random.challenge)?;
     Ok(random)
 }
-
-const _: () = assert!(STEPS_TIMEOUT.as_secs() < PIN_TIMEOUT.as_secs());
