@@ -254,12 +254,11 @@ impl Pairings {
         self.handle_timeout(now);
         let certificate =
             ClientCertificate::from_pem(certificate_pem).map_err(PairError::Certificate)?;
-        // A client that begins anew has given up what it began before.
+        // A client that begins anew has given up what it began before; if the PIN was entered, that
+        // was a guess.
         let fingerprint = certificate.fingerprint();
         let earlier = |pairing: &Pairing| {
-            pairing.asker == asker
-                && pairing.waits()
-                && pairing.certificate.fingerprint() == fingerprint
+            pairing.asker == asker && pairing.certificate.fingerprint() == fingerprint
         };
         if let Some(at) = self.pairings.iter().position(earlier) {
             self.end(now, at, PairingEnd::Replaced);

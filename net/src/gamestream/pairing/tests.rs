@@ -404,6 +404,23 @@ fn a_client_that_begins_anew_replaces_itself() {
     assert_paired(result, &client);
 }
 
+/// It was ended between two steps: the next attempt waits for nothing.
+#[test]
+fn a_client_that_broke_off_may_begin_at_once() {
+    let mut host = host();
+    let mut client = Client::new(17, 1);
+    let first = client.begin(&mut host, at(0), "1111");
+    host.enter_pin(at(0), None, &pin("1111")).expect("taken");
+    let step = client.challenge();
+    host.handle_step(at(0), &client.asker, &step)
+        .expect("answered");
+    let second = client.begin(&mut host, at(1), "2222");
+    assert_eq!(ends(&mut host), [(first, PairingEnd::Replaced)]);
+    assert_eq!(host.enter_pin(at(1), None, &pin("2222")), Ok(second));
+    let result = client.finish(&mut host, at(1));
+    assert_paired(result, &client);
+}
+
 #[test]
 fn places_are_bounded_and_come_back() {
     let mut host = host();
