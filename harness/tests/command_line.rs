@@ -48,7 +48,9 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 #[test]
 fn every_verb_explains_itself() {
     let sandbox = Sandbox::new();
-    for verb in ["host", "connect", "bench", "doctor", "testcard"] {
+    for verb in [
+        "host", "connect", "bench", "doctor", "pin", "openapi", "testcard",
+    ] {
         let mut running = sandbox.start(&[verb, "--help"]);
         assert!(running.line("Usage:").contains(verb));
         assert!(running.wait().status.success(), "{verb} --help");
