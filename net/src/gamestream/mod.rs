@@ -1,3 +1,6 @@
 //! What stock GameStream clients (Moonlight) speak beside the native protocol.
 
 pub mod audio_fec;
+pub mod client_model;
+pub mod reports;
+pub mod video;
