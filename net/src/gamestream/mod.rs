@@ -3,4 +3,5 @@
 pub mod audio_fec;
 pub mod client_model;
 pub mod reports;
+pub mod sdp;
 pub mod video;
