@@ -3,5 +3,6 @@
 pub mod audio_fec;
 pub mod client_model;
 pub mod reports;
+pub mod rtsp;
 pub mod sdp;
 pub mod video;
