@@ -25,6 +25,7 @@ mod sealer;
 mod tests;
 
 pub(crate) use gcm::Gcm;
+pub(crate) use replay::ReplayWindow;
 pub use keys::{Aead, Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, exporter_context};
 pub use opener::{OpenError, Opener};
 pub use sealer::{SealError, Sealer};

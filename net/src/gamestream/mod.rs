@@ -2,6 +2,8 @@
 
 pub mod audio_fec;
 pub mod client_model;
+pub mod control;
+pub mod input;
 pub mod reports;
 pub mod rtsp;
 pub mod sdp;
