@@ -3,6 +3,7 @@
 pub mod audio_fec;
 pub mod client_model;
 pub mod control;
+pub mod enet;
 pub mod input;
 pub mod reports;
 pub mod rtsp;
