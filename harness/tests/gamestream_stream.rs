@@ -13,8 +13,9 @@ use gamestream_host::{Cut, Options, Outcome, stream};
 use net::gamestream::control::FromClient;
 use net::input::InputEvent;
 
-/// Every frame that the client delivered is what was sent.
-fn compare(outcome: &Outcome) -> BTreeMap<u64, &serde_json::Value> {
+/// Every frame that the client delivered is what was sent; `decodes` if each is a picture, which
+/// libavcodec does not give for a while after frames are missing.
+fn compare(outcome: &Outcome, decodes: bool) -> BTreeMap<u64, &serde_json::Value> {
     let mut frames = BTreeMap::new();
     for line in &outcome.lines {
         if let Some(frame) = line["frame"].as_u64() {
@@ -27,7 +28,10 @@ fn compare(outcome: &Outcome) -> BTreeMap<u64, &serde_json::Value> {
                 Some(u64::from(*sent)),
                 "frame {frame}"
             );
-            assert_eq!(line["pictures"], 1, "frame {frame} decodes to a picture");
+            assert!(
+                !decodes || line["pictures"] == 1,
+                "frame {frame} is a picture"
+            );
             frames.insert(frame, line);
         }
     }
@@ -44,7 +48,7 @@ fn assert_no_gap(frames: &BTreeMap<u64, &serde_json::Value>, count: usize) {
 #[test]
 fn slices_sound_and_input_in_plain_text() {
     let outcome = stream(&Options::default());
-    assert_no_gap(&compare(&outcome), 200);
+    assert_no_gap(&compare(&outcome, true), 200);
     assert_eq!(outcome.announced.slices.get(), 4);
     assert!(outcome.announced.fec_status && outcome.announced.session_ids);
     let count = |wanted: &dyn Fn(&InputEvent) -> bool| {
@@ -123,7 +127,7 @@ fn everything_encrypted_in_small_packets() {
         encrypt_rtsp: true,
         ..Options::default()
     });
-    assert_no_gap(&compare(&outcome), 200);
+    assert_no_gap(&compare(&outcome, true), 200);
     let encryption = outcome.announced.encryption;
     assert!(encryption.control_v2 && encryption.video && encryption.audio);
     assert_eq!(outcome.announced.packet_bytes, 1024 - 32);
@@ -143,7 +147,7 @@ fn each_number_of_blocks_and_surround() {
             frames: 100,
             ..Options::default()
         });
-        assert_no_gap(&compare(&outcome), 100);
+        assert_no_gap(&compare(&outcome, true), 100);
         assert_eq!(outcome.announced.audio.channels, 6);
         let opus = outcome
             .lines
@@ -166,7 +170,7 @@ fn a_loss_in_every_block_is_recovered() {
         cut: Cut::OneOfEachBlock,
         ..Options::default()
     });
-    assert_no_gap(&compare(&outcome), 200);
+    assert_no_gap(&compare(&outcome, true), 200);
     let reports = outcome
         .messages
         .iter()
@@ -186,7 +190,7 @@ fn a_lost_block_costs_its_frame_and_no_idr() {
         cut: Cut::ABlockEvery40Frames,
         ..Options::default()
     });
-    let frames = compare(&outcome);
+    let frames = compare(&outcome, false);
     let invalidated = outcome
         .messages
         .iter()

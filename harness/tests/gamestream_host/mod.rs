@@ -95,7 +95,8 @@ pub struct Outcome {
 /// Streams to the client until it ends.
 pub fn stream(options: &Options) -> Outcome {
     let mut host = Host::new(options.clone());
-    let (mut client, lines) = host.start_client();
+    let (child, lines) = host.start_client();
+    let mut client = Client(child);
     let began = clock::now();
     let mut said = Vec::new();
     loop {
@@ -105,7 +106,7 @@ pub fn stream(options: &Options) -> Outcome {
         );
         host.turn();
         said.extend(lines.try_iter());
-        if client.try_wait().expect("our child").is_some() {
+        if client.0.try_wait().expect("our child").is_some() {
             break;
         }
     }
@@ -121,6 +122,16 @@ pub fn stream(options: &Options) -> Outcome {
         opus: host.opus,
         announced: host.announced.expect("an ANNOUNCE"),
         messages: host.messages,
+    }
+}
+
+/// Ends with the test, however that ends.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
     }
 }
 
@@ -270,7 +281,7 @@ impl Host {
         self.accept();
         self.pings();
         self.control(now);
-        if self.media.is_some() && self.rtsp.is_playing() && self.peer.is_some() {
+        if self.is_awaited() {
             while self.next_audio <= clock::now() {
                 self.send_audio();
             }
@@ -280,8 +291,13 @@ impl Host {
         }
     }
 
+    /// The client plays, and its pings say where: nothing is sent into the void.
+    fn is_awaited(&self) -> bool {
+        self.rtsp.is_playing() && self.peer.is_some() && self.video_gate.peer().is_some()
+    }
+
     fn wait(&self) {
-        let due = match self.media.is_some() {
+        let due = match self.is_awaited() {
             true => self.next_frame.min(self.next_audio),
             false => clock::now() + Duration::from_millis(50),
         };
@@ -392,6 +408,10 @@ impl Host {
         let mut bytes = [0; 64];
         while let Ok((count, from)) = self.video.recv_from(&mut bytes) {
             let ping = Ping::parse(&bytes[..count]).expect("a ping");
+            if self.video_gate.peer().is_none() {
+                let now = clock::now();
+                (self.next_frame, self.next_audio) = (now, now);
+            }
             self.video_gate.handle(from, ping);
         }
         while let Ok((count, from)) = self.audio.recv_from(&mut bytes) {
@@ -417,8 +437,6 @@ impl Host {
                 } => {
                     assert_eq!(connect_data, CONNECT_DATA);
                     self.peer = Some(peer);
-                    let now = clock::now();
-                    (self.next_frame, self.next_audio) = (now, now);
                 }
                 EnetEvent::Disconnected { .. } => self.peer = None,
                 EnetEvent::Received { bytes, .. } => self.message(&bytes),

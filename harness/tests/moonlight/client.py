@@ -66,12 +66,12 @@ class Session(stream.StreamingSession):
     def play(self):
         """Input of every kind that needs no state."""
         lib = self._lib
-        lib.LiSendKeyboardEvent(0x41 - 0x8000, 3, 1)
-        lib.LiSendKeyboardEvent(0x41 - 0x8000, 4, 0)
+        lib.LiSendKeyboardEvent(0x41 - 0x8000, b"\x03", b"\x01")
+        lib.LiSendKeyboardEvent(0x41 - 0x8000, b"\x04", b"\0")
         text = "grüß".encode()
         lib.LiSendUtf8TextEvent(text, len(text))
         lib.LiSendMousePositionEvent(320, 90, 641, 361)
-        lib.LiSendMouseButtonEvent(7, 1)
+        lib.LiSendMouseButtonEvent(b"\x07", 1)
         lib.LiSendMouseMoveEvent(5, -3)
         lib.LiSendHighResScrollEvent(-120)
         lib.LiSendMultiControllerEvent(2, 4, 0x1001, 9, 255, 1000, -1000, 0, 32767)
