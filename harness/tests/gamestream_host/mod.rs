@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use gpu::encode::x264::X264Encoder;
@@ -260,7 +260,8 @@ impl Host {
             .spawn()
             .expect("the interpreter starts");
         let out = child.stdout.take().expect("piped");
-        let (sender, lines) = channel();
+        // More lines than any test has frames and packets of sound.
+        let (sender, lines) = sync_channel(1 << 14);
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
                 // The client's library writes its log there too.

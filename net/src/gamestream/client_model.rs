@@ -211,10 +211,9 @@ impl ClientModel {
             return Ok(());
         }
         let is_open = self.block.packets.iter().any(Option::is_some);
-        if !is_open || frame != self.frame || number != self.block_number {
-            if !self.begin_block(&packet, sequence, is_open) {
-                return Ok(());
-            }
+        let begins = !is_open || frame != self.frame || number != self.block_number;
+        if begins && !self.begin_block(&packet, sequence, is_open) {
+            return Ok(());
         }
         let info = packet.u32(12);
         let at = usize::from(sequence.wrapping_sub(self.block.lowest));

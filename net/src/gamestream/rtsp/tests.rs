@@ -249,7 +249,11 @@ proptest! {
     /// However a request is cut, it is the same request.
     #[test]
     fn cuts_do_not_matter(cut in 0..200usize, second in 0..200usize) {
-        let text = format!("ANNOUNCE a RTSP/1.0\r\nCSeq: 6\r\nSession: s;x\r\nContent-Length: {}\r\n\r\n{SDP}", SDP.len());
+        let text = format!(
+            "ANNOUNCE a RTSP/1.0\r\nCSeq: 6\r\nSession: s;x\r\n\
+             Content-Length: {}\r\n\r\n{SDP}",
+            SDP.len()
+        );
         let whole = read(&text);
         let (cut, second) = (cut.min(text.len()), (cut + second).min(text.len()));
         let mut reader = RtspReader::new();

@@ -1,6 +1,6 @@
 //! ANNOUNCE's SDP into one typed [`StreamConfig`], and the text that answers DESCRIBE.
 //!
-//! Every attribute that a client is known to send stands in [`ATTRIBUTES`], honoured or ignored
+//! Every attribute that a client is known to send stands in one table, honoured or ignored
 //! with the reason (client: `SdpGenerator.c` of moonlight-common-c). Attributes that are not there
 //! are counted and let pass: new clients say new things. An honoured attribute that is said twice,
 //! is no whole number or lies outside its range refuses the stream.

@@ -223,7 +223,12 @@ fn the_description_in_full() {
 proptest! {
     /// Any value in any attribute: within the limits or refused.
     #[test]
-    fn any_values(name in 0..ATTRIBUTES.len(), value in any::<i64>(), small in -3..3000i64, near in any::<bool>()) {
+    fn any_values(
+        name in 0..ATTRIBUTES.len(),
+        value in any::<i64>(),
+        small in -3..3000i64,
+        near in any::<bool>(),
+    ) {
         let name = ATTRIBUTES[name].0;
         let value = if near { small } else { value };
         if ANNOUNCE.contains(name) && let Ok(config) = with(name, &value.to_string()) {

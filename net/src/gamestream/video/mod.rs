@@ -34,6 +34,7 @@
 
 #[cfg(debug_assertions)]
 mod check;
+mod latency;
 mod nal;
 mod parity;
 mod policy;
@@ -53,6 +54,7 @@ use crate::units::Timestamp;
 use check::SelfCheck;
 use parity::Shape;
 
+pub use latency::LatencyEstimate;
 pub use policy::{BlockPolicy, BlockPolicyConfig};
 
 /// Most FEC blocks of a frame: two bits number them.

@@ -59,7 +59,7 @@ mod tests {
         for data in 1..=650 {
             for wanted in 0..=96 {
                 let shape = Shape::new(data, wanted);
-                assert_eq!((data * usize::from(shape.percent) + 99) / 100, shape.parity);
+                assert_eq!(of(data, shape.percent.into()), shape.parity);
                 assert!(shape.parity == 0 || data + shape.parity <= SHARDS_MAX);
                 assert!(shape.parity <= super::super::PARITY_PACKETS_MAX);
                 let most = (255 * data)

@@ -321,13 +321,15 @@ proptest! {
         for (number, (blocks, slices, seed)) in frames.iter().enumerate() {
             let slices: Vec<_> = slices
                 .iter()
-                .map(|&(length, tiny)| slice_bytes(*seed, if tiny { length % 40 + 1 } else { length }))
+                .map(|&(length, tiny)| if tiny { length % 40 + 1 } else { length })
+                .map(|length| slice_bytes(*seed, length))
                 .collect();
             let out = send(&mut video, number as u32, *blocks, &slices);
             // The client model shows where blocks are only without encryption.
             let mut block = (u8::MAX, 0);
             for datagram in out {
-                let at = (datagram[27] >> 4 & 3, u32::from_le_bytes(datagram[28..32].try_into().expect("4")));
+                let info = datagram[28..32].try_into().expect("4 bytes");
+                let at = (datagram[27] >> 4 & 3, u32::from_le_bytes(info));
                 let count = at.1 >> 22;
                 let drop = lose && !encrypted && (at.1 >> 12 & 0x3ff) == (*seed as u32) % count
                     && block.0 != at.0;
@@ -339,7 +341,9 @@ proptest! {
             }
             let sent: Vec<u8> = slices.concat();
             let got = client.take_events().into_iter().find_map(|event| match event {
-                ClientEvent::Frame { bytes, latency_tenths_ms, .. } => Some((bytes, latency_tenths_ms)),
+                ClientEvent::Frame { bytes, latency_tenths_ms: latency, .. } => {
+                    Some((bytes, latency))
+                }
                 _ => None,
             });
             let (bytes, latency) = got.expect("one frame");
