@@ -185,7 +185,7 @@ fn a_loss_in_every_block_is_recovered() {
         .messages
         .iter()
         .filter(|it| matches!(it, FromClient::RequestIdr));
-    assert_eq!(idrs.count(), 0);
+    assert_eq!(idrs.count(), 1, "the one that each client begins with");
 }
 
 /// A block is lost now and then: the frame is, and the encoder goes on past it without an IDR.
@@ -205,7 +205,7 @@ fn a_lost_block_costs_its_frame_and_no_idr() {
         .messages
         .iter()
         .filter(|it| matches!(it, FromClient::RequestIdr));
-    assert_eq!(idrs.count(), 0);
+    assert_eq!(idrs.count(), 1, "the one that each client begins with");
     let last = *frames.keys().last().expect("frames");
     let missing = last as usize - frames.len();
     // Four losses; each may cost the frames that were encoded before its report came.

@@ -29,8 +29,9 @@ const PART_NS: u64 = WINDOW.as_nanos() as u64 / PARTS as u64;
 const PACKETS_MIN: f64 = 500.0;
 /// How many times what chance takes of a hit block makes a burst: three packets at little loss.
 const BURST_FACTOR: f64 = 2.5;
-/// Clients repeat 0x0301 with every frame, and send it within some milliseconds.
-const REPEAT_PATIENCE: Duration = Duration::from_millis(100);
+/// A client that misses the recovery says so with the next frame. Shorter than what the ladder
+/// waits, so that it does not take silence for the loss of the recovery.
+const REPEAT_PATIENCE: Duration = Duration::from_millis(25);
 
 /// Message 0x5502: what became of one FEC block that lost packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ struct Part {
 #[derive(Clone, Debug, Default)]
 pub struct Reports {
     parts: [Part; PARTS],
-    damage: Option<(Damage, Timestamp)>,
+    damage: Option<Damage>,
     /// The recovery or IDR that answers, and when it was sent.
     answer: Option<(FrameId, Timestamp)>,
     newest_sent: Option<FrameId>,
@@ -131,13 +132,8 @@ impl Reports {
         part.sent += packets;
         part.blocks += 1;
         self.newest_sent = Some(frame);
-        let is_answer = |damage: &Damage| frame.0 > damage.first_lost.0;
-        if recovers
-            && self
-                .damage
-                .as_ref()
-                .is_some_and(|(damage, _)| is_answer(damage))
-        {
+        let is_answer = |damage: Damage| frame.0 > damage.newest_lost.0;
+        if recovers && self.damage.is_some_and(is_answer) {
             self.answer = Some((frame, now));
         }
     }
@@ -146,7 +142,7 @@ impl Reports {
     pub fn handle(&mut self, now: Timestamp, message: &FromClient) -> Option<Report> {
         match message {
             FromClient::FecStatus(status) => self.status(now, status),
-            FromClient::Invalidate { first, last } => self.invalidate(now, *first, *last),
+            FromClient::Invalidate { first, last } => self.invalidate(*first, *last),
             FromClient::RequestIdr => Some(Report::Idr),
             FromClient::LossStats(stats) if stats.lost > 0 => {
                 let part = self.part(now);
@@ -172,7 +168,7 @@ impl Reports {
         })
     }
 
-    fn invalidate(&mut self, now: Timestamp, first: u32, last: u32) -> Option<Report> {
+    fn invalidate(&mut self, first: u32, last: u32) -> Option<Report> {
         // Counted from 1 on the wire.
         let (Some(first), Some(last)) = (first.checked_sub(1), last.checked_sub(1)) else {
             self.impossible += 1;
@@ -186,26 +182,25 @@ impl Reports {
             first_lost: FrameId(first),
             newest_lost: FrameId(last),
         };
-        self.damage = Some((damage, now));
-        if self.answer.is_some_and(|(frame, _)| frame.0 <= last) {
-            self.answer = None;
+        // A recovery is on its way; this was said before it came.
+        if self.answer.is_some_and(|(frame, _)| frame.0 > last) {
+            return None;
         }
+        self.answer = None;
+        self.damage = Some(damage);
         Some(Report::Damage(damage))
     }
 
     /// For the ladder, after [`Report::Damage`] and with every frame until it has none.
     pub fn feedback(&mut self, now: Timestamp, round_trip: Duration) -> Feedback {
-        let is_over = self.answer.is_some_and(|(_, sent)| {
-            let quiet = self.damage.map_or(now, |(_, told)| told.max(sent));
-            now.since(quiet) > round_trip + REPEAT_PATIENCE
-        });
-        if is_over {
+        let is_over =
+            |(_, sent): (FrameId, Timestamp)| now.since(sent) > round_trip + REPEAT_PATIENCE;
+        if self.answer.is_some_and(is_over) {
             self.damage = None;
-            self.answer = None;
         }
         Feedback {
             sent: now,
-            damage: self.damage.map(|(damage, _)| damage),
+            damage: self.damage,
             ..Feedback::default()
         }
     }

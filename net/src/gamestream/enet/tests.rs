@@ -42,9 +42,7 @@ impl Pair {
             seed: Some(seed),
             ..HostSettings::default()
         };
-        let client = Host::new(Pipe::default(), settings)
-            .ok()
-            .expect("valid settings");
+        let client = Host::new(Pipe::default(), settings).expect("valid settings");
         let mut host = EnetHost::new(at(0), 7);
         host.expect(DATA);
         Self {
@@ -61,7 +59,6 @@ impl Pair {
     fn connect(&mut self, data: u32) {
         self.client
             .connect(address(47_999), CHANNELS, data)
-            .ok()
             .expect("a free slot");
     }
 
@@ -69,7 +66,7 @@ impl Pair {
     fn step(&mut self) -> Vec<EnetEvent> {
         self.ms += 1;
         self.clock.store(at(self.ms).as_ns(), Relaxed);
-        while let Some(event) = self.client.service().ok().expect("never fails") {
+        while let Some(event) = self.client.service().expect("never fails") {
             if let Event::Receive { packet, .. } = event {
                 self.received.push(packet.data().to_vec());
             }
@@ -92,7 +89,7 @@ impl Pair {
             assert_eq!(transmit.to, address(5000));
             if !self.random.chance(self.loss) {
                 self.client.socket_mut().incoming = Some((address(47_999), transmit.bytes));
-                while let Some(event) = self.client.service().ok().expect("never fails") {
+                while let Some(event) = self.client.service().expect("never fails") {
                     if let Event::Receive { packet, .. } = event {
                         self.received.push(packet.data().to_vec());
                     }
@@ -109,7 +106,6 @@ impl Pair {
     fn client_sends(&mut self, channel: u8, bytes: &[u8], kind: PacketKind) {
         let peer = self.client.peer_mut(PeerID(0));
         peer.send(channel, &Packet::new(bytes, kind))
-            .ok()
             .expect("connected");
     }
 }
