@@ -15,6 +15,12 @@ mod feedback;
 mod gamestream_http;
 #[path = "../fuzz/bodies/gamestream_pairing.rs"]
 mod gamestream_pairing;
+#[path = "../fuzz/bodies/gamestream_control.rs"]
+mod gamestream_control;
+#[path = "../fuzz/bodies/gamestream_text.rs"]
+mod gamestream_text;
+#[path = "../fuzz/bodies/gamestream_video.rs"]
+mod gamestream_video;
 #[path = "../fuzz/bodies/media_header.rs"]
 mod media_header;
 #[path = "../fuzz/bodies/reassembler.rs"]
@@ -254,6 +260,48 @@ proptest! {
     #[test]
     fn control_messages(data in framed()) {
         control_stream::run(&data);
+    }
+
+    #[test]
+    fn gamestream_control_bytes(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        gamestream_control::run(&data);
+    }
+
+    /// Lengths that fit, few distinct values: much passes the first checks.
+    #[test]
+    fn gamestream_control_datagrams(
+        datagrams in prop::collection::vec(prop::collection::vec(0..12u8, 4..60), 0..20),
+    ) {
+        let framed = datagrams.iter().flat_map(|it| [&[it.len() as u8][..], it].concat());
+        gamestream_control::run(&framed.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn gamestream_text_bytes(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        gamestream_text::run(&data);
+    }
+
+    /// Lines that look like requests and attributes.
+    #[test]
+    fn gamestream_lines(
+        lines in prop::collection::vec(
+            (
+                "[A-Z]{0,3}(OPTIONS|a=x-nv-video\\[0\\].maxFPS:|CSeq:|Content-length:)?[ -~]{0,20}",
+                any::<bool>(),
+            ),
+            0..12,
+        ),
+    ) {
+        let text: String = lines
+            .iter()
+            .map(|(line, end)| format!("{line}{}", if *end { "\r\n" } else { " RTSP/1.0\r\n" }))
+            .collect();
+        gamestream_text::run(format!("{text}\r\n").as_bytes());
+    }
+
+    #[test]
+    fn gamestream_slices(data in prop::collection::vec(any::<u8>(), 0..160)) {
+        gamestream_video::run(&data);
     }
 
     /// Stamps of any size, and such as nearly make samples.

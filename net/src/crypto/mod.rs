@@ -16,6 +16,7 @@
 //!   up before decryption and recorded only after authentication.
 
 mod ffi;
+mod gcm;
 mod keys;
 mod opener;
 mod replay;
@@ -23,6 +24,8 @@ mod sealer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gcm::Gcm;
+pub(crate) use replay::ReplayWindow;
 pub use keys::{Aead, Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, exporter_context};
 pub use opener::{OpenError, Opener};
 pub use sealer::{SealError, Sealer};

@@ -8,7 +8,7 @@ const _: () = assert!(REPLAY_WINDOW.is_multiple_of(64));
 
 /// Why a sequence is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReplayError {
+pub(crate) enum ReplayError {
     /// Recorded before.
     Repeated,
     /// Below the window.
@@ -17,21 +17,21 @@ pub(super) enum ReplayError {
 
 /// The window. Bit `s % REPLAY_WINDOW` stands for sequence `s`, for `s` in
 /// `end - REPLAY_WINDOW .. end`.
-pub(super) struct ReplayWindow {
+pub(crate) struct ReplayWindow {
     words: Box<[u64; WORDS]>,
     /// One above the highest sequence recorded.
     end: u64,
 }
 
 impl ReplayWindow {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             words: Box::new([0; WORDS]),
             end: 0,
         }
     }
 
-    pub(super) fn check(&self, sequence: u64) -> Result<(), ReplayError> {
+    pub(crate) fn check(&self, sequence: u64) -> Result<(), ReplayError> {
         if sequence >= self.end {
             return Ok(());
         }
@@ -47,7 +47,7 @@ impl ReplayWindow {
     }
 
     /// Records a sequence that [`Self::check`] has let through.
-    pub(super) fn record(&mut self, sequence: u64) {
+    pub(crate) fn record(&mut self, sequence: u64) {
         if sequence >= self.end {
             // Everything from the old end up to the new one has not been seen yet.
             if sequence - self.end >= REPLAY_WINDOW {

@@ -90,7 +90,7 @@ impl Batch {
         self.bytes().chunks(usize::from(self.segment_bytes).max(1))
     }
 
-    pub(super) fn clear(&mut self, cargo: Cargo, frame: FrameId, slice: SliceIndex) {
+    pub(crate) fn clear(&mut self, cargo: Cargo, frame: FrameId, slice: SliceIndex) {
         self.len = 0;
         self.cargo = cargo;
         self.segment_bytes = 0;
@@ -106,12 +106,12 @@ impl Batch {
     }
 
     /// Room for the next datagram.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.bytes[self.len..]
     }
 
     /// The next datagram was written, so many bytes. The first one's size is that of all.
-    pub(super) fn push(&mut self, bytes: usize) {
+    pub(crate) fn push(&mut self, bytes: usize) {
         if self.datagrams == 0 {
             self.segment_bytes = u16::try_from(bytes).expect("at most DATAGRAM_BYTES_MAX");
         }

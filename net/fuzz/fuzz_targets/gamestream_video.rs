@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../bodies/gamestream_video.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

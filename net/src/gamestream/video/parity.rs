@@ -1,0 +1,93 @@
+//! How much parity a block can have, as the client works it out from a percentage.
+
+use crate::limits::{GF8_SHARDS_MAX, SHARD_BYTES_MAX};
+
+use super::PACKET_BYTES_MAX;
+
+/// Data and parity packets of a block that has parity.
+pub(super) const SHARDS_MAX: usize = GF8_SHARDS_MAX;
+/// Columns of the largest packet beyond the largest shard of the code.
+pub(super) const REST_BYTES_MAX: usize = PACKET_BYTES_MAX as usize - SHARD_BYTES_MAX;
+
+/// Packets of a block, and the percentage that says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) data: usize,
+    pub(super) parity: usize,
+    /// The client computes parity as ⌈data × percent / 100⌉, which it must hit.
+    pub(super) percent: u8,
+}
+
+impl Shape {
+    /// A block of `data` packets (at least 1) with `wanted` of parity: the next that a percentage
+    /// can say, or less where a block cannot have as many. A block of 255 packets has none.
+    pub(super) fn new(data: usize, wanted: usize) -> Self {
+        let wanted = wanted.min(SHARDS_MAX.saturating_sub(data));
+        // The least percentage that gives as many, then less until it fits.
+        let least = match wanted {
+            0 => 0,
+            wanted => (wanted - 1) * 100 / data + 1,
+        };
+        let percent = (0..=least.min(usize::from(u8::MAX)))
+            .rev()
+            .find(|&percent| data >= SHARDS_MAX || data + of(data, percent) <= SHARDS_MAX)
+            .unwrap_or(0);
+        let percent = if data >= SHARDS_MAX { 0 } else { percent };
+        let parity = of(data, percent).min(super::PARITY_PACKETS_MAX);
+        if of(data, percent) > parity {
+            return Self::new(data, parity - parity / 8);
+        }
+        Self {
+            data,
+            parity,
+            percent: percent as u8,
+        }
+    }
+}
+
+/// `RtpVideoQueue.c` of moonlight-common-c.
+const fn of(data: usize, percent: usize) -> usize {
+    (data * percent).div_ceil(100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_is_one_that_the_client_computes() {
+        for data in 1..=650 {
+            for wanted in 0..=96 {
+                let shape = Shape::new(data, wanted);
+                assert_eq!(of(data, shape.percent.into()), shape.parity);
+                assert!(shape.parity == 0 || data + shape.parity <= SHARDS_MAX);
+                assert!(shape.parity <= super::super::PARITY_PACKETS_MAX);
+                let most = (255 * data)
+                    .div_ceil(100)
+                    .min(SHARDS_MAX.saturating_sub(data));
+                if most >= wanted && data + wanted + 3 <= SHARDS_MAX && wanted <= 80 {
+                    assert!(shape.parity >= wanted, "{data} + {wanted}: {shape:?}");
+                    assert!(shape.parity <= wanted + data / 100 + 1, "{data} + {wanted}");
+                }
+            }
+        }
+        // The figures of a block of one and of two.
+        assert_eq!(
+            Shape::new(1, 9),
+            Shape {
+                data: 1,
+                parity: 3,
+                percent: 255
+            }
+        );
+        assert_eq!(
+            Shape::new(2, 2),
+            Shape {
+                data: 2,
+                parity: 2,
+                percent: 51
+            }
+        );
+        assert_eq!(Shape::new(255, 9).parity, 0);
+    }
+}
