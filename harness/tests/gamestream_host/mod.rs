@@ -617,7 +617,7 @@ fn picture(number: u32) -> Frame {
     let mut surface = MemorySurface::new(SIZE, PixelFormat::Bgrx);
     surface.fill_with(|x, y| {
         let (x, y) = (u32::from(x) + 3 * number, u32::from(y) + number);
-        let noise = (x * 7919 ^ y * 104_729).wrapping_mul(2_654_435_761) >> 27;
+        let noise = ((x * 7919) ^ (y * 104_729)).wrapping_mul(2_654_435_761) >> 27;
         [(x + noise) as u8, (y * 2 + noise) as u8, (x ^ y) as u8]
     });
     Frame {

@@ -85,6 +85,12 @@ def hear(session):
             say(audio=packet.frame_index, sum=sum_of(packet.opus_data), bytes=len(packet.opus_data))
 
 
+def wake(session):
+    """The library does not end the wait for a frame when the host ends the session."""
+    session._connection_terminated.wait()
+    session.wake()
+
+
 def main():
     options = json.loads(sys.argv[1])
     channels = (0x3F << 16) | (6 << 8) | 0xCA if options["surround"] else (3 << 16) | (2 << 8) | 0xCA
@@ -111,6 +117,7 @@ def main():
     )
     say(opus=vars(session.wait_for_opus_config()))
     threading.Thread(target=hear, args=(session,), daemon=True).start()
+    threading.Thread(target=wake, args=(session,), daemon=True).start()
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     frames = 0
