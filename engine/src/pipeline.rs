@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Select, Sender, TrySendError, bounded};
 use gpu::encode::Encoder;
-use net::packetize::{Batch, Packetizer};
+use net::packetize::Batch;
 use net::rate::Pacer;
 use net::times::FrameTimes;
 use net::udp::Socket;
@@ -42,6 +42,7 @@ use platform::thread::{Role, RoleThread};
 
 use crate::metrics::SessionMetrics;
 use crate::stage::capture::CaptureStage;
+use crate::stage::cutter::Cutter;
 use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
 use crate::stage::protect::ProtectStage;
 use crate::stage::send::SendStage;
@@ -69,7 +70,7 @@ pub struct Parts {
     /// How to open another like it, after a failure.
     pub reopen: Reopen,
     /// FEC and AEAD with the session's keys.
-    pub packetizer: Packetizer,
+    pub cutter: Cutter,
     /// The host's socket, shared with QUIC.
     pub socket: Socket,
     /// Where media goes: a path that QUIC has validated.
@@ -168,7 +169,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         metrics: Arc::clone(&metrics),
     };
     let protect = ProtectStage {
-        packetizer: parts.packetizer,
+        cutter: parts.cutter,
         pacer: Pacer::new(orders.pace()),
         slices,
         slice_pool: slice_pool_in,

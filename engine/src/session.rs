@@ -6,6 +6,8 @@
 //!
 //! ```text
 //!  display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
+//!               ▲                                        │
+//!               └──── (Start) ◀──── display alone ◀──────┘ Suspend
 //! ```
 
 use std::net::SocketAddr;
@@ -14,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
-use net::packetize::Packetizer;
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{BitsPerSecond, Mode, SliceCount};
@@ -27,6 +28,7 @@ use platform::thread::{Role, RoleThread};
 use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
+use crate::stage::cutter::Cutter;
 use crate::stage::encode::EncodeCommand;
 use crate::steering::PipelineEnds;
 
@@ -70,14 +72,28 @@ pub enum SessionCommand {
     Start(Box<StartMedia>),
     /// For the encode thread.
     Encode(EncodeCommand),
-    /// The client's address has changed, and QUIC has validated the new one.
+    /// The client's address has changed, and is known to be the client's.
     Redirect(SocketAddr),
+    /// Nobody watches for now: the pipeline ends, display and application stay for another
+    /// [`SessionCommand::Start`].
+    Suspend,
+}
+
+/// What a client says late of the encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EncodeTerms {
+    /// What to aim for at first.
+    pub bitrate: BitsPerSecond,
+    /// Slices of each picture; as many as the encoder can at most.
+    pub slices: SliceCount,
 }
 
 /// What streaming takes beside the session itself.
 pub struct StartMedia {
     /// FEC and AEAD with the session's keys.
-    pub packetizer: Packetizer,
+    pub cutter: Cutter,
+    /// What to encode, where it was not known when the session was asked for.
+    pub encode: Option<EncodeTerms>,
     /// The host's socket.
     pub socket: Socket,
     /// The client's validated address.
@@ -96,6 +112,10 @@ pub enum SessionEvent {
         encoder: &'static str,
         /// Slices that it will really emit.
         slices: SliceCount,
+        /// Most slices that it can.
+        slices_max: SliceCount,
+        /// A loss can be encoded past without an IDR.
+        invalidates_references: bool,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -251,6 +271,20 @@ fn open_capture(
     }
 }
 
+/// What a pipeline begins with.
+struct Source {
+    capture: Box<dyn Capture>,
+    capture_name: &'static str,
+    encoder: Box<dyn Encoder>,
+    config: EncoderConfig,
+}
+
+/// How a pipeline's time ended without a fault.
+enum Served {
+    Suspended,
+    Ended,
+}
+
 /// The session thread's own half.
 struct Stage<'a> {
     request: SessionRequest,
@@ -273,30 +307,86 @@ impl Stage<'_> {
         if self.cancel.is_asked() {
             return Ok(());
         }
-        let (capture, capture_name) = open_capture(display.as_ref())?;
-        let config = EncoderConfig {
-            mode: display.mode(),
+        let terms = EncodeTerms {
             bitrate: self.request.bitrate,
             slices: self.request.slices,
+        };
+        let source = self.open_source(display.as_ref(), terms)?;
+        let capabilities = source.encoder.capabilities();
+        let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
+        (self.on_event)(SessionEvent::Ready {
+            mode: source.config.mode,
+            encoder: capabilities.name,
+            slices: source.config.slices.min(slices_max),
+            slices_max,
+            invalidates_references: capabilities.invalidates_references,
+        });
+        let mut source = Some(source);
+        loop {
+            let Some(start) = self.await_start(display.as_mut())? else {
+                return Ok(());
+            };
+            let source = self.source_for(&start, source.take(), display.as_ref())?;
+            let capture = source.capture_name;
+            let (pipeline, faults) = self.start(start, source)?;
+            (self.on_event)(SessionEvent::Started {
+                reports: pipeline.reports().clone(),
+                capture,
+            });
+            match self.serve(&pipeline, &faults, display.as_mut())? {
+                Served::Ended => return Ok(()),
+                Served::Suspended => {}
+            }
+        }
+    }
+
+    /// What a pipeline begins with.
+    fn open_source(
+        &self,
+        display: &dyn VirtualDisplay,
+        terms: EncodeTerms,
+    ) -> Result<Source, SessionError> {
+        let (capture, capture_name) = open_capture(display)?;
+        let config = EncoderConfig {
+            mode: display.mode(),
+            bitrate: terms.bitrate,
+            slices: terms.slices,
             threads: self.request.encoder_threads,
         };
         let encoder = (self.backends.encoder.open)(&config)?;
-        let capabilities = encoder.capabilities();
-        let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
-        (self.on_event)(SessionEvent::Ready {
-            mode: config.mode,
-            encoder: capabilities.name,
-            slices: config.slices.min(slices_max),
+        Ok(Source {
+            capture,
+            capture_name,
+            encoder,
+            config,
+        })
+    }
+
+    /// The source that stands, if it is what the client wants by now, else another.
+    fn source_for(
+        &self,
+        start: &StartMedia,
+        standing: Option<Source>,
+        display: &dyn VirtualDisplay,
+    ) -> Result<Source, SessionError> {
+        let terms = start.encode.unwrap_or(EncodeTerms {
+            bitrate: self.request.bitrate,
+            slices: self.request.slices,
         });
-        let Some(start) = self.await_start(display.as_mut())? else {
-            return Ok(());
+        let Some(mut source) = standing else {
+            return self.open_source(display, terms);
         };
-        let (pipeline, faults) = self.start(start, capture, encoder, config)?;
-        (self.on_event)(SessionEvent::Started {
-            reports: pipeline.reports().clone(),
-            capture: capture_name,
-        });
-        self.serve(&pipeline, &faults, display.as_mut())
+        let config = EncoderConfig {
+            bitrate: terms.bitrate,
+            slices: terms.slices,
+            ..source.config
+        };
+        let standing = (source.config.bitrate, source.config.slices);
+        if standing != (terms.bitrate, terms.slices) {
+            source.encoder = (self.backends.encoder.open)(&config)?;
+            source.config = config;
+        }
+        Ok(source)
     }
 
     /// `None` if the client goes away first.
@@ -307,7 +397,11 @@ impl Stage<'_> {
         loop {
             match self.commands.recv_timeout(CHECK_INTERVAL) {
                 Ok(SessionCommand::Start(start)) => return Ok(Some(*start)),
-                Ok(SessionCommand::Encode(_) | SessionCommand::Redirect(_)) => {}
+                Ok(
+                    SessionCommand::Encode(_)
+                    | SessionCommand::Redirect(_)
+                    | SessionCommand::Suspend,
+                ) => {}
                 Err(RecvTimeoutError::Timeout) => display.check()?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
@@ -317,18 +411,17 @@ impl Stage<'_> {
     fn start(
         &self,
         start: StartMedia,
-        capture: Box<dyn Capture>,
-        encoder: Box<dyn Encoder>,
-        config: EncoderConfig,
+        source: Source,
     ) -> Result<(Pipeline, Receiver<StageFault>), SessionError> {
         let open = self.backends.encoder.open;
+        let config = source.config;
         // One fault a stage at most.
         let (faults_in, faults) = bounded(4);
         let pipeline = pipeline::spawn(Parts {
-            capture,
-            encoder,
+            capture: source.capture,
+            encoder: source.encoder,
             reopen: Box::new(move || open(&config)),
-            packetizer: start.packetizer,
+            cutter: start.cutter,
             socket: start.socket,
             peer: start.peer,
             mode: config.mode,
@@ -350,7 +443,7 @@ impl Stage<'_> {
         pipeline: &Pipeline,
         faults: &Receiver<StageFault>,
         display: &mut dyn VirtualDisplay,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Served, SessionError> {
         let ticks = crossbeam::channel::tick(CHECK_INTERVAL);
         loop {
             crossbeam::select! {
@@ -358,10 +451,11 @@ impl Stage<'_> {
                     Ok(SessionCommand::Encode(command)) => pipeline.command(command),
                     Ok(SessionCommand::Redirect(peer)) => pipeline.redirect(peer),
                     Ok(SessionCommand::Start(_)) => {}
-                    Err(_) => return Ok(()),
+                    Ok(SessionCommand::Suspend) => return Ok(Served::Suspended),
+                    Err(_) => return Ok(Served::Ended),
                 },
                 recv(faults) -> fault => {
-                    let Ok(fault) = fault else { return Ok(()) };
+                    let Ok(fault) = fault else { return Ok(Served::Ended) };
                     // A compositor's death says more than the broken pipe that it leaves.
                     display.check()?;
                     return Err(fault.into());

@@ -80,7 +80,7 @@ impl Rig {
             capture: Box::new(capture),
             encoder: encoder.open(),
             reopen: Box::new(move || Ok(reopen.open())),
-            packetizer: packetizer(config),
+            cutter: packetizer(config).into(),
             socket: sending,
             peer: peer.address(),
             mode,

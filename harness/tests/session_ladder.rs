@@ -81,7 +81,8 @@ impl Ladder {
     fn started(&self, peer: &mut RecordingPeer) {
         let any = "127.0.0.1:0".parse().expect("an address");
         let media = StartMedia {
-            packetizer: packetizer(PacketizerConfig::default()),
+            cutter: packetizer(PacketizerConfig::default()).into(),
+            encode: None,
             socket: Socket::bind(any, SocketConfig::default()).expect("a port on loopback"),
             peer: peer.address(),
             control: ways(&unsteered(PacketizerConfig::default().protection)).0,

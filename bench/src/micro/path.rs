@@ -378,7 +378,7 @@ impl Stages {
         let orders = unsteered(PacketizerConfig::default().protection);
         let (control, _) = ways(&orders);
         let protect = ProtectStage {
-            packetizer: packetizer(),
+            cutter: packetizer().into(),
             slices,
             slice_pool: slice_pool_in,
             batch_pool,

@@ -255,6 +255,7 @@ impl NativeHost {
                     mode,
                     encoder,
                     slices,
+                    ..
                 } => {
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
@@ -451,7 +452,8 @@ impl NativeHost {
                 let mut packetizer = Packetizer::new(sealer, config);
                 packetizer.set_drop_every(self.config.video_drop);
                 let start = StartMedia {
-                    packetizer,
+                    cutter: packetizer.into(),
+                    encode: None,
                     socket,
                     peer: link.peer(),
                     control,

@@ -12,14 +12,16 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, never};
 use crossbeam::select;
 use net::clock;
 use net::clock_sync::Echo;
+use net::gamestream::video::VideoError;
 use net::ladder::SentFrame;
 use net::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media::Kind;
-use net::packetize::{Batch, Cargo, Columns, Packetizer};
+use net::packetize::{Batch, Cargo, Columns};
 use net::rate::{Pace, Pacer, Urgency};
 use net::steering::Task;
-use net::units::Timestamp;
+use net::units::{FrameId, Timestamp};
 
+use super::cutter::{CutError, Cutter};
 use super::{Sealed, Slice, SlicePart, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations};
 use crate::pipeline::Stop;
@@ -35,7 +37,7 @@ const ZEROS: [u8; DATAGRAM_BYTES_MAX] = [0; DATAGRAM_BYTES_MAX];
 /// The protect thread's half of the pipeline.
 pub struct ProtectStage {
     /// FEC and AEAD.
-    pub packetizer: Packetizer,
+    pub cutter: Cutter,
     /// When which batch leaves.
     pub pacer: Pacer,
     /// From encode.
@@ -93,32 +95,31 @@ impl ProtectStage {
         self.obey();
         self.is_amid_frame = true;
         let begun = self
-            .packetizer
+            .cutter
             .begin(&slice.meta, &slice.buffer[..slice.filled]);
         // The pool is as large as the number of buffers: never full, and if encode is gone the
         // next `recv` says so.
         let _ = self.slice_pool.try_send(slice.buffer);
         if let Err(error) = begun {
-            // The client misses a slice and asks for repair; the stream goes on.
-            add(&self.metrics.counters.protect_failures, 1);
-            log::warn!("a slice of {} is lost: {error}", slice.meta.frame);
+            self.count_lost(slice.meta.frame, error);
             self.is_amid_frame = !slice.meta.last;
             return Ok(());
         }
+        let progress = self.cutter.progress();
         let mut part = SlicePart {
             encoded: slice.encoded,
             slice_bytes: slice.filled as u32,
             frame: Some(SentFrame {
                 frame: slice.meta.frame,
-                columns: self.packetizer.columns(),
-                whole_shards: self.packetizer.whole_shards(),
+                columns: progress.columns,
+                whole_shards: progress.whole_shards,
                 is_recovery: slice.meta.keyframe || slice.meta.recovery,
             }),
         };
         loop {
             self.await_turn()?;
             let mut batch = self.take_batch()?;
-            if !self.packetizer.next_batch(&mut batch) {
+            if !self.cutter.next_batch(&mut batch) {
                 self.spare = Some(batch);
                 break;
             }
@@ -127,7 +128,7 @@ impl ProtectStage {
         }
         let counters = &self.metrics.counters;
         add(&counters.slices, 1);
-        let stats = self.packetizer.stats();
+        let stats = self.cutter.stats();
         counters
             .parity_datagrams
             .store(stats.parity_datagrams, Relaxed);
@@ -138,14 +139,24 @@ impl ProtectStage {
         self.probe_size()
     }
 
+    /// The client misses a slice and asks for repair; the stream goes on.
+    fn count_lost(&self, frame: FrameId, error: CutError) {
+        // What the client has given up itself is no failure.
+        if matches!(error, CutError::GameStream(VideoError::GivenUp { .. })) {
+            return;
+        }
+        add(&self.metrics.counters.protect_failures, 1);
+        log::warn!("a slice of {frame} is lost: {error}");
+    }
+
     /// Takes up what control has ordered since the slice before.
     fn obey(&mut self) {
-        self.packetizer.set_protection(self.orders.protection());
-        self.packetizer
-            .set_datagram_bytes_max(self.orders.datagram_bytes_max());
         self.pacer.set_pace(clock::now(), self.orders.pace());
-        self.packetizer
-            .set_batch_datagrams_max(self.pacer.batch_datagrams().into());
+        self.cutter.obey(
+            self.orders.protection(),
+            self.orders.datagram_bytes_max(),
+            self.pacer.batch_datagrams().into(),
+        );
     }
 
     /// Performs tasks until the batch before is close to its departure.
@@ -202,13 +213,20 @@ impl ProtectStage {
     fn repeat(&mut self, mut columns: Columns) -> Result<(), Gone> {
         loop {
             let mut batch = self.take_batch()?;
-            if !self.packetizer.repeat(&mut columns, &mut batch) {
+            let Some(packetizer) = self.cutter.native() else {
+                self.spare = Some(batch);
+                return Ok(());
+            };
+            if !packetizer.repeat(&mut columns, &mut batch) {
                 self.spare = Some(batch);
                 break;
             }
             self.pass_on(batch, Urgency::Repeat, SlicePart::NONE)?;
         }
-        let stats = self.packetizer.stats();
+        let Some(packetizer) = self.cutter.native() else {
+            return Ok(());
+        };
+        let stats = packetizer.stats();
         let counters = &self.metrics.counters;
         counters.repeated.store(stats.repeated_datagrams, Relaxed);
         counters.not_repeated.store(stats.forgotten_shards, Relaxed);
@@ -222,8 +240,11 @@ impl ProtectStage {
             host_received,
             host_sent: clock::now(),
         };
-        self.packetizer
-            .plain(Kind::Echo, &echo.to_wire(), &mut batch);
+        let Some(packetizer) = self.cutter.native() else {
+            self.spare = Some(batch);
+            return Ok(());
+        };
+        packetizer.plain(Kind::Echo, &echo.to_wire(), &mut batch);
         self.pass_on(batch, Urgency::Audio, SlicePart::NONE)
     }
 
@@ -235,8 +256,11 @@ impl ProtectStage {
         let mut batch = self.take_batch()?;
         let bytes = usize::from(bytes).min(DATAGRAM_BYTES_MAX);
         let payload = bytes.saturating_sub(MEDIA_HEADER_BYTES + TAG_BYTES);
-        self.packetizer
-            .plain(Kind::Padding, &ZEROS[..payload], &mut batch);
+        let Some(packetizer) = self.cutter.native() else {
+            self.spare = Some(batch);
+            return Ok(());
+        };
+        packetizer.plain(Kind::Padding, &ZEROS[..payload], &mut batch);
         batch.cargo = Cargo::MtuProbe;
         self.pass_on(batch, Urgency::Video, SlicePart::NONE)
     }
@@ -248,8 +272,11 @@ impl ProtectStage {
         let mut pacer = Pacer::new(pace);
         for _ in 0..datagrams {
             let mut batch = self.take_batch()?;
-            self.packetizer
-                .plain(Kind::Padding, &ZEROS[..payload], &mut batch);
+            let Some(packetizer) = self.cutter.native() else {
+                self.spare = Some(batch);
+                return Ok(());
+            };
+            packetizer.plain(Kind::Padding, &ZEROS[..payload], &mut batch);
             batch.departure = pacer.departure(clock::now(), bytes as u32, Urgency::Video);
             batch.burst = burst;
             self.send(batch, SlicePart::NONE)?;

@@ -70,6 +70,8 @@ struct FrameInHand {
     frame: FrameId,
     slices: [SliceTimes; SLICES_PER_FRAME_MAX as usize],
     slice_count: u8,
+    /// The first of the slices that share the batches at hand.
+    group: usize,
     /// The kernel has taken every batch so far.
     whole: bool,
 }
@@ -87,6 +89,7 @@ impl FrameInHand {
             frame,
             slices: [NONE; SLICES_PER_FRAME_MAX as usize],
             slice_count: 0,
+            group: 0,
             whole: true,
         }
     }
@@ -196,17 +199,25 @@ impl SendStage {
         let Some(frame) = &mut self.frame else { return };
         frame.whole &= sent;
         let index = usize::from(batch.slice.0).min(frame.slices.len() - 1);
-        let times = &mut frame.slices[index];
         if batch.first_of_slice {
-            *times = SliceTimes {
-                encoded: part.encoded,
-                protected,
-                first_byte,
-                bytes: part.slice_bytes,
-                ..*times
-            };
+            // Slices that waited for this one, to share its FEC block, leave with it.
+            frame.group = usize::from(frame.slice_count).min(index);
+            for times in &mut frame.slices[frame.group..=index] {
+                *times = SliceTimes {
+                    encoded: part.encoded,
+                    protected,
+                    first_byte,
+                    bytes: 0,
+                    ..*times
+                };
+            }
+            frame.slices[index].bytes = part.slice_bytes;
         }
-        times.last_byte = clock::now().max(first_byte);
+        let last_byte = clock::now().max(first_byte);
+        let group = frame.group.min(index);
+        for times in &mut frame.slices[group..=index] {
+            times.last_byte = last_byte;
+        }
         frame.slice_count = frame.slice_count.max(batch.slice.0 + 1);
     }
 

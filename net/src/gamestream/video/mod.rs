@@ -234,6 +234,8 @@ pub struct VideoPacketizer {
     /// Bytes that each holds, second header included.
     lengths: Box<[u16]>,
     count: usize,
+    /// Data packets of the frame's blocks before those staged.
+    frame_packets: usize,
     parity: Box<[u8]>,
     /// The columns that one shard of the code cannot take.
     parity_rest: Box<[u8]>,
@@ -275,6 +277,7 @@ impl VideoPacketizer {
             staged: vec![0; STAGED_MAX * packet_bytes].into_boxed_slice(),
             lengths: vec![0; STAGED_MAX].into_boxed_slice(),
             count: 0,
+            frame_packets: 0,
             parity: vec![0; PARITY_PACKETS_MAX * SHARD_BYTES_MAX].into_boxed_slice(),
             parity_rest: vec![0; PARITY_PACKETS_MAX * parity::REST_BYTES_MAX].into_boxed_slice(),
             frame: Frame {
@@ -304,6 +307,12 @@ impl VideoPacketizer {
     #[must_use]
     pub const fn data_packets(&self) -> usize {
         self.block.shape.data
+    }
+
+    /// Data packets of the frame in work so far, those that wait for their block too.
+    #[must_use]
+    pub const fn frame_packets(&self) -> usize {
+        self.frame_packets + self.count
     }
 
     /// From the next block on.
@@ -410,6 +419,7 @@ impl VideoPacketizer {
         batch.last_of_slice = ends;
         batch.last_of_frame = ends && self.frame.is_over;
         if ends {
+            self.frame_packets += self.count;
             self.count = 0;
         }
         true
@@ -447,6 +457,7 @@ impl VideoPacketizer {
         self.block = Block::default();
         self.cut = self.cuts.len();
         self.count = 0;
+        self.frame_packets = 0;
         let kind = match (slice.keyframe, slice.recovery) {
             (true, _) => 2,
             (false, true) => 5,
