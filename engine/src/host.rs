@@ -16,7 +16,7 @@ use platform::select::{self, Answer, Refusal, Selection};
 
 use crate::config::HostConfig;
 use crate::control::Control;
-use crate::control::gamestream::sessions::NotConnected;
+use crate::control::gamestream::broker::Streams;
 use crate::control::gamestream::{GameStream, GameStreamError};
 use crate::metrics::{CounterSnapshot, HistogramSnapshot, SessionMetrics};
 use crate::session::Backends;
@@ -74,6 +74,7 @@ fn bind_hint(error: &std::io::Error) -> &'static str {
 pub struct Host {
     control: Control,
     gamestream: Option<GameStream>,
+    streams: Option<Streams>,
     local: SocketAddr,
     fingerprint: Fingerprint,
     name: String,
@@ -115,6 +116,18 @@ impl Host {
         let name = config.name.clone();
         let registry = Arc::new(Registry::default());
         let gamestream = config.gamestream.clone();
+        let streams = gamestream
+            .as_ref()
+            .map(|gamestream| {
+                Streams::start(
+                    &config,
+                    gamestream.bind,
+                    gamestream.ports,
+                    backends.clone(),
+                    Arc::clone(&registry),
+                )
+            })
+            .transpose()?;
         let control = Control::start(
             config,
             identity,
@@ -123,14 +136,16 @@ impl Host {
             Arc::clone(&registry),
         )?;
         let gamestream = gamestream
-            .map(|config| {
+            .zip(streams.as_ref())
+            .map(|(config, streams)| {
                 // H.264 is what every encoder of ours makes.
-                GameStream::start(config, &store, CodecModes::H264, Arc::new(NotConnected))
+                GameStream::start(config, &store, CodecModes::H264, streams.sessions())
             })
             .transpose()?;
         Ok(Self {
             control,
             gamestream,
+            streams,
             local,
             fingerprint,
             name,
@@ -192,7 +207,10 @@ impl Host {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         let gamestream = self.gamestream.as_ref();
-        self.control.has_ended() || gamestream.is_some_and(GameStream::has_ended)
+        let streams = self.streams.as_ref();
+        self.control.has_ended()
+            || gamestream.is_some_and(GameStream::has_ended)
+            || streams.is_some_and(Streams::has_ended)
     }
 
     /// A view of the live figures that remembers what it said last.
@@ -209,6 +227,7 @@ impl Host {
     /// Tells all clients and ends everything, within two seconds.
     pub fn stop(self) {
         drop(self.gamestream);
+        drop(self.streams);
         self.control.stop();
     }
 }
@@ -298,11 +317,18 @@ pub struct SessionEntry {
 #[derive(Default)]
 pub struct Registry {
     entries: Mutex<Vec<SessionEntry>>,
+    /// Numbers given so far.
+    numbers: AtomicU64,
     /// Datagrams of strangers that led to no connection.
     turned_away: AtomicU64,
 }
 
 impl Registry {
+    /// The next session's number, whatever protocol it speaks.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed) + 1
+    }
+
     pub(crate) fn add(&self, entry: SessionEntry) {
         self.entries
             .lock()

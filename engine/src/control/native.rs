@@ -85,7 +85,6 @@ pub(super) struct NativeHost {
     ending: Vec<Session>,
     events: Receiver<(LinkId, SessionEvent)>,
     events_in: Sender<(LinkId, SessionEvent)>,
-    sessions_so_far: u64,
     boot_id: String,
     scratch: Box<[u8]>,
 }
@@ -134,7 +133,6 @@ impl NativeHost {
             ending: Vec::new(),
             events,
             events_in,
-            sessions_so_far: 0,
             boot_id: platform::boot_id(),
             scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
         })
@@ -377,11 +375,10 @@ impl NativeHost {
             Err(refuse) => return peer.machine.refuse(refuse),
         };
         let spawned = new_session_id().and_then(|session_id| {
-            self.sessions_so_far += 1;
             peer.wanted = Some(Wanted {
                 agreed,
                 client: hello.name.clone(),
-                number: self.sessions_so_far,
+                number: self.registry.number(),
                 id: session_id,
             });
             self.spawn(id, &agreed)

@@ -12,6 +12,7 @@ pub mod enet;
 pub mod input;
 pub mod ping;
 pub mod reports;
+pub mod rate;
 pub mod rtsp;
 pub mod sdp;
 mod sys;

@@ -217,6 +217,15 @@ impl Reports {
         }
     }
 
+    /// Share of packets lost over the last `span`, at most two seconds, in fifths of a second.
+    #[must_use]
+    pub fn loss_over(&self, now: Timestamp, span: Duration) -> f64 {
+        let parts = (span.as_nanos() as u64).div_ceil(PART_NS).min(PARTS as u64);
+        let (sent, lost, ..) = self.sums_of(now, parts);
+        // A few packets say little.
+        (lost / sent.max(PACKETS_MIN / 10.0)).clamp(0.0, 1.0)
+    }
+
     /// How many more packets a hit block lost than it would by chance; 1 at least.
     fn clumping(&self, now: Timestamp) -> f64 {
         let (_, lost, _, hit) = self.sums(now);
@@ -238,10 +247,14 @@ impl Reports {
     }
 
     fn sums(&self, now: Timestamp) -> (f64, f64, f64, f64) {
+        self.sums_of(now, PARTS as u64)
+    }
+
+    fn sums_of(&self, now: Timestamp, parts: u64) -> (f64, f64, f64, f64) {
         let index = now.as_ns() / PART_NS;
         let mut sums = (0.0, 0.0, 0.0, 0.0);
         for part in &self.parts {
-            if part.index + PARTS as u64 > index {
+            if part.index + parts > index {
                 sums.0 += f64::from(part.sent);
                 sums.1 += f64::from(part.lost);
                 sums.2 += f64::from(part.blocks);

@@ -4,11 +4,17 @@
 //! Everything is relative to one base port, 47989 where clients look first.
 
 mod answers;
+pub mod broker;
 mod connection;
+mod control;
 mod discovery;
 mod http;
+mod media;
 pub mod paired;
+mod rtsp;
+mod session;
 pub mod sessions;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -126,6 +132,16 @@ pub enum GameStreamError {
         address: SocketAddr,
         /// The system's answer.
         source: std::io::Error,
+    },
+    /// A UDP address cannot be bound.
+    #[error("{address} (udp, for GameStream) cannot be listened on: {source}{hint}")]
+    BindUdp {
+        /// Which address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
     },
     /// The state directory cannot be used.
     #[error(transparent)]

@@ -1,0 +1,337 @@
+//! One stream's video, seen from control: what the client reports, turned into orders for the
+//! pipeline and requests to the encoder.
+//!
+//! Beside [`crate::control`]'s native steering: a stock client asks for no repeats and tells no
+//! arrival times, so parity does it alone, and the rate follows [`LinkRate`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use net::gamestream::control::FromClient;
+use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
+use net::gamestream::reports::{Report, Reports};
+use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
+use net::ladder::{Ladder, LadderConfig, ParityConfig, Repair, SentFrame};
+use net::limits::BITRATE_MIN;
+use net::packetize::Protection;
+use net::rate::{Pace, UNMEASURED_BURST_BYTES};
+use net::steering::Orders;
+use net::times::FrameTimes;
+use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
+
+use crate::stage::cutter::VideoGuidance;
+use crate::stage::encode::EncodeCommand;
+use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
+
+/// How often the path is looked at.
+const TICK: Duration = Duration::from_millis(10);
+/// How often the rate is decided on.
+const RATE_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two IDRs that the client asks for: one is on its way for about so long, and a client
+/// that lost it asks again.
+const IDR_INTERVAL: Duration = Duration::from_millis(100);
+/// RTP and second header of each packet, bytes.
+const HEADER_BYTES: u64 = 32;
+/// A change of the encoder's bitrate by less than this share is no order.
+const BITRATE_STEP: f64 = 0.02;
+
+/// How a stream is steered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct VideoTerms {
+    /// What video may take on the wire, parity included: the client's wish.
+    pub(super) bitrate: BitsPerSecond,
+    /// Size of a packet, bytes.
+    pub(super) packet_bytes: u16,
+    /// Slices of each picture.
+    pub(super) slices: SliceCount,
+    /// Parity in percent that the operator has fixed.
+    pub(super) fec_percent: Option<u8>,
+}
+
+/// The frame that is being sent, as control has heard.
+#[derive(Clone, Copy, Debug)]
+struct InHand {
+    frame: FrameId,
+    /// Data and parity, not yet told to the reports.
+    packets: u32,
+    /// Data so far.
+    columns: usize,
+    recovers: bool,
+}
+
+/// The steering of one stream.
+pub(super) struct VideoSteer {
+    terms: VideoTerms,
+    ladder: Ladder,
+    reports: Reports,
+    policy: BlockPolicy,
+    latency: LatencyEstimate,
+    rate: LinkRate,
+    orders: Orders,
+    ends: ControlEnds,
+    guidance: Arc<VideoGuidance>,
+    /// Finished frames, once the pipeline runs.
+    times: Option<Receiver<FrameTimes>>,
+    blocks: u8,
+    in_hand: Option<InHand>,
+    newest_sent: Option<FrameId>,
+    commands: VecDeque<EncodeCommand>,
+    idr_due: bool,
+    last_idr: Option<Timestamp>,
+    polled: Timestamp,
+    rated: Timestamp,
+}
+
+impl VideoSteer {
+    /// A stream that is about to start, its pipeline's ends, and what its packetizer is told.
+    pub(super) fn new(now: Timestamp, terms: VideoTerms) -> (Self, PipelineEnds) {
+        let ladder = Ladder::new(LadderConfig {
+            parity: ParityConfig {
+                // No repeat ever comes in time: there is none.
+                wait: Duration::ZERO,
+                ..ParityConfig::default()
+            },
+            ..LadderConfig::default()
+        });
+        let rate = LinkRate::new(now, BitsPerSecond(BITRATE_MIN), terms.bitrate);
+        let mut policy = BlockPolicy::new(BlockPolicyConfig::default());
+        let blocks = policy.blocks(now, terms.slices.get());
+        let orders = Orders {
+            bitrate: BitsPerSecond(0),
+            protection: protection(&ladder, &terms),
+            pace: pace(rate.rate()),
+            datagram_bytes_max: usize::from(terms.packet_bytes),
+        };
+        let (pipeline, ends) = ways(&orders);
+        let guidance = Arc::new(VideoGuidance::default());
+        guidance.set_blocks(blocks);
+        let mut this = Self {
+            terms,
+            ladder,
+            reports: Reports::new(),
+            policy,
+            latency: LatencyEstimate::new(),
+            rate,
+            orders,
+            ends,
+            guidance,
+            times: None,
+            blocks,
+            in_hand: None,
+            newest_sent: None,
+            commands: VecDeque::new(),
+            idr_due: false,
+            last_idr: None,
+            polled: now,
+            rated: now,
+        };
+        this.order();
+        (this, pipeline)
+    }
+
+    /// What the packetizer is told.
+    pub(super) fn guidance(&self) -> Arc<VideoGuidance> {
+        Arc::clone(&self.guidance)
+    }
+
+    /// What holds now.
+    pub(super) const fn orders(&self) -> Orders {
+        self.orders
+    }
+
+    /// The pipeline runs.
+    pub(super) fn started(&mut self, times: Receiver<FrameTimes>) {
+        self.times = Some(times);
+    }
+
+    /// The client said something of its video.
+    pub(super) fn handle_message(
+        &mut self,
+        now: Timestamp,
+        round_trip: Duration,
+        message: &FromClient,
+    ) {
+        // First what has left: the client may speak of it already.
+        self.take_departures();
+        self.tell_sent(now);
+        match self.reports.handle(now, message) {
+            Some(Report::Loss { is_burst }) => self.policy.handle_loss(now, is_burst),
+            Some(Report::Damage(damage)) => {
+                self.guidance.give_up(damage.newest_lost);
+                self.rate.handle_damage(now);
+                let feedback = self.reports.feedback(now, round_trip);
+                self.ladder.handle_feedback(now, &feedback);
+            }
+            // Before the first frame there is nothing to begin anew.
+            Some(Report::Idr) if self.newest_sent.is_some() => {
+                self.rate.handle_damage(now);
+                self.idr_due = true;
+            }
+            Some(Report::Idr) | None => {}
+        }
+        self.collect_repairs(now);
+    }
+
+    /// When [`VideoSteer::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Timestamp {
+        self.polled + TICK
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Timestamp, round_trip: Duration) {
+        if self.poll_timeout() > now {
+            return;
+        }
+        self.polled = now;
+        self.take_departures();
+        self.take_times();
+        let feedback = self.reports.feedback(now, round_trip);
+        self.ladder.handle_feedback(now, &feedback);
+        let path = self.reports.path(now, round_trip);
+        self.ladder.handle_path(now, &path, self.rate.rate());
+        if now.since(self.rated) >= RATE_INTERVAL {
+            self.rated = now;
+            let loss = self.reports.loss_over(now, LOSS_WINDOW);
+            self.rate.poll(now, loss, round_trip);
+        }
+        self.blocks = self.policy.blocks(now, self.terms.slices.get());
+        self.guidance.set_blocks(self.blocks);
+        self.order();
+        self.collect_repairs(now);
+    }
+
+    /// What the encoder is asked for, until there is nothing.
+    pub(super) fn poll_command(&mut self) -> Option<EncodeCommand> {
+        self.commands.pop_front()
+    }
+
+    fn take_departures(&mut self) {
+        while let Ok(departed) = self.ends.departures.try_recv() {
+            self.take_departed(&departed);
+        }
+    }
+
+    fn take_departed(&mut self, departed: &Departed) {
+        let frame = FrameId(departed.sent.burst);
+        if self.in_hand.is_none_or(|it| it.frame != frame) {
+            if let Some(before) = self.in_hand {
+                self.policy.handle_sent(before.columns, before.recovers);
+            }
+            self.tell_sent(departed.at);
+            self.in_hand = Some(InHand {
+                frame,
+                packets: 0,
+                columns: 0,
+                recovers: false,
+            });
+        }
+        self.newest_sent = Some(frame);
+        let Some(in_hand) = &mut self.in_hand else {
+            return;
+        };
+        in_hand.packets += u32::from(departed.sent.datagrams);
+        if let Some(sent) = departed.frame {
+            in_hand.columns = sent.columns;
+            in_hand.recovers |= sent.is_recovery;
+            // Parity is chosen for what shares it: a block.
+            let columns = sent.columns.div_ceil(usize::from(self.blocks.max(1)));
+            let block = SentFrame {
+                columns,
+                whole_shards: columns,
+                ..sent
+            };
+            self.ladder.handle_sent(departed.at, block);
+        }
+    }
+
+    /// Tells the reports what has left of the frame in hand, as so many blocks.
+    fn tell_sent(&mut self, now: Timestamp) {
+        let Some(in_hand) = &mut self.in_hand else {
+            return;
+        };
+        let packets = std::mem::take(&mut in_hand.packets);
+        let blocks = u32::from(self.blocks.max(1)).min(packets);
+        for block in 0..blocks {
+            let part = packets * (block + 1) / blocks - packets * block / blocks;
+            self.reports
+                .handle_sent(now, in_hand.frame, part, in_hand.recovers);
+        }
+    }
+
+    fn take_times(&mut self) {
+        let Some(times) = &self.times else { return };
+        for frame in times.try_iter() {
+            let last = frame.slices[..usize::from(frame.slice_count)].last();
+            if let Some(last) = last.filter(|it| !it.last_byte.is_zero()) {
+                self.latency
+                    .handle_frame(last.last_byte.since(frame.captured));
+            }
+        }
+        self.guidance
+            .set_latency(self.latency.estimate(Duration::ZERO));
+    }
+
+    fn collect_repairs(&mut self, now: Timestamp) {
+        let newest = self.newest_sent.unwrap_or_default();
+        while let Some(repair) = self.ladder.poll_repair() {
+            match repair {
+                Repair::Invalidate {
+                    first_lost,
+                    newest_lost,
+                } => self.commands.push_back(EncodeCommand::Invalidate {
+                    first_lost,
+                    newest_lost,
+                }),
+                Repair::Idr => self.idr_due = true,
+            }
+        }
+        let is_recent = |at: Timestamp| now.since(at) < IDR_INTERVAL;
+        if self.idr_due && !self.last_idr.is_some_and(is_recent) {
+            self.idr_due = false;
+            self.last_idr = Some(now);
+            self.commands.push_back(EncodeCommand::Keyframe {
+                newest_lost: newest,
+            });
+        }
+    }
+
+    /// Gives the pipeline other orders where they have changed.
+    fn order(&mut self) {
+        let protection = protection(&self.ladder, &self.terms);
+        let data = self.ladder.frame_size().data_shards.max(1);
+        let parity_share = protection.parity_for(data) as f64 / data as f64;
+        let packet = f64::from(self.terms.packet_bytes);
+        let payload_share = packet / (packet + HEADER_BYTES as f64);
+        let rate = self.rate.rate();
+        let video = rate.0 as f64 * payload_share / (1.0 + parity_share);
+        let bitrate = BitsPerSecond((video as u64).max(BITRATE_MIN));
+        let step = bitrate.0 as f64 / self.orders.bitrate.0.max(1) as f64 - 1.0;
+        let before = self.orders;
+        if step.abs() >= BITRATE_STEP {
+            self.orders.bitrate = bitrate;
+        }
+        self.orders.protection = protection;
+        self.orders.pace = pace(rate);
+        if self.orders != before {
+            self.ends.orders.set(&self.orders);
+        }
+    }
+}
+
+/// The operator's, else what the ladder finds needed.
+fn protection(ladder: &Ladder, terms: &VideoTerms) -> Protection {
+    match terms.fec_percent {
+        Some(percent) => Protection::at_frame_end(percent),
+        None => ladder.protection(),
+    }
+}
+
+/// Twice the rate: no bottleneck is ever measured.
+const fn pace(rate: BitsPerSecond) -> Pace {
+    Pace {
+        rate: BitsPerSecond(2 * rate.0),
+        burst_bytes: UNMEASURED_BURST_BYTES,
+    }
+}

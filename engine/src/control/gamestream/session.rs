@@ -1,0 +1,208 @@
+//! One stock client's session: display and application from launch to cancel, and within it
+//! streams, one after the other.
+//!
+//! ```text
+//!            Ready            PLAY, ping, control         silence, new resume
+//!  Starting ──────▶ Awaited ─────────────────▶ Streaming ─────────────────▶ Suspended
+//!     │                ▲  └── nobody comes ──────────────────────────────────▶ │
+//!     ▼ Failed         └───────────────────────── resume ───────────────────────┘
+//! ```
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use net::gamestream::control::{ControlCipher, NonceKind};
+use net::gamestream::enet::Peer;
+use net::gamestream::nvhttp::{AppId, StreamRequest};
+use net::gamestream::ping::PingGate;
+use net::gamestream::rtsp::{Ports as RtspPorts, RtspSession, RtspSessionConfig};
+use net::gamestream::sdp::{Description, Encryption, StreamConfig};
+use net::units::{Mode, SliceCount, Timestamp};
+
+use super::Ports;
+use super::media::VideoSteer;
+use super::sessions::{Client, Granted, Reply};
+use crate::session::{Session, SessionCommand};
+
+/// A display that does not stand after this long will not.
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(30);
+/// From the answer to launch or resume until media flows: a client takes 100 ms.
+pub(super) const PLAY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the session's display and encoder are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts {
+    pub(super) mode: Mode,
+    pub(super) slices_max: SliceCount,
+    pub(super) invalidation: bool,
+}
+
+/// Where a session stands.
+pub(super) enum Stage {
+    /// Its display is being made; who launched it waits.
+    Starting(Reply<Granted>),
+    /// A client was told to come.
+    Awaited,
+    /// It is there.
+    Streaming,
+    /// Nobody watches; the application runs on.
+    Suspended,
+}
+
+/// A client's session.
+pub(super) struct Game {
+    pub(super) number: u64,
+    pub(super) client: Client,
+    pub(super) app: AppId,
+    pub(super) app_name: String,
+    pub(super) stage: Stage,
+    /// Since when it has been there.
+    pub(super) since: Timestamp,
+    pub(super) session: Session,
+    /// Once the display stands.
+    pub(super) facts: Option<Facts>,
+    /// What the client asked with last.
+    pub(super) request: StreamRequest,
+    /// From the grant until the stream's end.
+    pub(super) stream: Option<Stream>,
+    /// The session has not yet been told to suspend: its queue was full.
+    pub(super) owes_suspend: bool,
+    /// It was said that its input goes nowhere.
+    pub(super) input_refused: bool,
+}
+
+/// One stream: from the answer to launch or resume until it is suspended.
+pub(super) struct Stream {
+    pub(super) rtsp: RtspSession,
+    pub(super) session_id: String,
+    pub(super) key: [u8; 16],
+    pub(super) connect_data: u32,
+    pub(super) video_ping: [u8; 16],
+    pub(super) audio_ping: [u8; 16],
+    /// From ANNOUNCE on.
+    pub(super) announced: Option<Announced>,
+    /// The control stream, once it is connected.
+    pub(super) peer: Option<Peer>,
+    /// From the first ping after PLAY on.
+    pub(super) steer: Option<VideoSteer>,
+}
+
+/// What ANNOUNCE brought.
+pub(super) struct Announced {
+    pub(super) config: StreamConfig,
+    /// RTSP's peer: media and control are this one's.
+    pub(super) address: IpAddr,
+    pub(super) video: PingGate,
+    pub(super) audio: PingGate,
+    pub(super) cipher: ControlCipher,
+}
+
+impl Game {
+    /// Tells the session. False if its queue is full; whoever needs it says it again.
+    pub(super) fn command(&self, command: SessionCommand) -> bool {
+        self.session.command(command)
+    }
+
+    /// When the stage it is in has taken too long.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        match self.stage {
+            Stage::Starting(_) => Some(self.since + START_PATIENCE),
+            Stage::Awaited => Some(self.since + PLAY_PATIENCE),
+            Stage::Streaming | Stage::Suspended => None,
+        }
+    }
+
+    /// For a resume: the client's address and key may be others.
+    pub(super) fn begin_stream(
+        &mut self,
+        now: Timestamp,
+        ports: Ports,
+    ) -> Result<Granted, boring::error::ErrorStack> {
+        let invalidation = self.facts.is_some_and(|facts| facts.invalidation);
+        let encrypted = self.request.core_version >= 1;
+        let stream = Stream::new(ports, *self.request.key.as_bytes(), encrypted, invalidation)?;
+        self.stream = Some(stream);
+        self.stage = Stage::Awaited;
+        self.since = now;
+        Ok(Granted {
+            encrypted_rtsp: encrypted,
+        })
+    }
+}
+
+impl Stream {
+    fn new(
+        ports: Ports,
+        key: [u8; 16],
+        encrypted: bool,
+        invalidation: bool,
+    ) -> Result<Self, boring::error::ErrorStack> {
+        let session_id = String::from_utf8_lossy(&secret()?).into_owned();
+        let (video_ping, audio_ping) = (secret()?, secret()?);
+        let mut connect_data = [0; 4];
+        boring::rand::rand_bytes(&mut connect_data)?;
+        let connect_data = u32::from_le_bytes(connect_data);
+        let rtsp = RtspSession::new(RtspSessionConfig {
+            session: session_id.clone(),
+            ports: RtspPorts {
+                audio: ports.audio(),
+                video: ports.video(),
+                control: ports.control(),
+            },
+            audio_ping,
+            video_ping,
+            connect_data,
+            description: Description {
+                invalidation,
+                supported: Encryption {
+                    control_v2: true,
+                    video: true,
+                    audio: true,
+                },
+                ..Description::default()
+            },
+            key,
+            encrypted,
+            encryption_required: false,
+        });
+        Ok(Self {
+            rtsp,
+            session_id,
+            key,
+            connect_data,
+            video_ping,
+            audio_ping,
+            announced: None,
+            peer: None,
+            steer: None,
+        })
+    }
+
+    /// The client wants this, from this address.
+    pub(super) fn announce(&mut self, config: StreamConfig, address: IpAddr) {
+        let nonces = match config.encryption.control_v2 {
+            true => NonceKind::Directed,
+            false => NonceKind::Legacy,
+        };
+        self.announced = Some(Announced {
+            config,
+            address,
+            video: PingGate::new(address, self.video_ping, false),
+            audio: PingGate::new(address, self.audio_ping, false),
+            cipher: ControlCipher::new(self.key, nonces),
+        });
+    }
+}
+
+/// 16 letters and digits that nobody can guess: 64 bits.
+fn secret() -> Result<[u8; 16], boring::error::ErrorStack> {
+    let mut random = [0; 8];
+    boring::rand::rand_bytes(&mut random)?;
+    let mut text = [0; 16];
+    for (at, byte) in random.iter().enumerate() {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        text[2 * at] = DIGITS[usize::from(byte >> 4)];
+        text[2 * at + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    Ok(text)
+}
