@@ -94,6 +94,7 @@ fn gamestream_kind(error: &engine::control::gamestream::GameStreamError) -> Kind
     use engine::mgmt::ManagementError;
     match error {
         GameStreamError::Bind { .. }
+        | GameStreamError::BindUdp { .. }
         | GameStreamError::Management(ManagementError::Bind { .. }) => Kind::Bind,
         GameStreamError::Trust(_) | GameStreamError::Management(ManagementError::Trust(_)) => {
             Kind::State

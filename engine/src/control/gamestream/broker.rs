@@ -162,7 +162,9 @@ impl Drop for Streams {
             return;
         };
         // A full queue is emptied within a turn of the thread.
-        let _ = self.asks.send_timeout(Ask::Stop, Duration::from_millis(100));
+        let _ = self
+            .asks
+            .send_timeout(Ask::Stop, Duration::from_millis(100));
         let _ = self.waker.wake();
         if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
             log::error!("{error}");

@@ -127,7 +127,8 @@ impl RtspConnections {
             };
             let of_there = |it: &&Connection| it.peer.ip() == peer.ip();
             let from_there = self.connections.values().filter(of_there).count();
-            if self.connections.len() >= CONNECTIONS_MAX || from_there >= CONNECTIONS_PER_ADDRESS_MAX
+            if self.connections.len() >= CONNECTIONS_MAX
+                || from_there >= CONNECTIONS_PER_ADDRESS_MAX
             {
                 log::debug!("GameStream: {peer} is turned away: too many RTSP connections");
                 continue;

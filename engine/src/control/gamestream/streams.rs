@@ -325,7 +325,9 @@ impl StreamHost {
         self.suspend(now, number, "its client comes back");
         let game = self.games.get_mut(&number);
         let game = game.ok_or(SessionError::NothingToResume)?;
-        let facts = game.facts.filter(|_| matches!(game.stage, Stage::Suspended));
+        let facts = game
+            .facts
+            .filter(|_| matches!(game.stage, Stage::Suspended));
         let Some(facts) = facts else {
             let text = "this client's session is still being started; try again";
             return Err(SessionError::Unavailable(text.to_owned()));
@@ -426,7 +428,10 @@ impl StreamHost {
             return;
         }
         if let Some(stream) = game.stream.take() {
-            log::info!("session {number} of {} is suspended: {why}", game.client.name);
+            log::info!(
+                "session {number} of {} is suspended: {why}",
+                game.client.name
+            );
             self.enet.forget(stream.connect_data);
             if let Some(peer) = stream.peer {
                 self.enet.drop_peer(now, peer);
@@ -520,7 +525,10 @@ impl StreamHost {
                     opened.ok().map(|request| (*number, request))
                 });
                 if found.is_none() {
-                    log::debug!("{}: an RTSP request that no session's key opens", asked.peer);
+                    log::debug!(
+                        "{}: an RTSP request that no session's key opens",
+                        asked.peer
+                    );
                 }
                 let (number, request) = found?;
                 Some((number, request, true))
