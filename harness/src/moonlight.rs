@@ -2,7 +2,7 @@
 //! moonlight-common-c. It is under the GPL, so it is installed by scripts/setup.sh into a Python
 //! environment outside the sources, driven over the command line and never linked.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -30,6 +30,18 @@ impl Moonlight {
     #[must_use]
     pub fn start(&self, command: &[&str]) -> Running {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moonlight/drive.py");
+        self.start_script(script, command)
+    }
+
+    /// Launches or resumes and streams, as `tests/moonlight/play.py` describes its options; one
+    /// line of JSON for each frame.
+    #[must_use]
+    pub fn play(&self, options: &str) -> Running {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/moonlight/play.py");
+        self.start_script(script, &[options])
+    }
+
+    fn start_script(&self, script: &str, command: &[&str]) -> Running {
         let mut process = Command::new(python());
         // -I: nothing of this machine's own Python; -B: the sources stay as they are.
         process.args(["-I", "-B", script]).arg(&self.home);
@@ -85,9 +97,10 @@ pub fn python() -> PathBuf {
 #[must_use]
 pub fn free_base_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // What GameStream binds over TCP, and a stretch that no other process of these tests begins
+    // What GameStream binds, and a stretch that no other process of these tests begins
     // with.
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let is_free_udp = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let process = (std::process::id() % 250) as u16;
     (0..250)
         .map(|_| {
@@ -98,6 +111,9 @@ pub fn free_base_port() -> u16 {
             [base - 5, *base, base + 1, base + 21]
                 .into_iter()
                 .all(is_free)
+                && [base + 9, base + 10, base + 11]
+                    .into_iter()
+                    .all(is_free_udp)
         })
         .expect("a stretch of free ports")
 }

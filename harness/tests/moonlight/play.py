@@ -4,7 +4,7 @@
 
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
-gray (a file for the luma of every 60th picture, the newest). Prints one JSON object a line.
+keep (a file for the newest of every 60th picture, 4:2:0). Prints one JSON object a line.
 """
 
 import json
@@ -60,13 +60,14 @@ def grant(http, session, options, key, iv):
     )
 
 
-def keep_luma(picture, path):
-    plane = picture.planes[0]
-    rows = bytes(plane)
-    width, height, stride = picture.width, picture.height, plane.line_size
+def keep(picture, path):
+    """The planes one after the other, rows without padding."""
     with open(path + ".new", "wb") as file:
-        for row in range(height):
-            file.write(rows[row * stride : row * stride + width])
+        for plane in picture.planes:
+            rows = bytes(plane)
+            for row in range(plane.height):
+                start = row * plane.line_size
+                file.write(rows[start : start + plane.width])
     os.replace(path + ".new", path)
 
 
@@ -91,7 +92,7 @@ def main():
         bitrate_kbps=options["kbps"],
         packet_size=options.get("packet_bytes", 1392),
         streaming_remotely=options.get("remote", 0),
-        audio_configuration=STEREO << 8 | 0xCA if STEREO < 256 else (3 << 16) | (2 << 8) | 0xCA,
+        audio_configuration=(3 << 16) | (2 << 8) | 0xCA,
     )
     session.start(
         address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=False
@@ -113,13 +114,13 @@ def main():
             pictures = []
         decoded += len(pictures)
         for picture in pictures:
-            if options.get("gray") and decoded % 60 == 0:
-                keep_luma(picture, options["gray"])
-                say(luma=[picture.width, picture.height])
+            if options.get("keep") and decoded % 60 == 0:
+                keep(picture, options["keep"])
+                say(kept=[picture.width, picture.height])
         say(
             frame=raw.frame_number,
             kind=raw.frame_type,
-            latency_us=raw.host_processing_latency_us,
+            latency_tenths_ms=raw.host_processing_latency_us,
             bytes=len(raw.annex_b_data),
             pictures=len(pictures),
             size=[pictures[0].width, pictures[0].height] if pictures else None,

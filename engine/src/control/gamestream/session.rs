@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use net::gamestream::control::{ControlCipher, NonceKind};
 use net::gamestream::enet::Peer;
-use net::gamestream::nvhttp::{AppId, StreamRequest};
+use net::gamestream::nvhttp::StreamRequest;
 use net::gamestream::ping::PingGate;
 use net::gamestream::rtsp::{Ports as RtspPorts, RtspSession, RtspSessionConfig};
 use net::gamestream::sdp::{Description, Encryption, StreamConfig};
@@ -53,7 +53,6 @@ pub(super) enum Stage {
 pub(super) struct Game {
     pub(super) number: u64,
     pub(super) client: Client,
-    pub(super) app: AppId,
     pub(super) app_name: String,
     pub(super) stage: Stage,
     /// Since when it has been there.

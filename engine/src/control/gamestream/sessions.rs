@@ -120,33 +120,6 @@ pub trait Sessions: Send + Sync {
     fn current(&self, client: Fingerprint) -> Option<AppId>;
 }
 
-/// A broker of a host that cannot stream to these clients: says so.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NotConnected;
-
-impl Sessions for NotConnected {
-    fn launch(&self, _: Client, _: App, _: LaunchRequest, reply: Reply<Granted>) {
-        reply.send(Err(not_connected()));
-    }
-
-    fn resume(&self, _: Client, _: ResumeRequest, reply: Reply<Granted>) {
-        reply.send(Err(not_connected()));
-    }
-
-    fn cancel(&self, _: Fingerprint, reply: Reply<()>) {
-        reply.send(Ok(()));
-    }
-
-    fn current(&self, _: Fingerprint) -> Option<AppId> {
-        None
-    }
-}
-
-fn not_connected() -> SessionError {
-    let text = "this host pairs with Moonlight but does not stream to it yet";
-    SessionError::Unavailable(text.to_owned())
-}
-
 /// A broker without displays and streams, for tests of everything before them: one session for
 /// each client, as many clients as it is told.
 #[derive(Debug)]

@@ -252,7 +252,6 @@ impl StreamHost {
                 let game = Game {
                     number,
                     client,
-                    app: app.id,
                     app_name: app.name.clone(),
                     stage: Stage::Starting(reply),
                     since: clock::now(),
