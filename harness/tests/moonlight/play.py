@@ -10,6 +10,7 @@ keep (a file for the newest of every 60th picture, 4:2:0). Prints one JSON objec
 import json
 import os
 import sys
+import threading
 import time
 
 import av
@@ -40,6 +41,11 @@ class Session(stream.StreamingSession):
         callbacks = super()._make_video_callbacks()
         callbacks.capabilities = self.capabilities
         return callbacks
+
+
+def wake_at_the_end(session):
+    session._connection_terminated.wait()
+    session.wake()
 
 
 def grant(http, session, options, key, iv):
@@ -98,6 +104,8 @@ def main():
         address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=False
     )
     say(connected=round(clock_ms() - began, 2))
+    # The library does not wake who waits for a picture when the host ends the session.
+    threading.Thread(target=wake_at_the_end, args=(session,), daemon=True).start()
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     decoder.flags |= av.codec.context.Flags.low_delay
