@@ -36,8 +36,10 @@ const BACK_OFF_SHARE: f64 = 0.3;
 const BACK_OFF_LEAST: f64 = 0.1;
 /// What is left after loss or load, which no bottleneck explains.
 const SHED: f64 = 0.85;
-/// Delivery above this part of the target drains the queue without a back-off.
+/// Delivery above this part of what we add drains the queue without a back-off.
 const DRAINS_BY_ITSELF: f64 = 1.03;
+/// Who is delivered at more than this part of the bottleneck's peak shares it with nobody.
+const ALONE: f64 = 0.9;
 /// The output falls by as much as drains the queue in this time.
 const DRAIN_TIME: Duration = Duration::from_millis(150);
 /// The output never falls below this part of the target for a queue's sake.
@@ -385,8 +387,7 @@ impl Controller {
         if s.standing <= OVERUSE || self.drain.is_some_and(|drain| now < drain.hold_until) {
             return;
         }
-        // A stall of the link left a queue, and the link already carries more than we add.
-        if delivered > DRAINS_BY_ITSELF * self.target {
+        if Self::drains_by_itself(s, self.target, delivered) {
             return;
         }
         let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
@@ -404,6 +405,18 @@ impl Controller {
             hold_until: now + settle,
         });
         self.hold_until = now + s.rtt + STANDING_WINDOW;
+    }
+
+    /// True if more is delivered than we add: a stall of the link left the queue. What we add is
+    /// what we send, not only what we aim for: who sends more than that makes the queue himself,
+    /// and would leave the yielding to the others. Only where nobody else is, as all of the
+    /// bottleneck is ours, it is the noise of our own frames around a target that is less.
+    fn drains_by_itself(s: &Signals, target: f64, delivered: f64) -> bool {
+        let is_alone = s
+            .bottleneck_peak
+            .is_some_and(|peak| delivered > ALONE * peak);
+        let added = if is_alone { target } else { target.max(s.sent) };
+        delivered > DRAINS_BY_ITSELF * added
     }
 
     /// Rule 4. A policer drops without a queue. Random loss is no congestion: only a share that

@@ -113,7 +113,7 @@ impl Estimator {
         if part.0 != index {
             *part = (index, 0);
         }
-        part.1 += u64::from(sent.datagrams) * u64::from(sent.datagram_bytes) * 8;
+        part.1 += sent.bytes() * 8;
     }
 
     /// An outage is over.

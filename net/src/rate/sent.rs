@@ -40,20 +40,39 @@ pub struct Sent {
     pub first_sequence: u64,
     /// How many.
     pub datagrams: u16,
-    /// UDP payload of each, bytes.
+    /// UDP payload of each but the last, bytes.
     pub datagram_bytes: u16,
+    /// The same of the last: the short end of a slice is a tenth of a small frame.
+    pub last_datagram_bytes: u16,
     /// The burst that they belong to: the frame's number, or the probe's.
     pub burst: u32,
     /// What they carry.
     pub kind: SentKind,
 }
 
+impl Sent {
+    /// UDP payload of all together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let others = u64::from(self.datagrams.saturating_sub(1));
+        match self.datagrams {
+            0 => 0,
+            _ => others * u64::from(self.datagram_bytes) + u64::from(self.last_datagram_bytes),
+        }
+    }
+}
+
 impl From<&Batch> for Sent {
     fn from(batch: &Batch) -> Self {
+        let others = usize::from(batch.datagrams.saturating_sub(1));
+        let segments = others * usize::from(batch.segment_bytes);
+        let last = batch.bytes().len().saturating_sub(segments);
         Self {
             first_sequence: batch.first_sequence,
             datagrams: batch.datagrams,
             datagram_bytes: batch.segment_bytes,
+            // Not longer than a segment.
+            last_datagram_bytes: last as u16,
             burst: batch.burst,
             kind: match batch.cargo {
                 Cargo::Data | Cargo::Parity => SentKind::Video,
@@ -160,11 +179,16 @@ impl SentLog {
         }
         for i in 0..u64::from(sent.datagrams) {
             let sequence = sent.first_sequence + i;
+            let is_last = i + 1 == u64::from(sent.datagrams);
             self.entries[slot(sequence)] = Entry {
                 sequence,
                 departure: now,
                 burst: sent.burst,
-                bytes: sent.datagram_bytes,
+                bytes: if is_last {
+                    sent.last_datagram_bytes
+                } else {
+                    sent.datagram_bytes
+                },
                 kind: sent.kind,
                 is_received: false,
             };
@@ -327,6 +351,7 @@ mod tests {
             first_sequence,
             datagrams,
             datagram_bytes: 1000,
+            last_datagram_bytes: 1000,
             burst: 0,
             kind: SentKind::Video,
         };
@@ -381,6 +406,7 @@ mod tests {
             first_sequence: 2,
             datagrams: 1,
             datagram_bytes: 64,
+            last_datagram_bytes: 64,
             burst: 0,
             kind: SentKind::Echo,
         };
