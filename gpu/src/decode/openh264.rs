@@ -1,5 +1,5 @@
 //! Software decoding of H.264 by openh264 (BSD), whole access units in, pictures out. Lost pictures
-//! are bridged as [`super::sequence`] says.
+//! are bridged as in `sequence.rs`.
 
 use super::sequence::Sequence;
 use super::sys::Library;

@@ -7,7 +7,7 @@
 //! of macroblocks is decoded (`libavcodec/h264dec.c`, `h264_decode_frame`). So after the last slice
 //! only that slice is left to do. While one is not finished it refuses the first slice of another that
 //! is no IDR (`libavcodec/h264_slice.c`, `ff_h264_queue_decode_slice`), so a picture that is given up is
-//! finished first ([`super::sequence`]).
+//! finished first (`sequence.rs`).
 //!
 //! # Errors
 //! Concealment is off (`enable_er`): it would fill what has not come yet after every slice. Errors
