@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
 use net::media;
 use net::packetize::{Batch, Packetizer, PacketizerConfig, SliceMeta};
-use net::reassemble::{Event, Reassembler, ReassemblerConfig};
+use net::reassemble::{Event, Granularity, Reassembler, ReassemblerConfig};
 use net::units::{FrameId, SliceIndex, Timestamp};
 
 /// Slices of a frame: the last is large enough for the GF(2¹⁶) code.
@@ -26,14 +26,17 @@ struct Session {
 }
 
 impl Session {
-    fn new() -> Self {
+    fn new(granularity: Granularity) -> Self {
         let keys = || MediaKeys::from_exporter(Aead::Aes128Gcm, &mut [9; EXPORTER_BYTES]);
         let mut packetizer = Packetizer::new(Sealer::new(keys()), PacketizerConfig::default());
         packetizer.set_drop_every(NonZeroU32::new(9));
         Self {
             packetizer,
             opener: Opener::new(keys()),
-            reassembler: Reassembler::new(ReassemblerConfig::default()),
+            reassembler: Reassembler::new(ReassemblerConfig {
+                granularity,
+                ..ReassemblerConfig::default()
+            }),
             slice: vec![0xC7; 500_000],
             batch: Batch::new(),
             datagram: Vec::with_capacity(2000),
@@ -65,7 +68,7 @@ impl Session {
                 }
                 while let Some(event) = self.reassembler.poll(now) {
                     let Event::Frame(unit) = event else { continue };
-                    self.delivered += u64::from(unit.frame == FrameId(frame));
+                    self.delivered += u64::from(unit.ends && unit.frame == FrameId(frame));
                 }
             }
         }
