@@ -102,6 +102,7 @@ pub const SETTINGS: &[&str] = &[
     "app",
     "bind",
     "bitrate",
+    "decoder",
     "desktop",
     "encoder",
     "encoder-threads",
