@@ -9,8 +9,11 @@
 //! Sans-IO: after each `handle_*`, and when [`Steering::poll_timeout`] says so, the caller asks
 //! [`Steering::poll`], then takes tasks until there are none.
 
+mod encoder;
+
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::crypto::Opener;
@@ -23,6 +26,8 @@ use crate::media::{self, Kind, MediaError, VideoError};
 use crate::packetize::{Columns, Protection};
 use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
+
+use encoder::EncoderTime;
 
 /// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
 /// client asks again.
@@ -72,6 +77,8 @@ pub struct SteeringConfig {
 pub struct Orders {
     /// What the encoder aims for.
     pub bitrate: BitsPerSecond,
+    /// Of so many pictures one is encoded: more than 1 where the encoder cannot follow.
+    pub frame_divisor: NonZeroU8,
     /// How frames are protected.
     pub protection: Protection,
     /// How fast datagrams leave.
@@ -85,6 +92,7 @@ pub struct Orders {
 pub const fn unsteered(protection: Protection) -> Orders {
     Orders {
         bitrate: BitsPerSecond(10_000_000),
+        frame_divisor: NonZeroU8::MIN,
         protection,
         pace: Pace {
             rate: BitsPerSecond(u64::MAX),
@@ -171,9 +179,10 @@ impl fmt::Display for SteeringStatus {
         }
         write!(
             f,
-            ", encoder {:.1}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
-             loss {:.1} % in runs of {:.1}",
+            ", encoder {:.1}, one picture of {}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, \
+             queue {:.1} ms, loss {:.1} % in runs of {:.1}",
             mbit(self.orders.bitrate),
+            self.orders.frame_divisor,
             self.frame.1,
             self.frame.0,
             self.rung,
@@ -193,6 +202,7 @@ pub struct Steering {
     rate: Rate,
     decision: Decision,
     ladder: Ladder,
+    encoder: EncoderTime,
     newest_lost: FrameId,
     orders: Orders,
     tasks: VecDeque<Task>,
@@ -234,6 +244,7 @@ impl Steering {
         let mut steering = Self {
             orders: Orders {
                 bitrate: config.bitrate_max,
+                frame_divisor: NonZeroU8::MIN,
                 protection,
                 pace: Pace {
                     rate: BitsPerSecond(2 * config.bitrate_max.0),
@@ -241,6 +252,7 @@ impl Steering {
                 },
                 datagram_bytes_max: config.datagram_bytes_max,
             },
+            encoder: EncoderTime::new(config.frame_interval),
             config,
             opener,
             rate,
@@ -270,6 +282,12 @@ impl Steering {
         if let Some(frame) = frame {
             self.ladder.handle_sent(at, frame);
         }
+    }
+
+    /// The encoder has taken so long for a picture, on average of those since the last call.
+    pub fn handle_encoder(&mut self, now: Timestamp, took: Duration) {
+        self.encoder.handle(now, took);
+        self.rate.handle_encoder(self.encoder.load());
     }
 
     /// A media datagram has come from the client.
@@ -406,6 +424,7 @@ impl Steering {
             self.orders.bitrate = BitsPerSecond(bitrate);
         }
         self.orders.pace = self.decision.pace;
+        self.orders.frame_divisor = self.encoder.divisor();
         self.orders != before
     }
 
