@@ -9,7 +9,7 @@
 //! Sans-IO: after each `handle_*`, and when [`Steering::poll_timeout`] says so, the caller asks
 //! [`Steering::poll`], then takes tasks until there are none.
 
-mod encoder;
+mod codecs;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::packetize::{Columns, Protection};
 use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
-use encoder::EncoderTime;
+use codecs::Codecs;
 
 /// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
 /// client asks again.
@@ -77,7 +77,7 @@ pub struct SteeringConfig {
 pub struct Orders {
     /// What the encoder aims for.
     pub bitrate: BitsPerSecond,
-    /// Of so many pictures one is encoded: more than 1 where the encoder cannot follow.
+    /// Of so many pictures one is encoded: more than 1 where encoder or decoder cannot follow.
     pub frame_divisor: NonZeroU8,
     /// How frames are protected.
     pub protection: Protection,
@@ -202,7 +202,7 @@ pub struct Steering {
     rate: Rate,
     decision: Decision,
     ladder: Ladder,
-    encoder: EncoderTime,
+    codecs: Codecs,
     newest_lost: FrameId,
     orders: Orders,
     tasks: VecDeque<Task>,
@@ -252,7 +252,7 @@ impl Steering {
                 },
                 datagram_bytes_max: config.datagram_bytes_max,
             },
-            encoder: EncoderTime::new(config.frame_interval),
+            codecs: Codecs::new(config.frame_interval),
             config,
             opener,
             rate,
@@ -286,8 +286,8 @@ impl Steering {
 
     /// The encoder has taken so long for a picture, on average of those since the last call.
     pub fn handle_encoder(&mut self, now: Timestamp, took: Duration) {
-        self.encoder.handle(now, took);
-        self.rate.handle_encoder(self.encoder.load());
+        self.codecs.handle_encoder(now, took);
+        self.rate.handle_encoder(self.codecs.encoder_load());
     }
 
     /// A media datagram has come from the client.
@@ -299,10 +299,14 @@ impl Steering {
         now: Timestamp,
         datagram: &mut [u8],
     ) -> Result<(), SteeringError> {
-        let taken = self.open(datagram);
-        match &taken {
+        let mut taken = self.open(datagram);
+        match &mut taken {
             Ok(feedback) => {
                 self.feedbacks += 1;
+                let took = Duration::from_micros(feedback.decode_us.into());
+                self.codecs.handle_decoder(now, took);
+                // Rate control knows of intervals, and not that a picture lasts several.
+                feedback.decode_us = self.codecs.decoder_share_us(feedback.decode_us);
                 self.rate.handle_feedback(now, feedback);
                 self.climb(now, feedback);
                 if now >= self.echo_due {
@@ -424,7 +428,7 @@ impl Steering {
             self.orders.bitrate = BitsPerSecond(bitrate);
         }
         self.orders.pace = self.decision.pace;
-        self.orders.frame_divisor = self.encoder.divisor();
+        self.orders.frame_divisor = self.codecs.divisor();
         self.orders != before
     }
 
