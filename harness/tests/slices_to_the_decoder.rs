@@ -58,7 +58,7 @@ fn watch(choice: DecoderChoice, early: bool, outputs: Outputs) -> (Outcome, bool
     let mut viewer = Viewer::connect(options, choice, outputs, Some(observer)).expect("a session");
     let deadline = std::time::Instant::now() + PATIENCE;
     let (mut count, mut is_early) = (0, false);
-    while count < PICTURES || is_early < early {
+    while count < PICTURES || early && !is_early {
         assert!(std::time::Instant::now() < deadline, "{count} pictures");
         assert!(viewer.run_for(Duration::from_millis(50), || false));
         for early in pictures.try_iter() {

@@ -77,12 +77,14 @@ impl Session {
 
 #[test]
 fn packetizing_and_reassembling_allocate_nothing() {
-    let mut session = Session::new();
-    let before = sys::allocations();
-    for frame in 0..100 {
-        session.frame(frame);
+    for granularity in [Granularity::Frames, Granularity::Slices] {
+        let mut session = Session::new(granularity);
+        let before = sys::allocations();
+        for frame in 0..100 {
+            session.frame(frame);
+        }
+        assert_eq!(sys::allocations() - before, 0, "{granularity:?}");
+        assert_eq!(session.delivered, 100);
+        assert!(session.reassembler.stats().repaired_shards > 1000);
     }
-    assert_eq!(sys::allocations() - before, 0);
-    assert_eq!(session.delivered, 100);
-    assert!(session.reassembler.stats().repaired_shards > 1000);
 }
