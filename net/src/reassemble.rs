@@ -5,8 +5,8 @@
 //!
 //! - Frames leave in order of their numbers, each once: as [`Event::Frame`], or within an
 //!   [`Event::Lost`]. With [`Granularity::Slices`] the front frame leaves in parts, each as soon as
-//!   its slices and all before them came; it can then still be lost. What comes after a loss is still delivered; what it is good for is the
-//!   caller's to decide.
+//!   its slices and all before them came; it can then still be lost. What comes after a loss is
+//!   still delivered; what it is good for is the caller's to decide.
 //! - Memory is allocated once, in [`Reassembler::new`]: see [`ReassemblerConfig::memory_bytes`].
 //!   Every field of a header is held against it before anything is written.
 //! - A frame is given up by time: no new shard for [`ReassemblerConfig::silence_max`], or

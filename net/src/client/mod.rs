@@ -248,8 +248,9 @@ impl Client {
         Self::connect_with(options, Granularity::Frames, || ())
     }
 
-    /// Like [`Client::connect`]. `granularity` is what the decoder takes, `on_thread_start` is called once on the receive thread, to give it
-    /// its priority and place: this crate knows nothing of schedulers.
+    /// Like [`Client::connect`]. `granularity` is what the decoder takes; `on_thread_start` is called
+    /// once on the receive thread, to give it its priority and place: this crate knows nothing of
+    /// schedulers.
     ///
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
