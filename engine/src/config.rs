@@ -101,6 +101,7 @@ pub const SETTINGS: &[&str] = &[
     "apps",
     "bind",
     "bitrate",
+    "decoder",
     "desktop",
     "encoder",
     "encoder-threads",

@@ -256,7 +256,7 @@ pub(crate) fn choose_encoder(wanted: Option<&str>) -> Selection<&'static Encoder
 }
 
 /// Why none was chosen: what each said, or that there is none of the name asked for.
-fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
+pub(crate) fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
     if let Some(wanted) = wanted
         && answers.iter().all(|answer| answer.name != wanted)
     {
