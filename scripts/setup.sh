@@ -115,7 +115,21 @@ ensure_rust() {
         die "rustc $want is installed but not found in PATH ($(command -v rustc || echo none))"
 }
 
-# ---- the stock GameStream client ------------------------------------------------------------------
+# ---- what the tests use beside ------------------------------------------------------------------
+
+# The system's libavcodec, which has its version in its package's name: the tests decode with it,
+# beside openh264, which is built in.
+ensure_libavcodec() {
+    [[ $(PATH=$PATH:/usr/sbin:/sbin ldconfig -p) != *libavcodec.so.* ]] || return 0
+    local PACKAGES=()
+    mapfile -t PACKAGES < <(apt-cache pkgnames libavcodec | grep -E '^libavcodec[0-9]+$' |
+        sort -V | tail -n 1)
+    if ((${#PACKAGES[@]} == 0)); then
+        say "apt knows no libavcodec: its tests are passed over (apt-get update may help)"
+        return 0
+    fi
+    ensure_packages
+}
 
 # What the tests know; its wheel holds moonlight-common-c. Under the GPL: a program of its own, in an
 # environment of its own, never part of this project.
