@@ -59,12 +59,10 @@ fn stream(encoder: &'static str, fec: &'static str) -> (CounterSnapshot, Counter
     eventually("the host lists the session", || !host.sessions().is_empty());
     let metrics = Arc::clone(&host.sessions()[0].metrics);
     let mut after = |pictures: u64| {
-        eventually("so many pictures are encoded", || {
-            while client.received().frames < metrics.counters.snapshot().encoded {
-                client.watch(1, |_, _| {});
-            }
-            metrics.counters.snapshot().encoded >= pictures
-        });
+        // By the host's count: on a busy machine not every picture reaches the client.
+        while metrics.counters.snapshot().encoded < pictures {
+            client.watch(1, |_, _| {});
+        }
         metrics.counters.snapshot()
     };
     let from = after(WARM_UP);
