@@ -19,6 +19,7 @@ pub mod client;
 mod codec;
 pub mod framing;
 pub mod host;
+pub mod input;
 pub mod messages;
 pub mod negotiate;
 mod outbox;
