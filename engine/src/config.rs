@@ -108,6 +108,7 @@ pub const SETTINGS: &[&str] = &[
     "name",
     "open",
     "out",
+    "pace",
     "pin-host",
     "png",
     "port",
@@ -322,8 +323,46 @@ pub struct HostConfig {
     pub app: App,
     /// Leave out every Nth video datagram, to see FEC work.
     pub video_drop: Option<NonZeroU32>,
+    /// Who keeps departure times.
+    pub pace: PaceBy,
     /// What clients see as this host's name.
     pub name: String,
+}
+
+/// Who keeps the pacer's departure times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PaceBy {
+    /// What was measured to be better: the timer, until somebody has measured otherwise.
+    #[default]
+    Auto,
+    /// The send thread, with a timer.
+    Timer,
+    /// The queue of the device (`SO_TXTIME`) where it keeps times; else the timer, with a warning.
+    Txtime,
+}
+
+impl PaceBy {
+    /// True if the kernel is to be asked.
+    #[must_use]
+    pub const fn wants_txtime(self) -> bool {
+        match self {
+            Self::Txtime => true,
+            Self::Auto | Self::Timer => false,
+        }
+    }
+}
+
+impl FromStr for PaceBy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "timer" => Ok(Self::Timer),
+            "txtime" => Ok(Self::Txtime),
+            _ => Err("use auto, timer or txtime"),
+        }
+    }
 }
 
 /// What runs on a session's display.
@@ -374,6 +413,7 @@ impl HostConfig {
             desktop: settings.value("desktop")?,
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
+            pace: settings.value("pace")?.unwrap_or_default(),
             name: settings.value("name")?.unwrap_or_else(machine_name),
         })
     }
@@ -545,6 +585,16 @@ mod tests {
             error.starts_with("--mode: \"0x0@60\" is not valid: "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_kernel_keeps_departure_times_only_where_that_is_asked_for() {
+        let pace = |text| host(&[("pace", text)]).map(|config| config.pace.wants_txtime());
+        assert!(matches!(pace("auto"), Ok(false)));
+        assert!(matches!(pace("timer"), Ok(false)));
+        assert!(matches!(pace("txtime"), Ok(true)));
+        assert!(matches!(pace("fq"), Err(ConfigError::Value { .. })));
+        assert_eq!(host(&[]).expect("defaults are valid").pace, PaceBy::Auto);
     }
 
     #[test]

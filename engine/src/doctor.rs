@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use net::udp::txtime::{self, DeviceQueue};
 use net::udp::{Socket, SocketConfig};
 use platform::select::{self, Answer, Refusal};
 use serde::Serialize;
@@ -96,7 +97,41 @@ fn network() -> Vec<Finding> {
             ability(able.gro, "5.0", "datagrams are received one by one"),
         ),
         answer("buffers", Ok(buffers)),
+        answer("txtime", departure_times(txtime::device_queues())),
     ]
+}
+
+/// Whether a device's queue keeps departure times (`--pace txtime`), device by device.
+fn departure_times(devices: std::io::Result<Vec<DeviceQueue>>) -> Result<String, Refusal> {
+    let devices = devices.map_err(|error| {
+        let reason = format!("the kernel does not name the devices' queues: {error}");
+        Refusal::new(reason, "")
+    })?;
+    let (mut able, mut unable, mut fix) = (Vec::new(), Vec::new(), String::new());
+    for DeviceQueue { device, queue } in &devices {
+        match queue {
+            Ok(queue) => able.push(format!("{device} has {}", queue.name())),
+            Err(refusal) => {
+                unable.push(refusal.to_string());
+                if fix.is_empty() {
+                    fix = format!(
+                        "as root: tc qdisc replace dev {device} root fq (wants the kernel module \
+                         sch_fq)"
+                    );
+                }
+            }
+        }
+    }
+    if able.is_empty() {
+        if unable.is_empty() {
+            unable.push("there is no device but loopback".to_owned());
+        }
+        let reason = format!("{}; departures are by timer", unable.join("; "));
+        Err(Refusal::new(reason, fix))
+    } else {
+        able.push("for --pace txtime, which nobody has measured to be better yet".to_owned());
+        Ok(able.join(", "))
+    }
 }
 
 impl From<Answer> for Finding {

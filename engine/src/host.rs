@@ -97,7 +97,11 @@ impl Host {
         // here, before it has probed or touched anything.
         let address = config.listen;
         let bind = |source| HostError::Bind { address, source };
-        let socket = Socket::bind(address, SocketConfig::default()).map_err(bind)?;
+        let socket_config = SocketConfig {
+            txtime: config.pace.wants_txtime(),
+            ..SocketConfig::default()
+        };
+        let socket = Socket::bind(address, socket_config).map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
 
         let (backends, display_detail) = choose_backends(&config)?;

@@ -179,6 +179,10 @@ counters! {
         tasks_dropped,
         /// Batches whose departure rate control did not hear of.
         departures_dropped,
+        /// Batches that a queue of the kernel's dropped because their departure had passed
+        /// (`--pace txtime` with etf). The error queue is the host socket's: with several sessions,
+        /// whichever looks first counts them.
+        departures_missed,
         /// Datagrams left out on purpose (`--video-drop`).
         dropped_on_purpose,
         /// Batches that the kernel would not take in time.

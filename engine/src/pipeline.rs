@@ -178,6 +178,8 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         orders,
         tasks,
         departure: Timestamp::ZERO,
+        is_amid_frame: true,
+        mtu_probe: None,
         metrics: Arc::clone(&metrics),
     };
     let stale_peers = peers.clone();

@@ -100,7 +100,7 @@ impl StandingOrders {
     }
 }
 
-/// A batch that the kernel has taken.
+/// A batch that the kernel has taken, or refused for its size.
 #[derive(Clone, Copy, Debug)]
 pub struct Departed {
     /// When.
@@ -109,6 +109,8 @@ pub struct Departed {
     pub sent: Sent,
     /// The frame that it began a slice of, as far as it is packetized.
     pub frame: Option<SentFrame>,
+    /// The kernel refused it: the interface takes no datagram so large.
+    pub is_refused: bool,
 }
 
 /// The pipeline's ends.

@@ -358,6 +358,17 @@ fn datagrams_dropped_on_purpose_are_repaired() {
     assert_eq!(received.frames_lost, 0);
 }
 
+/// Loopback has no queue that would keep them (`scripts/lab/departure-times` has one).
+#[test]
+fn departure_times_that_no_queue_keeps_are_the_timers() {
+    let host = LoopbackHost::synthetic(&[("pace", "txtime")]);
+    let mut client = LoopbackClient::connect(host.address());
+    client.watch(30, |_, _| {});
+    let counted = host.sessions()[0].metrics.counters.snapshot();
+    assert_eq!((counted.departures_missed, counted.send_failures), (0, 0));
+    assert_eq!(client.end().frames_lost, 0);
+}
+
 #[test]
 fn datagrams_out_of_order_and_in_duplicate_cost_nothing() {
     let host = LoopbackHost::synthetic(&[]);

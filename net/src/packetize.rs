@@ -387,7 +387,8 @@ impl Packetizer {
         true
     }
 
-    /// Seals one datagram of a type without header fields of its own as a batch.
+    /// Seals one datagram of a type without header fields of its own as a batch. Padding counts as
+    /// a probe of rate; the caller says so if it is one of size.
     ///
     /// # Panics
     /// If `payload` is larger than [`DATAGRAM_BYTES_MAX`] allows.

@@ -12,16 +12,23 @@
 //!                 └── black hole: smaller at once ┘   (while searching, too)
 //! ```
 //!
-//! - **Base**: [`BASE_BYTES`]. QUIC's handshake has shown that the path carries it.
+//! - **Base**: [`BASE_BYTES`], from the first frame on. QUIC's handshake has shown that the path
+//!   carries it, so an IDR at the start comes through where the path takes 1280 bytes, and the
+//!   first frame waits for nothing; it has 0.6 % more headers than at the ceiling, for a round
+//!   trip. To begin with the size agreed and verify it would cost such a path its first picture.
 //! - **Search**: first the ceiling, which most paths carry; then halving. A size is given up after
 //!   [`PROBES_MAX`] lost probes, or as many more as the measured loss asks so that chance alone
 //!   does that once in 10 000 times. Probes keep [`PROBE_INTERVAL`] between them, so that a burst
 //!   of loss does not take them all, and do not count as lost while nothing else arrives.
 //! - **Black hole**: [`BLACK_HOLE_LOST`] datagrams of full size lost in a row while smaller
-//!   ones arrived between them, [`BLACK_HOLE_SMALL`] times. Then the size falls at once to
-//!   the largest that arrived meanwhile, and the search begins between the two. A burst of loss
-//!   takes small ones, too, and does not look like that. Where nothing small is sent, small probes
-//!   are.
+//!   ones arrived between them, [`BLACK_HOLE_SMALL`] times. Then the size falls at once to the
+//!   base (from the base or below: to the largest that arrived meanwhile), and the search begins
+//!   between the two. A burst of loss takes small ones, too, and does not look like that. From
+//!   [`SUSPICION`] on small probes are sent, as there may be no other small ones, and probes of
+//!   full size: of a still desktop's few datagrams it would take long to lose so many. Of those
+//!   [`PROBES_MAX`] are enough.
+//! - **Refusal**: what the kernel does not send because the first hop's interface takes less
+//!   (`EMSGSIZE`) is an answer of the path: no probe is needed to give that size up.
 //! - **Confirmation**: after [`CONFIRM_INTERVAL`] without a datagram of full size a probe asks
 //!   whether one still passes.
 //! - **Raise**: after [`RAISE_INTERVAL`] the sizes above are tried again (RFC 8899 section 5.1.1);
@@ -56,6 +63,9 @@ pub const BLACK_HOLE_LOST: u32 = 16;
 /// Times that smaller ones arrived between two of them.
 pub const BLACK_HOLE_SMALL: u32 = 3;
 
+/// Full-size losses in a row that call for probes: 5 % of random loss does that once in 8000.
+pub const SUSPICION: u32 = 3;
+
 /// Around a shard: headers and tag.
 const OVERHEAD_BYTES: usize = DATAGRAM_BYTES_MAX - SHARD_BYTES_MAX;
 /// Between two sizes.
@@ -71,9 +81,8 @@ const PROBES_LIMIT: u32 = 10;
 const FALSE_LOSS: f64 = 1e-4;
 /// Datagrams over which the loss is a mean.
 const LOSS_WINDOW: f64 = 256.0;
-/// Full-size losses in a row that call for a small probe.
-const SUSPICION: u32 = BLACK_HOLE_LOST / 2;
-/// Between the first of those; an outage gets one each [`PROBE_INTERVAL`] after them.
+/// Between the first small probes of a suspicion; an outage gets one each [`PROBE_INTERVAL`] after
+/// them.
 const SUSPICION_INTERVAL: Duration = Duration::from_millis(10);
 const SUSPICION_PROBES: u32 = 6;
 /// Something that was sent with a lost probe or this much later must arrive, or the probe does
@@ -109,7 +118,9 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     bytes: usize,
+    /// When it was asked for, then when it left.
     sent: Timestamp,
+    has_left: bool,
 }
 
 /// Full-size datagrams lost in a row.
@@ -202,6 +213,12 @@ impl PathMtu {
         matches!(self.phase, Phase::Searching { .. })
     }
 
+    /// True if what was lost lately may have been lost for its size.
+    #[must_use]
+    pub fn is_suspicious(&self) -> bool {
+        self.run.is_some_and(|run| run.lost >= SUSPICION)
+    }
+
     /// Counts since the start.
     #[must_use]
     pub const fn stats(&self) -> PathMtuStats {
@@ -211,15 +228,12 @@ impl PathMtu {
     /// When [`Self::poll_probe`] may have something.
     #[must_use]
     pub fn poll_timeout(&self) -> Timestamp {
-        if let Some(probe) = self.probe {
-            return probe.sent + PROBE_TIMEOUT;
-        }
-        if self.suspects() {
-            return self.next_small;
-        }
-        match self.phase {
-            Phase::Searching { .. } => self.next_probe,
-            Phase::Complete { raise } => {
+        let small = self.is_suspicious().then_some(self.next_small);
+        let large = match (self.probe, self.phase) {
+            (Some(probe), _) => probe.sent + PROBE_TIMEOUT,
+            (None, Phase::Searching { .. }) => self.next_probe,
+            (None, Phase::Complete { .. }) if self.is_suspicious() => self.next_probe,
+            (None, Phase::Complete { raise }) => {
                 let confirm = self.full + CONFIRM_INTERVAL;
                 let due = if self.confirmed < self.ceiling {
                     raise.min(confirm)
@@ -228,18 +242,23 @@ impl PathMtu {
                 };
                 due.max(self.next_probe)
             }
-        }
+        };
+        small.map_or(large, |small| small.min(large))
     }
 
-    /// The size of a probe that is to be sent now, bytes; the caller sends it at `now`.
+    /// The size of a probe that is to be sent soon after `now`, bytes;
+    /// [`Self::handle_probe_sent`] says when it was.
     pub fn poll_probe(&mut self, now: Timestamp) -> Option<usize> {
-        if let Some(probe) = self.probe {
-            if now.since(probe.sent) < PROBE_TIMEOUT {
-                return None;
+        if let Some(probe) = self.probe
+            && now.since(probe.sent) >= PROBE_TIMEOUT
+        {
+            if probe.has_left {
+                self.handle_loss(now, probe.sent, probe.bytes);
             }
-            self.handle_loss(now, probe.sent, probe.bytes);
+            // Of one that never left nothing is known.
+            self.probe = None;
         }
-        if self.suspects() && now >= self.next_small {
+        if self.is_suspicious() && now >= self.next_small {
             // Only its arrival is of interest: it is not kept as a probe.
             let run = self.run.as_mut().expect("a run is suspected");
             run.probes += 1;
@@ -252,15 +271,51 @@ impl PathMtu {
             self.stats.probes += 1;
             return Some(FLOOR_BYTES);
         }
-        if now < self.next_probe {
+        if self.probe.is_some() || now < self.next_probe {
             return None;
         }
         let bytes = self.candidate(now)?;
         self.unproven = None;
-        self.probe = Some(Probe { bytes, sent: now });
+        self.probe = Some(Probe {
+            bytes,
+            sent: now,
+            has_left: false,
+        });
         self.next_probe = now + PROBE_INTERVAL;
+        if self.is_suspicious() {
+            // What shows that the path lived when a probe of full size was lost.
+            self.next_small = self.next_small.min(now + SUSPICION_INTERVAL);
+        }
         self.stats.probes += 1;
         Some(bytes)
+    }
+
+    /// A probe of `bytes` left at `sent`.
+    pub fn handle_probe_sent(&mut self, sent: Timestamp, bytes: usize) {
+        if let Some(probe) = &mut self.probe
+            && probe.bytes == bytes
+            && !probe.has_left
+        {
+            (probe.sent, probe.has_left) = (sent, true);
+        }
+    }
+
+    /// The kernel refused to send a datagram of `bytes`, of media or a probe: the first hop takes
+    /// no such size.
+    pub fn handle_refusal(&mut self, now: Timestamp, bytes: usize) {
+        if self.probe.is_some_and(|probe| probe.bytes == bytes) {
+            self.probe = None;
+        }
+        if bytes <= self.confirmed {
+            return self.fall(now, 0);
+        }
+        let bytes = size_within(bytes.saturating_add(STEP - 1));
+        if let Phase::Searching { too_large, .. } = self.phase
+            && bytes < too_large
+        {
+            self.give_up(now, bytes);
+            self.next_probe = now;
+        }
     }
 
     /// A datagram of `bytes`, sent at `sent`, arrived. For media of any kind and for probes.
@@ -289,6 +344,10 @@ impl PathMtu {
         }
         if bytes > self.confirmed - STEP {
             self.full = self.full.max(sent);
+            if matches!(self.phase, Phase::Complete { .. }) {
+                // The probes that a suspicion lost.
+                self.lost = 0;
+            }
             if self.run.is_some_and(|run| sent >= run.first_sent) {
                 self.run = None;
             }
@@ -305,7 +364,11 @@ impl PathMtu {
     pub fn handle_loss(&mut self, now: Timestamp, sent: Timestamp, bytes: usize) {
         if self.takes(sent, bytes) {
             self.probe = None;
-            let probe = Probe { bytes, sent };
+            let probe = Probe {
+                bytes,
+                sent,
+                has_left: true,
+            };
             if self.arrived >= sent {
                 self.count_lost(now, probe);
             } else {
@@ -351,10 +414,6 @@ impl PathMtu {
         }
     }
 
-    fn suspects(&self) -> bool {
-        self.run.is_some_and(|run| run.lost >= SUSPICION)
-    }
-
     /// It is the probe on its way.
     fn takes(&self, sent: Timestamp, bytes: usize) -> bool {
         self.probe
@@ -363,6 +422,9 @@ impl PathMtu {
 
     /// What to probe next, if anything.
     fn candidate(&mut self, now: Timestamp) -> Option<usize> {
+        if self.is_suspicious() {
+            return Some(self.confirmed);
+        }
         if let Phase::Complete { raise } = self.phase
             && now >= raise
             && self.confirmed < self.ceiling
@@ -432,7 +494,13 @@ impl PathMtu {
         }
         self.stats.black_holes += 1;
         let too_large = self.confirmed;
-        self.confirmed = size_within(arrived).clamp(FLOOR_BYTES, too_large - STEP);
+        // A path that carries QUIC most likely carries the base; if not, the next fall is from it.
+        let least = if too_large > BASE_BYTES {
+            BASE_BYTES
+        } else {
+            FLOOR_BYTES
+        };
+        self.confirmed = size_within(arrived).clamp(least, too_large - STEP);
         self.phase = Phase::Searching {
             too_large,
             first: false,

@@ -2,12 +2,18 @@
 //!
 //! ```text
 //! departures ─▶ ┌──────────┐ ─▶ Orders: bitrate, protection, pace
-//! feedback   ─▶ │ Steering │ ─▶ Task: repeat, echo, probe
+//! feedback   ─▶ │ Steering │ ─▶ Task: repeat, tail, echo, probes of rate and size
 //!               └──────────┘ ─▶ Repair: recovery picture, IDR
 //! ```
 //!
-//! Sans-IO: after each `handle_*`, and when [`Steering::poll_timeout`] says so, the caller asks
-//! [`Steering::poll`], then takes tasks until there are none.
+//! Sans-IO: after each `handle_*`, and when [`Steering::poll_timeout`] or
+//! [`Steering::poll_deadline`] say so, the caller asks [`Steering::poll`], then takes tasks and
+//! repairs until there are none.
+//!
+//! The size of datagrams is that of [`PathMtu`], within what was agreed: it hears what became of
+//! each datagram, by size. When the size falls (a black hole, or a refusal of the kernel), what was
+//! lost for it counts as loss no more, repeats of the frames so far are refused, as they have the
+//! old size, and the encoder is asked for a recovery before the client knows that it needs one.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,13 +21,15 @@ use std::time::Duration;
 
 use crate::crypto::Opener;
 use crate::feedback::{Feedback, FeedbackError, WANTS_MAX};
-use crate::ladder::{Ladder, LadderConfig, Path, Repair, Rung, SentFrame};
+use crate::ladder::{self, Ladder, LadderConfig, Path, Repair, Rung, SentFrame, Tail};
 use crate::limits::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, MEDIA_HEADER_BYTES, SHARD_BYTES_MAX, TAG_BYTES,
 };
 use crate::media::{self, Kind, MediaError, VideoError};
 use crate::packetize::{Columns, Protection};
-use crate::rate::{self, Decision, Pace, Rate, Sent, UNMEASURED_BURST_BYTES};
+use crate::path_mtu::PathMtu;
+use crate::rate::UNMEASURED_BURST_BYTES;
+use crate::rate::{self, Decision, Fate, Judged, Pace, Rate, Sent, SentKind};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
 /// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
@@ -99,6 +107,8 @@ pub const fn unsteered(protection: Protection) -> Orders {
 pub enum Task {
     /// Shards that the client misses.
     Repeat(Columns),
+    /// The last shard of the newest frame, which nothing seems to follow. Not if something does.
+    Tail(Columns),
     /// The answer to a feedback's clock stamp; see [`crate::clock_sync::Echo`].
     Echo {
         /// When the client sent it, its clock.
@@ -116,6 +126,11 @@ pub enum Task {
         pace: Pace,
         /// The burst that they belong to, as rate control counts them.
         burst: u32,
+    },
+    /// One datagram of padding of a size that is being tried. It leaves after the frame in work.
+    MtuProbe {
+        /// UDP payload, bytes.
+        datagram_bytes: u16,
     },
 }
 
@@ -153,6 +168,14 @@ pub struct SteeringStatus {
     pub queue_delay: Duration,
     /// What the bottleneck passes, if known.
     pub bottleneck: Option<BitsPerSecond>,
+    /// The largest datagram that the path is known to carry, bytes, within what was agreed.
+    pub path_bytes: usize,
+    /// Larger ones are being tried.
+    pub is_path_searched: bool,
+    /// Times that the path stopped carrying what it had.
+    pub black_holes: u64,
+    /// Last columns sent again because nothing was heard of a frame's end.
+    pub tail_probes: u64,
     /// Feedbacks taken.
     pub feedbacks: u64,
     /// Datagrams that were no feedback.
@@ -172,7 +195,7 @@ impl fmt::Display for SteeringStatus {
         write!(
             f,
             ", encoder {:.1}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
-             loss {:.1} % in runs of {:.1}",
+             loss {:.1} % in runs of {:.1}, datagrams of {}",
             mbit(self.orders.bitrate),
             self.frame.1,
             self.frame.0,
@@ -182,7 +205,18 @@ impl fmt::Display for SteeringStatus {
             ms(self.queue_delay),
             self.loss_share * 100.0,
             self.loss_burst,
-        )
+            self.orders.datagram_bytes_max,
+        )?;
+        if self.orders.datagram_bytes_max < self.path_bytes {
+            write!(f, " of {}", self.path_bytes)?;
+        }
+        if self.is_path_searched {
+            f.write_str(" (trying more)")?;
+        }
+        if self.black_holes > 0 {
+            write!(f, ", shrunk {} ×", self.black_holes)?;
+        }
+        Ok(())
     }
 }
 
@@ -193,7 +227,12 @@ pub struct Steering {
     rate: Rate,
     decision: Decision,
     ladder: Ladder,
+    tail: Tail,
+    mtu: PathMtu,
+    /// What [`PathMtu`] said last.
+    path_bytes: usize,
     newest_lost: FrameId,
+    last_good: Option<FrameId>,
     orders: Orders,
     tasks: VecDeque<Task>,
     echo_due: Timestamp,
@@ -213,6 +252,7 @@ impl Steering {
             ..config
         };
         let ladder = Ladder::new(LadderConfig::default());
+        let mtu = PathMtu::new(now, config.datagram_bytes_max);
         let protection = config.protection.unwrap_or(ladder.protection());
         let on_wire = |bitrate: BitsPerSecond| {
             let payload_share = payload_share(config.datagram_bytes_max);
@@ -239,14 +279,18 @@ impl Steering {
                     rate: BitsPerSecond(2 * config.bitrate_max.0),
                     burst_bytes: UNMEASURED_BURST_BYTES,
                 },
-                datagram_bytes_max: config.datagram_bytes_max,
+                datagram_bytes_max: mtu.datagram_bytes_max(),
             },
             config,
             opener,
             rate,
             decision,
             ladder,
+            tail: Tail::new(),
+            path_bytes: mtu.datagram_bytes_max(),
+            mtu,
             newest_lost: FrameId(0),
+            last_good: None,
             tasks: VecDeque::with_capacity(TASKS),
             echo_due: now,
             feedbacks: 0,
@@ -270,6 +314,28 @@ impl Steering {
         if let Some(frame) = frame {
             self.ladder.handle_sent(at, frame);
         }
+        match sent.kind {
+            SentKind::Video => self.tail.handle_sent(at, sent.last_sequence(), frame),
+            SentKind::MtuProbe => {
+                let bytes = usize::from(sent.datagram_bytes);
+                self.mtu.handle_probe_sent(at, bytes);
+            }
+            SentKind::Repeat => {
+                let frame = FrameId(sent.burst);
+                self.tail.handle_repeated(frame, sent.last_sequence());
+            }
+            SentKind::Probe | SentKind::Echo => {}
+        }
+    }
+
+    /// Datagrams that the kernel refused at `at`, as the first hop takes none so large.
+    pub fn handle_refused(&mut self, at: Timestamp, sent: &Sent, frame: Option<SentFrame>) {
+        if let Some(frame) = frame {
+            self.ladder.handle_sent(at, frame);
+        }
+        self.mtu
+            .handle_refusal(at, usize::from(sent.datagram_bytes));
+        self.follow_path(at);
     }
 
     /// A media datagram has come from the client.
@@ -285,7 +351,7 @@ impl Steering {
         match &taken {
             Ok(feedback) => {
                 self.feedbacks += 1;
-                self.rate.handle_feedback(now, feedback);
+                self.take(now, feedback);
                 self.climb(now, feedback);
                 if now >= self.echo_due {
                     self.echo_due = now + ECHO_INTERVAL;
@@ -305,7 +371,7 @@ impl Steering {
         self.decision = self.rate.poll(now);
         if let Some(probe) = self.decision.probe {
             // At most DATAGRAM_BYTES_MAX.
-            let datagram_bytes = self.config.datagram_bytes_max as u16;
+            let datagram_bytes = self.path_bytes as u16;
             let datagrams = probe.bytes.div_ceil(datagram_bytes.into());
             self.push(Task::Probe {
                 datagram_bytes,
@@ -314,13 +380,30 @@ impl Steering {
                 burst: probe.burst,
             });
         }
+        if let Some(datagram_bytes) = self.mtu.poll_probe(now) {
+            let datagram_bytes = datagram_bytes as u16;
+            self.push(Task::MtuProbe { datagram_bytes });
+        }
+        self.follow_path(now);
+        self.tail.handle_alive(self.decision.signals.answered);
+        if let Some(columns) = self.tail.poll(now, self.decision.signals.rtt)
+            && self.ladder.can_pass(columns.frame)
+        {
+            self.push(Task::Tail(columns));
+        }
         self.decide()
     }
 
-    /// When to poll next at the latest.
+    /// When to poll next at the latest; some time later does little harm.
     #[must_use]
     pub fn poll_timeout(&self) -> Timestamp {
-        self.rate.poll_timeout()
+        self.rate.poll_timeout().min(self.mtu.poll_timeout())
+    }
+
+    /// When to poll next for what a client waits for, if for anything.
+    #[must_use]
+    pub fn poll_deadline(&self) -> Option<Timestamp> {
+        self.tail.poll_timeout(self.decision.signals.rtt)
     }
 
     /// What the encoder is to be asked for, until there is nothing.
@@ -357,10 +440,40 @@ impl Steering {
             },
             queue_delay: signals.queue_delay,
             bottleneck: signals.bottleneck.map(|rate| BitsPerSecond(rate as u64)),
+            path_bytes: self.path_bytes,
+            is_path_searched: self.mtu.is_searching(),
+            black_holes: self.mtu.stats().black_holes,
+            tail_probes: self.tail.probes(),
             feedbacks: self.feedbacks,
             refused: self.refused,
             tasks_dropped: self.tasks_dropped,
         }
+    }
+
+    /// Lets rate control and the path's size hear what arrived.
+    fn take(&mut self, now: Timestamp, feedback: &Feedback) {
+        let Self { rate, mtu, .. } = self;
+        rate.handle_feedback_with(now, feedback, |judged| is_load(mtu, now, judged));
+        self.tail
+            .handle_feedback(|sequence| self.rate.is_received(sequence));
+        if let Some(good) = feedback.last_good
+            && self
+                .last_good
+                .is_none_or(|before| ladder::is_before(before, good))
+        {
+            self.last_good = Some(good);
+        }
+        self.follow_path(now);
+    }
+
+    /// If the path carries less than before, what was lost for that is no longer waited for.
+    fn follow_path(&mut self, now: Timestamp) {
+        let bytes = self.mtu.datagram_bytes_max();
+        if bytes < self.path_bytes {
+            self.rate.forget_losses();
+            self.ladder.handle_black_hole(now, self.last_good);
+        }
+        self.path_bytes = bytes;
     }
 
     /// Lets the ladder answer a feedback.
@@ -373,7 +486,11 @@ impl Steering {
             burst_mean: signals.loss.burst_mean(),
             round_trip: signals.rtt,
         };
-        self.ladder.handle_path(now, &path, self.decision.wire_rate);
+        // Parity would remember for seconds what was no loss of the path. Where it was, it is told
+        // as soon as a datagram of full size arrives.
+        if !self.mtu.is_suspicious() {
+            self.ladder.handle_path(now, &path, self.decision.wire_rate);
+        }
         self.ladder.handle_feedback(now, feedback);
         if let Some(damage) = feedback.damage {
             self.newest_lost = damage.newest_lost;
@@ -420,9 +537,9 @@ impl Steering {
             (SMALL_FROM_SHARE, SMALL_FRAME_BYTES)
         };
         if self.ladder.share_alone() > share_min && frame_bytes < frame_bytes_max {
-            SMALL_DATAGRAM_BYTES.min(self.config.datagram_bytes_max)
+            SMALL_DATAGRAM_BYTES.min(self.path_bytes)
         } else {
-            self.config.datagram_bytes_max
+            self.path_bytes
         }
     }
 
@@ -444,6 +561,18 @@ impl Steering {
     }
 }
 
+/// Tells the path's size of a datagram's fate. True if its loss would be one of load: not where
+/// it is larger than what the path carries by now.
+fn is_load(mtu: &mut PathMtu, now: Timestamp, judged: &Judged) -> bool {
+    let bytes = usize::from(judged.bytes);
+    match judged.fate {
+        Fate::Arrived if judged.is_certain => mtu.handle_receipt(now, judged.departure, bytes),
+        Fate::Arrived => {}
+        Fate::Lost => mtu.handle_loss(now, judged.departure, bytes),
+    }
+    judged.fate == Fate::Arrived || bytes <= mtu.datagram_bytes_max()
+}
+
 /// What the headers leave of a datagram of this size, share.
 fn payload_share(datagram_bytes: usize) -> f64 {
     (datagram_bytes - AROUND_BYTES) as f64 / datagram_bytes as f64
@@ -453,6 +582,7 @@ fn payload_share(datagram_bytes: usize) -> f64 {
 mod tests {
     use super::*;
     use crate::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
+    use crate::path_mtu;
 
     #[test]
     fn datagrams_are_never_larger_than_agreed() {
@@ -467,9 +597,16 @@ mod tests {
                 datagram_bytes_max: agreed,
             };
             let mut steering = Steering::new(now, Opener::new(keys), config);
-            assert_eq!(steering.orders().datagram_bytes_max, agreed);
+            let least = agreed.min(path_mtu::BASE_BYTES);
+            let within = |bytes: usize| bytes <= least && bytes + 64 > least;
+            assert!(within(steering.orders().datagram_bytes_max));
             steering.poll(now + Duration::from_millis(20));
-            assert_eq!(steering.orders().datagram_bytes_max, agreed);
+            assert!(within(steering.orders().datagram_bytes_max));
+            while let Some(task) = steering.poll_task() {
+                if let Task::MtuProbe { datagram_bytes } = task {
+                    assert!(usize::from(datagram_bytes) <= agreed);
+                }
+            }
         }
     }
 }

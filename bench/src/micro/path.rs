@@ -388,6 +388,8 @@ impl Stages {
             orders: control.orders,
             tasks: control.tasks,
             departure: Timestamp::ZERO,
+            is_amid_frame: true,
+            mtu_probe: None,
             metrics: Arc::clone(&metrics),
         };
         let counted = Arc::clone(&metrics);

@@ -322,6 +322,7 @@ impl NativeHost {
         if let Some(steer) = &mut peer.steer {
             steer.handle_timeout(now);
         }
+        peer.pass_repairs();
         while let Some(event) = peer.machine.poll_event() {
             match event {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
@@ -578,6 +579,12 @@ impl Peer {
     fn handle_media(&mut self, now: Timestamp, datagram: &mut [u8]) {
         let Some(steer) = &mut self.steer else { return };
         steer.handle_datagram(now, datagram);
+        self.pass_repairs();
+    }
+
+    /// What steering asks of the encoder.
+    fn pass_repairs(&mut self) {
+        let Some(steer) = &mut self.steer else { return };
         while let Some(command) = steer.poll_repair() {
             // Left out where the queue is full; the client reports its damage until it is gone.
             let session = self.session.as_ref();

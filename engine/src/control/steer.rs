@@ -13,8 +13,12 @@ use crate::metrics::{SessionMetrics, add};
 use crate::stage::encode::EncodeCommand;
 use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
 
-/// Without feedback the path is looked at this often: an outage is found within a frame or two.
-const TICK: Duration = Duration::from_millis(20);
+/// Without feedback the path is looked at this often: an outage is found within a frame, and a
+/// frame whose end is not answered is known to have left.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Between two looks for the sake of a deadline.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
 
 /// One session's steering and its ways to the pipeline.
 pub(super) struct Steer {
@@ -55,7 +59,12 @@ impl Steer {
 
     /// When [`Steer::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Timestamp {
-        self.steering.poll_timeout().max(self.polled + TICK)
+        let due = self.steering.poll_timeout().max(self.polled + TICK);
+        // At once, but never twice without time between.
+        let deadline = self.steering.poll_deadline();
+        deadline.map_or(due, |deadline| {
+            due.min(deadline.max(self.polled + DEADLINE_MIN))
+        })
     }
 
     /// What the encoder is to be asked for, until there is nothing.
@@ -84,8 +93,18 @@ impl Steer {
     }
 
     fn take_departures(&mut self) {
-        while let Ok(Departed { at, sent, frame }) = self.ends.departures.try_recv() {
-            self.steering.handle_sent(at, &sent, frame);
+        while let Ok(departed) = self.ends.departures.try_recv() {
+            let Departed {
+                at,
+                sent,
+                frame,
+                is_refused,
+            } = departed;
+            if is_refused {
+                self.steering.handle_refused(at, &sent, frame);
+            } else {
+                self.steering.handle_sent(at, &sent, frame);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use net::clock_sync::Echo;
 use net::ladder::SentFrame;
 use net::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media::Kind;
-use net::packetize::{Batch, Columns, Packetizer};
+use net::packetize::{Batch, Cargo, Columns, Packetizer};
 use net::rate::{Pace, Pacer, Urgency};
 use net::steering::Task;
 use net::units::Timestamp;
@@ -28,6 +28,9 @@ use crate::steering::StandingOrders;
 /// How far ahead of its departure a batch is sealed at most. A few wake-ups of a parked thread:
 /// the send stage never runs dry for it.
 const LEAD: Duration = Duration::from_millis(2);
+
+/// What padding is made of.
+const ZEROS: [u8; DATAGRAM_BYTES_MAX] = [0; DATAGRAM_BYTES_MAX];
 
 /// The protect thread's half of the pipeline.
 pub struct ProtectStage {
@@ -51,6 +54,10 @@ pub struct ProtectStage {
     pub tasks: Receiver<Task>,
     /// The latest departure given.
     pub departure: Timestamp,
+    /// Slices of the frame in work are still to come, or no frame came at all.
+    pub is_amid_frame: bool,
+    /// A probe of this size waits for the frame in work to be over, bytes.
+    pub mtu_probe: Option<u16>,
     /// Counters.
     pub metrics: Arc<SessionMetrics>,
 }
@@ -84,6 +91,7 @@ impl ProtectStage {
 
     fn protect(&mut self, slice: Slice) -> Result<(), Gone> {
         self.obey();
+        self.is_amid_frame = true;
         let begun = self
             .packetizer
             .begin(&slice.meta, &slice.buffer[..slice.filled]);
@@ -94,6 +102,7 @@ impl ProtectStage {
             // The client misses a slice and asks for repair; the stream goes on.
             add(&self.metrics.counters.protect_failures, 1);
             log::warn!("a slice of {} is lost: {error}", slice.meta.frame);
+            self.is_amid_frame = !slice.meta.last;
             return Ok(());
         }
         let mut part = SlicePart {
@@ -125,7 +134,8 @@ impl ProtectStage {
         counters
             .dropped_on_purpose
             .store(stats.dropped_datagrams, Relaxed);
-        Ok(())
+        self.is_amid_frame = !slice.meta.last;
+        self.probe_size()
     }
 
     /// Takes up what control has ordered since the slice before.
@@ -166,6 +176,9 @@ impl ProtectStage {
     fn perform(&mut self, task: Task) -> Result<(), Gone> {
         match task {
             Task::Repeat(columns) => self.repeat(columns),
+            // What follows shows the client what it misses.
+            Task::Tail(_) if self.is_amid_frame || !self.slices.is_empty() => Ok(()),
+            Task::Tail(columns) => self.repeat(columns),
             Task::Echo {
                 client_sent,
                 host_received,
@@ -176,6 +189,13 @@ impl ProtectStage {
                 pace,
                 burst,
             } => self.probe(datagram_bytes, datagrams, pace, burst),
+            Task::MtuProbe { datagram_bytes } => {
+                self.mtu_probe = Some(datagram_bytes);
+                if self.is_amid_frame || !self.slices.is_empty() {
+                    return Ok(());
+                }
+                self.probe_size()
+            }
         }
     }
 
@@ -207,9 +227,22 @@ impl ProtectStage {
         self.pass_on(batch, Urgency::Audio, SlicePart::NONE)
     }
 
+    /// Sends the probe of a size that waits, once the frame in work is over: it delays none.
+    fn probe_size(&mut self) -> Result<(), Gone> {
+        let Some(bytes) = self.mtu_probe.take_if(|_| !self.is_amid_frame) else {
+            return Ok(());
+        };
+        let mut batch = self.take_batch()?;
+        let bytes = usize::from(bytes).min(DATAGRAM_BYTES_MAX);
+        let payload = bytes.saturating_sub(MEDIA_HEADER_BYTES + TAG_BYTES);
+        self.packetizer
+            .plain(Kind::Padding, &ZEROS[..payload], &mut batch);
+        batch.cargo = Cargo::MtuProbe;
+        self.pass_on(batch, Urgency::Video, SlicePart::NONE)
+    }
+
     /// Padding of its own pace: it shows what the path would take.
     fn probe(&mut self, bytes: u16, datagrams: u16, pace: Pace, burst: u32) -> Result<(), Gone> {
-        const ZEROS: [u8; DATAGRAM_BYTES_MAX] = [0; DATAGRAM_BYTES_MAX];
         let bytes = usize::from(bytes).min(DATAGRAM_BYTES_MAX);
         let payload = bytes.saturating_sub(MEDIA_HEADER_BYTES + TAG_BYTES);
         let mut pacer = Pacer::new(pace);

@@ -52,7 +52,7 @@ pub enum Content {
     Recorded(Recording),
 }
 
-/// Content that moves all the time.
+/// Content that moves, all the time or now and then.
 #[derive(Clone, Copy, Debug)]
 pub struct Synthetic {
     /// Slices of a picture, of about the same size.
@@ -63,6 +63,8 @@ pub struct Synthetic {
     pub last_slice: Duration,
     /// A hard cut every so often: its picture is as large as an IDR.
     pub cut_every: Option<Duration>,
+    /// It moves for the first time and stands still for the second, over and over: a desktop.
+    pub pauses: Option<(Duration, Duration)>,
 }
 
 impl Synthetic {
@@ -76,6 +78,7 @@ impl Synthetic {
         first_slice: Duration::from_micros(1_100),
         last_slice: Duration::from_micros(7_300),
         cut_every: None,
+        pauses: None,
     };
 }
 
@@ -224,8 +227,24 @@ impl Encoder {
     /// Captures what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while self.next_capture <= now {
-            self.capture(self.next_capture);
+            // A repair is answered by a picture of what stands still.
+            if self.moves(self.next_capture) || self.idr_wanted || self.recover_from.is_some() {
+                self.capture(self.next_capture);
+            }
             self.next_capture = self.next_capture + self.config.refresh.interval();
+        }
+    }
+
+    fn moves(&self, at: Timestamp) -> bool {
+        match &self.config.content {
+            Content::Synthetic(Synthetic {
+                pauses: Some((moves, still)),
+                ..
+            }) => {
+                let period = (*moves + *still).as_nanos().max(1);
+                u128::from(at.as_ns()) % period < moves.as_nanos()
+            }
+            _ => true,
         }
     }
 

@@ -34,7 +34,9 @@ use super::unit::Picture;
 /// How far ahead of its departure a batch is sealed at most, as in the engine's protect stage.
 const LEAD: Duration = Duration::from_millis(2);
 /// Without feedback control looks at the path this often, as in the engine.
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks for the sake of a deadline, as in the engine.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// Slices that wait for protect, at most: four frames of most. Beyond, the encoder's blocked.
 const SLICES_WAITING_MAX: usize = 128;
 const ZEROS: [u8; MEDIA_BYTES_MAX] = [0; MEDIA_BYTES_MAX];
@@ -61,6 +63,8 @@ pub struct HostConfig {
     pub parity: Parity,
     /// Wants are answered.
     pub repeats: bool,
+    /// The last column before stillness is sent again.
+    pub tail: bool,
 }
 
 /// Bytes given to the network, by what they carry.
@@ -103,6 +107,8 @@ enum Work {
         pacer: Pacer,
         burst: u32,
     },
+    /// Padding of a size that is tried.
+    MtuProbe(usize),
 }
 
 /// The host's end.
@@ -119,6 +125,10 @@ pub struct VideoHost {
     unit: Vec<u8>,
     tasks: VecDeque<Task>,
     slice: Option<Work>,
+    /// Slices of the frame in work are still to come, or no frame came at all.
+    is_amid_frame: bool,
+    /// A probe of this size waits for the frame in work to be over, bytes.
+    mtu_probe: Option<u16>,
     task: Option<Work>,
     /// The latest departure given.
     departure: Timestamp,
@@ -174,6 +184,8 @@ impl VideoHost {
             unit: Vec::new(),
             tasks: VecDeque::new(),
             slice: None,
+            is_amid_frame: true,
+            mtu_probe: None,
             task: None,
             departure: Timestamp::ZERO,
             batches: VecDeque::new(),
@@ -230,7 +242,11 @@ impl VideoHost {
             self.encoder.set_bitrate(self.steering.orders().bitrate);
         }
         while let Some(task) = self.steering.poll_task() {
-            let is_wanted = self.config.repeats || !matches!(task, Task::Repeat(_));
+            let is_wanted = match task {
+                Task::Repeat(_) => self.config.repeats,
+                Task::Tail(_) => self.config.tail,
+                _ => true,
+            };
             // The client asks again for what finds no room.
             if is_wanted && self.tasks.len() < TASKS {
                 self.tasks.push_back(task);
@@ -264,7 +280,11 @@ impl VideoHost {
     }
 
     fn steering_timeout(&self) -> Timestamp {
-        self.steering.poll_timeout().max(self.polled + TICK)
+        let due = self.steering.poll_timeout().max(self.polled + TICK);
+        let deadline = self.steering.poll_deadline();
+        deadline.map_or(due, |deadline| {
+            due.min(deadline.max(self.polled + DEADLINE_MIN))
+        })
     }
 
     /// Protect's turn: seals what may be sealed by now.
@@ -280,6 +300,8 @@ impl VideoHost {
                     break;
                 }
                 self.slice = self.seal(now, work);
+            } else if let Some(bytes) = self.mtu_probe.take_if(|_| !self.is_amid_frame) {
+                self.task = Some(Work::MtuProbe(usize::from(bytes).min(MEDIA_BYTES_MAX)));
             } else if let Some(slice) = self.slices.pop_front() {
                 self.begin(now, &slice);
             } else {
@@ -288,9 +310,18 @@ impl VideoHost {
         }
     }
 
+    /// Video is on its way to send.
+    fn is_busy(&self) -> bool {
+        self.is_amid_frame || self.slice.is_some() || !self.slices.is_empty()
+    }
+
     fn perform(&mut self, now: Timestamp, task: Task) {
         match task {
             Task::Repeat(columns) => self.task = Some(Work::Repeat(columns)),
+            // What follows shows the client what it misses.
+            Task::Tail(_) if self.is_busy() => {}
+            Task::Tail(columns) => self.task = Some(Work::Repeat(columns)),
+            Task::MtuProbe { datagram_bytes } => self.mtu_probe = Some(datagram_bytes),
             Task::Echo {
                 client_sent,
                 host_received,
@@ -342,6 +373,7 @@ impl VideoHost {
         self.packetizer
             .begin(&meta, &self.unit)
             .expect("the model's slices keep to the limits");
+        self.is_amid_frame = !meta.last;
         self.slice = Some(Work::Slice(Some(SentFrame {
             frame: meta.frame,
             columns: self.packetizer.columns(),
@@ -359,7 +391,15 @@ impl VideoHost {
                 let sealed = self.packetizer.repeat(columns, &mut batch);
                 (sealed, Urgency::Repeat)
             }
-            Work::Probe { left: 0, .. } => (false, Urgency::Video),
+            Work::MtuProbe(0) | Work::Probe { left: 0, .. } => (false, Urgency::Video),
+            Work::MtuProbe(datagram_bytes) => {
+                let payload = datagram_bytes.saturating_sub(MEDIA_HEADER_BYTES + TAG_BYTES);
+                self.packetizer
+                    .plain(Kind::Padding, &ZEROS[..payload], &mut batch);
+                batch.cargo = Cargo::MtuProbe;
+                *datagram_bytes = 0;
+                (true, Urgency::Video)
+            }
             Work::Probe {
                 datagram_bytes,
                 left,
@@ -382,7 +422,7 @@ impl VideoHost {
         }
         let frame = match &mut work {
             Work::Slice(frame) => frame.take(),
-            Work::Repeat(_) | Work::Probe { .. } => None,
+            Work::Repeat(_) | Work::Probe { .. } | Work::MtuProbe(_) => None,
         };
         self.pass_on(now, batch, urgency, frame);
         Some(work)
@@ -446,7 +486,7 @@ impl Endpoint for VideoHost {
                 Cargo::Data => &mut self.sent.data,
                 Cargo::Parity => &mut self.sent.parity,
                 Cargo::Repeat => &mut self.sent.repeats,
-                Cargo::Probe | Cargo::Echo => &mut self.sent.control,
+                Cargo::Probe | Cargo::MtuProbe | Cargo::Echo => &mut self.sent.control,
             };
             *counter += bytes as u64;
             self.sending = Some((batch, at + bytes));

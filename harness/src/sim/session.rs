@@ -35,6 +35,8 @@ pub struct Setup {
     pub parity: Parity,
     /// Hosts make the repeats that clients ask for.
     pub repeats: bool,
+    /// Hosts send the last column before stillness again.
+    pub tail: bool,
     /// Time that a client takes to decode a picture.
     pub decode: Duration,
     /// How audio travels.
@@ -48,6 +50,7 @@ impl Default for Setup {
             content: Content::Synthetic(Synthetic::GAME),
             parity: Parity::Ladder,
             repeats: true,
+            tail: true,
             decode: Duration::from_millis(2),
             audio: AudioPlane::Native,
         }
@@ -268,6 +271,7 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
                 adaptive,
                 parity: setup.parity,
                 repeats: setup.repeats,
+                tail: setup.tail,
             };
             let client = ClientConfig {
                 decode: setup.decode,

@@ -1,6 +1,8 @@
 //! The figures that are published: each a scenario, what is measured of it, and the bound that
 //! it is held against.
 
+mod paths;
+
 use std::num::NonZeroU8;
 use std::time::Duration;
 
@@ -104,6 +106,14 @@ pub const FIGURES: &[Figure] = &[
         run: outage,
     },
     Figure {
+        name: "mtu-change",
+        run: paths::shrinks,
+    },
+    Figure {
+        name: "mtu-1280",
+        run: paths::small,
+    },
+    Figure {
         name: "audio-native",
         run: |seed| audio(AudioPlane::Native, 0.001, seed),
     },
@@ -142,7 +152,7 @@ impl Figure {
     }
 }
 
-fn ms(ms: u64) -> Duration {
+const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 

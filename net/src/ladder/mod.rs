@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | parity | [`parity`] chooses how much | the reassembler uses it |
 //! | repeat | [`repeats`] answers | [`wants`] asks, while a repeat comes before a frame is due |
+//! | the same, unasked | [`tail`]: the last column before the picture stands still | |
 //! | invalidate | [`references`] asks the encoder to refer past a loss | reports the damage |
 //! | IDR | the same, where invalidation did not help | |
 //!
@@ -17,6 +18,7 @@
 pub mod parity;
 pub mod references;
 pub mod repeats;
+pub mod tail;
 #[cfg(test)]
 mod tests;
 pub mod wants;
@@ -32,12 +34,18 @@ use crate::units::{BitsPerSecond, FrameId, Timestamp};
 pub use parity::{FrameSize, Parity, ParityConfig, Path};
 pub use references::{References, ReferencesConfig, ReferencesStats, Repair};
 pub use repeats::{Repeats, RepeatsConfig, RepeatsStats};
+pub use tail::Tail;
 pub use wants::{Wants, WantsConfig, WantsStats};
 
 /// How long after its last datagram a frame is of use. What a frame of 60 Hz takes to be sent
 /// (10 ms where the pacer spreads it over two thirds of its interval) and this are below 50 ms;
 /// and if it comes to nothing, a report, the next frame and its way fit into 100 ms.
 pub const FRAME_WAIT: Duration = Duration::from_millis(36);
+/// The same for a frame that nothing newer followed, at the client since anything came of it: its
+/// reassembler gives the frame up after so long a silence.
+pub const STILL_WAIT: Duration = Duration::from_millis(150);
+/// And at the host since the frame left: the client's way to ask, and the reassembler's age limit.
+pub const STILL_WAIT_HOST: Duration = Duration::from_millis(500);
 /// Typical size of a frame until some were sent, data shards.
 const DATA_SHARDS_AT_FIRST: u32 = 32;
 /// For how long a rung counts as the state after it was used.
@@ -209,8 +217,26 @@ impl Ladder {
         Some(columns)
     }
 
+    /// The path no longer carries datagrams as large as those sent so far. What the client has not
+    /// whole of what followed `last_good` is lost with all repeats: the encoder is asked at once.
+    pub fn handle_black_hole(&mut self, now: Timestamp, last_good: Option<FrameId>) {
+        self.repeats.refuse_large();
+        self.references.foresee(now, last_good, self.round_trip);
+    }
+
+    /// False if the path no longer carries the frame's datagrams.
+    #[must_use]
+    pub fn can_pass(&self, frame: FrameId) -> bool {
+        self.repeats.can_pass(frame)
+    }
+
     /// What the encoder is to be asked, until `None`.
     pub fn poll_repair(&mut self) -> Option<Repair> {
         self.references.poll()
     }
+}
+
+/// True if `a` lies before `b`, modulo 2³².
+pub(crate) const fn is_before(a: FrameId, b: FrameId) -> bool {
+    a.0 != b.0 && b.0.wrapping_sub(a.0) <= u32::MAX / 2
 }

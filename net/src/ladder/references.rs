@@ -4,12 +4,17 @@
 //! asks the encoder for a picture that refers to nothing lost; the same report again does nothing
 //! until that picture had time to arrive, or was lost itself. Then it is asked for once more, and
 //! after [`ReferencesConfig::invalidations_max`] of these an IDR.
+//!
+//! Where the host knows of a loss before the client does ([`References::foresee`]), the encoder is
+//! asked at once, and the client's report finds that under way.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::feedback::{Damage, Feedback};
 use crate::units::{FrameId, Timestamp};
+
+use super::is_before;
 
 /// What the encoder is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,8 @@ struct Asked {
     repair: Repair,
     /// The picture that answers, and when the last of it was sent.
     recovery: Option<(FrameId, Timestamp)>,
+    /// Until then feedback of a client that does not know of it yet ends nothing.
+    foreseen_until: Timestamp,
 }
 
 /// Counters since the start.
@@ -151,6 +158,9 @@ impl References {
         }
         self.newest_report = feedback.sent;
         let Some(damage) = feedback.damage else {
+            if self.asked.is_some_and(|asked| now < asked.foreseen_until) {
+                return;
+            }
             self.asked = None;
             self.attempts = 0;
             self.pending = None;
@@ -164,6 +174,31 @@ impl References {
         if self.is_to_be_repaired(now, &damage, round_trip) {
             self.ask(now, &damage);
         }
+    }
+
+    /// What the client has not whole of the frames after `last_good` will not come, and it does
+    /// not know yet.
+    pub fn foresee(&mut self, now: Timestamp, last_good: Option<FrameId>, round_trip: Duration) {
+        let Some(newest_lost) = self.newest_sent else {
+            return;
+        };
+        let repair = match last_good {
+            Some(good) if is_before(good, newest_lost) => Repair::Invalidate {
+                first_lost: good.next(),
+                newest_lost,
+            },
+            Some(_) => return,
+            None => Repair::Idr,
+        };
+        self.stats.damages += u64::from(self.asked.is_none());
+        self.attempts = 1;
+        self.pending = Some(repair);
+        self.asked = Some(Asked {
+            at: now,
+            repair,
+            recovery: None,
+            foreseen_until: now + self.config.encode + round_trip + self.config.report,
+        });
     }
 
     /// What the encoder is to be asked now.
@@ -215,13 +250,9 @@ impl References {
             at: now,
             repair,
             recovery: None,
+            foreseen_until: now,
         });
     }
-}
-
-/// True if `a` lies before `b`, modulo 2³².
-const fn is_before(a: FrameId, b: FrameId) -> bool {
-    a.0 != b.0 && b.0.wrapping_sub(a.0) <= u32::MAX / 2
 }
 
 #[cfg(test)]

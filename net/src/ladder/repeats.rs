@@ -12,6 +12,8 @@ use crate::limits::{COLUMNS_PER_FRAME_MAX, DATAGRAM_BYTES_MAX};
 use crate::packetize::Columns;
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
+use super::is_before;
+
 /// Frames of which it is known when they were sent: a quarter of a second at 240 Hz.
 pub const FRAMES_KEPT: usize = 64;
 /// Columns of which it is known when they were repeated last. Two that share a place forget one
@@ -20,6 +22,10 @@ pub const RECENT_MAX: usize = 4096;
 /// Runs that wait to be sent, beyond which wants are refused until some were.
 pub const RUNS_MAX: usize = 4 * WANTS_MAX;
 const _: () = assert!(COLUMNS_PER_FRAME_MAX <= u16::MAX as usize);
+/// A client says a want thrice within this (see [`super::wants`]); where the round trip is as short,
+/// the third time must not be taken for a repeat that was lost. It says that 1.25 round trips and
+/// 3 ms later at the earliest.
+const SAYINGS_SPAN: Duration = Duration::from_micros(1500);
 
 /// The choices behind [`Repeats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +33,8 @@ pub struct RepeatsConfig {
     /// How long after its last datagram a frame is of use, as the client's
     /// [`super::WantsConfig::wait`].
     pub wait: Duration,
+    /// The same for the newest frame, after which nothing was sent.
+    pub wait_newest: Duration,
     /// Most repeats, percent of the session's rate.
     pub percent: u32,
     /// Over how long that is counted, and so how large a burst may be.
@@ -39,6 +47,7 @@ impl Default for RepeatsConfig {
     fn default() -> Self {
         Self {
             wait: super::FRAME_WAIT,
+            wait_newest: super::STILL_WAIT_HOST,
             percent: 25,
             window: Duration::from_millis(200),
             datagrams_min: 8,
@@ -61,6 +70,8 @@ pub struct RepeatsStats {
     pub over_budget: u64,
     /// Refused: too many runs wait already.
     pub queue_full: u64,
+    /// Refused: the path no longer carries datagrams of their size.
+    pub too_large: u64,
     /// Wants (not columns) of frames that were not sent, or are forgotten.
     pub unknown_frames: u64,
 }
@@ -92,6 +103,9 @@ pub struct Repeats {
     config: RepeatsConfig,
     /// Frame `f` is at `f % FRAMES_KEPT`.
     sent: [Sent; FRAMES_KEPT],
+    newest: Option<FrameId>,
+    /// The path does not carry this frame's datagrams, nor those of frames before.
+    too_large: Option<FrameId>,
     recent: Box<[Recent]>,
     /// Oldest frame first.
     runs: [Run; RUNS_MAX],
@@ -112,6 +126,8 @@ impl Repeats {
         Self {
             config,
             sent: [Sent::default(); FRAMES_KEPT],
+            newest: None,
+            too_large: None,
             recent: vec![Recent::default(); RECENT_MAX].into_boxed_slice(),
             runs: [Run::default(); RUNS_MAX],
             run_count: 0,
@@ -131,7 +147,7 @@ impl Repeats {
 
     /// The round trip, and the rate of which repeats may have their share.
     pub fn set_path(&mut self, round_trip: Duration, rate: BitsPerSecond) {
-        self.quiet = round_trip.max(Duration::from_millis(1));
+        self.quiet = round_trip + SAYINGS_SPAN;
         let window_us = self.config.window.as_micros().min(1 << 32) as u64;
         let share = rate.0.saturating_mul(u64::from(self.config.percent)) / 100 / 8;
         let least = u64::from(self.config.datagrams_min) * DATAGRAM_BYTES_MAX as u64;
@@ -141,11 +157,25 @@ impl Repeats {
 
     /// A slice of `frame` was sent at `now`; the frame has so many columns by now.
     pub fn handle_sent(&mut self, now: Timestamp, frame: FrameId, columns: usize) {
+        if self.newest.is_none_or(|newest| !is_before(frame, newest)) {
+            self.newest = Some(frame);
+        }
         self.sent[frame.0 as usize % FRAMES_KEPT] = Sent {
             frame,
             columns: columns.min(COLUMNS_PER_FRAME_MAX) as u16,
             at: now,
         };
+    }
+
+    /// The path no longer carries datagrams as large as those of all frames so far.
+    pub const fn refuse_large(&mut self) {
+        self.too_large = self.newest;
+    }
+
+    /// False if the path no longer carries the frame's datagrams.
+    #[must_use]
+    pub fn can_pass(&self, frame: FrameId) -> bool {
+        self.too_large.is_none_or(|last| is_before(last, frame))
     }
 
     /// Takes what a client wants.
@@ -192,6 +222,10 @@ impl Repeats {
         self.stats.asked += columns.len() as u64;
         if self.is_late(now, &sent) {
             self.stats.too_late += columns.len() as u64;
+            return;
+        }
+        if !self.can_pass(want.frame) {
+            self.stats.too_large += columns.len() as u64;
             return;
         }
         let mut run: Option<Run> = None;
@@ -244,8 +278,14 @@ impl Repeats {
         (sent.frame == frame && sent.columns > 0).then_some(sent)
     }
 
+    /// The newest frame is of use as long as nothing newer was sent: a still picture.
     fn is_late(&self, now: Timestamp, sent: &Sent) -> bool {
-        now.since(sent.at) > self.config.wait
+        let wait = if self.newest == Some(sent.frame) {
+            self.config.wait_newest
+        } else {
+            self.config.wait
+        };
+        now.since(sent.at) > wait
     }
 
     fn is_recent(&self, now: Timestamp, frame: FrameId, column: u16) -> bool {

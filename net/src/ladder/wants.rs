@@ -16,7 +16,9 @@
 //!
 //! A want is said in [`SAYINGS`] feedbacks, as one of them may be lost and the host sends a column
 //! once in a round trip; it is said anew when a repeat should have come and did not (and then in
-//! [`SAYINGS_AGAIN`]), and never when it cannot come before the frame is due. While the picture is
+//! [`SAYINGS_AGAIN`]), and never when it cannot come before the frame is due. A repeat of the last
+//! column of the newest frame ([`super::tail`]) says that nothing newer was sent: then the frame is
+//! due [`WantsConfig::wait_still`] after that, unless something newer comes. While the picture is
 //! damaged, frames before the one that repairs it are neither asked nor waited for.
 
 use std::time::Duration;
@@ -26,6 +28,8 @@ use crate::limits::FRAMES_IN_FLIGHT_MAX;
 use crate::media::VideoHeader;
 use crate::reassemble::Reassembler;
 use crate::units::{FrameId, Timestamp};
+
+use super::is_before;
 
 /// Feedbacks that say the same want. At 5 % of loss both ways one in 8000 is not heard at all.
 pub const SAYINGS: u8 = 3;
@@ -44,6 +48,8 @@ const REORDER_COLUMNS_MAX: u16 = 64;
 pub struct WantsConfig {
     /// How long after the last datagram that came of it by itself a frame is of use.
     pub wait: Duration,
+    /// The same after its last column was repeated because nothing newer is sent.
+    pub wait_still: Duration,
     /// Reordering that is allowed for, at first and at most.
     pub reorder_min: Duration,
     /// See [`Self::reorder_min`].
@@ -62,6 +68,7 @@ impl Default for WantsConfig {
     fn default() -> Self {
         Self {
             wait: super::FRAME_WAIT,
+            wait_still: super::STILL_WAIT,
             reorder_min: Duration::from_millis(1),
             reorder_max: Duration::from_millis(8),
             parity_quiet: Duration::from_millis(2),
@@ -97,6 +104,8 @@ struct Tracked {
     /// One beyond the highest column that came.
     highest: u16,
     ended: bool,
+    /// When its last column came as a repeat.
+    probed: Option<Timestamp>,
     /// Something of it came: what its header says is known.
     has_come: bool,
     /// It refers to nothing that was lost.
@@ -181,6 +190,9 @@ impl Wants {
         tracked.is_recovery = header.frame().keyframe || header.frame().recovery;
         match header {
             VideoHeader::Data(data) => {
+                if data.repeat && data.descriptor.ends_frame() {
+                    tracked.probed = Some(now);
+                }
                 let is_late = data.column < tracked.highest || tracked.superseded.is_some();
                 let overtaken = tracked.superseded.unwrap_or(tracked.latest);
                 let columns = tracked.highest.saturating_sub(data.column);
@@ -444,7 +456,11 @@ impl Wants {
 
     /// True if a repeat that is asked for at `due` comes before the frame is due.
     fn is_in_time(&self, tracked: &Tracked, due: Timestamp) -> bool {
-        due + self.round_trip <= tracked.latest + self.config.wait
+        let mut until = tracked.latest + self.config.wait;
+        if let (Some(probed), None) = (tracked.probed, tracked.superseded) {
+            until = until.max(probed + self.config.wait_still);
+        }
+        due + self.round_trip <= until
     }
 
     /// From asking until a repeat should have come.
@@ -477,11 +493,6 @@ impl Wants {
             asked.says_left = asked.says_left.saturating_sub(1);
         }
     }
-}
-
-/// True if `a` lies before `b`, modulo 2³².
-const fn is_before(a: FrameId, b: FrameId) -> bool {
-    a.0 != b.0 && b.0.wrapping_sub(a.0) <= u32::MAX / 2
 }
 
 const fn slot(frame: FrameId) -> usize {

@@ -15,6 +15,8 @@ pub enum Cargo {
     Repeat,
     /// Padding.
     Probe,
+    /// Padding of a size that is being tried.
+    MtuProbe,
     /// An echo.
     Echo,
 }
@@ -74,6 +76,13 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
+    }
+
+    /// Size of the last datagram, bytes; 0 if there is none.
+    #[must_use]
+    pub fn last_bytes(&self) -> u16 {
+        let whole = usize::from(self.datagrams.saturating_sub(1)) * usize::from(self.segment_bytes);
+        (self.len - whole) as u16
     }
 
     /// The datagrams one by one.

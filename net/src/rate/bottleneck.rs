@@ -93,7 +93,7 @@ impl Bottleneck {
     /// found an idle hop: its burst passed. An encoder that hands slices on more slowly than the
     /// hop passes them is not held up by the hop.
     pub fn handle(&mut self, now: Timestamp, datagram: &Arrived, queued: Duration) {
-        if matches!(datagram.kind, SentKind::Repeat | SentKind::Echo) {
+        if !matches!(datagram.kind, SentKind::Video | SentKind::Probe) {
             return;
         }
         match &mut self.burst {

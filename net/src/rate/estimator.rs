@@ -10,7 +10,7 @@ use crate::units::Timestamp;
 use super::arrivals::Arrivals;
 use super::bottleneck::Bottleneck;
 use super::loss::{Loss, LossMeter};
-use super::sent::{Sent, SentLog};
+use super::sent::{Judged, Sent, SentKind, SentLog};
 
 /// A queue that delays every datagram of this long is standing. Two frames of 60 Hz: a frame's
 /// own burst has drained by the time the next frame's first datagram passes.
@@ -113,16 +113,22 @@ impl Estimator {
         if part.0 != index {
             *part = (index, 0);
         }
-        part.1 += u64::from(sent.datagrams) * u64::from(sent.datagram_bytes) * 8;
+        part.1 += sent.bytes() * 8;
     }
 
-    /// An outage is over.
+    /// An outage is over, or what was lost was lost for its size.
     pub fn forget_losses(&mut self) {
         self.loss.forget();
     }
 
-    /// A feedback came. One that is late, lost or told twice does no harm.
-    pub fn handle_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
+    /// A feedback came. One that is late, lost or told twice does no harm. `is_load` sees every
+    /// fate, in order, and says whether it counts as loss of the path.
+    pub fn handle_feedback(
+        &mut self,
+        now: Timestamp,
+        feedback: &Feedback,
+        mut is_load: impl FnMut(&Judged) -> bool,
+    ) {
         let mut newest = None;
         let Self {
             log,
@@ -143,7 +149,11 @@ impl Estimator {
                 bottleneck.handle(now, datagram, queued);
                 newest = Some(*datagram);
             },
-            |fate| loss.handle(now, fate),
+            |judged| {
+                if is_load(judged) && judged.kind != SentKind::MtuProbe {
+                    loss.handle(now, judged.fate);
+                }
+            },
         );
         if let Some(newest) = newest {
             self.last_news = Some(now);

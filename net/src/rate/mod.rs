@@ -30,7 +30,7 @@ pub use decision::{Config, Decision, Load, Probe, State};
 pub use estimator::Signals;
 pub use loss::Loss;
 pub use pacer::{Pace, Pacer, UNMEASURED_BURST_BYTES, Urgency};
-pub use sent::{SENT_MAX, Sent, SentKind};
+pub use sent::{Fate, Judged, SENT_MAX, Sent, SentKind};
 
 use crate::feedback::Feedback;
 use crate::units::{BitsPerSecond, Timestamp};
@@ -64,9 +64,31 @@ impl Rate {
 
     /// A feedback came at `now`. Its times of decoding are taken as load.
     pub fn handle_feedback(&mut self, now: Timestamp, feedback: &Feedback) {
-        self.estimator.handle_feedback(now, feedback);
+        self.handle_feedback_with(now, feedback, |_| true);
+    }
+
+    /// The same. `is_load` sees what became of each datagram, in the order of their sequences,
+    /// and says whether it counts as loss of the path: what is lost for its size does not.
+    pub fn handle_feedback_with(
+        &mut self,
+        now: Timestamp,
+        feedback: &Feedback,
+        is_load: impl FnMut(&Judged) -> bool,
+    ) {
+        self.estimator.handle_feedback(now, feedback, is_load);
         self.controller
             .handle_decoder(feedback.decode_us, feedback.waiting_units);
+    }
+
+    /// What was lost lately was lost for its size, and says nothing of what the path takes now.
+    pub fn forget_losses(&mut self) {
+        self.estimator.forget_losses();
+    }
+
+    /// True if the client has named that datagram.
+    #[must_use]
+    pub fn is_received(&self, sequence: u64) -> bool {
+        self.estimator.log().is_received(sequence)
     }
 
     /// How busy the encoder is.

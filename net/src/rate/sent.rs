@@ -31,6 +31,9 @@ pub enum SentKind {
     Probe,
     /// An echo: it answers a feedback and is answered by none.
     Echo,
+    /// Padding of a size that is being tried ([`crate::path_mtu`]). Its loss says something of
+    /// that size, and nothing of load (RFC 8899 section 3).
+    MtuProbe,
 }
 
 /// Datagrams that were given to the kernel together.
@@ -40,12 +43,30 @@ pub struct Sent {
     pub first_sequence: u64,
     /// How many.
     pub datagrams: u16,
-    /// UDP payload of each, bytes.
+    /// UDP payload of each but the last, bytes.
     pub datagram_bytes: u16,
+    /// UDP payload of the last, bytes: at most as much.
+    pub last_bytes: u16,
     /// The burst that they belong to: the frame's number, or the probe's.
     pub burst: u32,
     /// What they carry.
     pub kind: SentKind,
+}
+
+impl Sent {
+    /// All of them, bytes of UDP payload.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let whole = u64::from(self.datagrams.saturating_sub(1));
+        let last = u64::from(self.datagrams.min(1)) * u64::from(self.last_bytes);
+        whole * u64::from(self.datagram_bytes) + last
+    }
+
+    /// The sequence of the last; that of the first if there is none.
+    #[must_use]
+    pub const fn last_sequence(&self) -> u64 {
+        self.first_sequence + self.datagrams.saturating_sub(1) as u64
+    }
 }
 
 impl From<&Batch> for Sent {
@@ -54,11 +75,13 @@ impl From<&Batch> for Sent {
             first_sequence: batch.first_sequence,
             datagrams: batch.datagrams,
             datagram_bytes: batch.segment_bytes,
+            last_bytes: batch.last_bytes(),
             burst: batch.burst,
             kind: match batch.cargo {
                 Cargo::Data | Cargo::Parity => SentKind::Video,
                 Cargo::Repeat => SentKind::Repeat,
                 Cargo::Probe => SentKind::Probe,
+                Cargo::MtuProbe => SentKind::MtuProbe,
                 Cargo::Echo => SentKind::Echo,
             },
         }
@@ -87,6 +110,21 @@ pub enum Fate {
     Arrived,
     /// It did not.
     Lost,
+}
+
+/// A datagram whose fate is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// When it left, host's clock.
+    pub departure: Timestamp,
+    /// UDP payload.
+    pub bytes: u16,
+    /// What it carried.
+    pub kind: SentKind,
+    /// What became of it.
+    pub fate: Fate,
+    /// A receipt named it, or the lack of one says that it is lost. Else it was only counted.
+    pub is_certain: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -164,7 +202,11 @@ impl SentLog {
                 sequence,
                 departure: now,
                 burst: sent.burst,
-                bytes: sent.datagram_bytes,
+                bytes: if i + 1 == u64::from(sent.datagrams) {
+                    sent.last_bytes
+                } else {
+                    sent.datagram_bytes
+                },
                 kind: sent.kind,
                 is_received: false,
             };
@@ -175,18 +217,28 @@ impl SentLog {
     }
 
     /// Matches receipts: `arrived` is called once in the life of each datagram, in the order of
-    /// the receipts, and afterwards `fate` once for each sequence, in order.
+    /// the receipts, and afterwards `judged` once for each sequence, in order; probes of a size
+    /// that arrived are judged at once.
     pub fn handle_feedback(
         &mut self,
         feedback: &Feedback,
         mut arrived: impl FnMut(&Arrived),
-        mut fate: impl FnMut(Fate),
+        mut judged: impl FnMut(&Judged),
     ) {
         for receipt in feedback.receipts.as_slice() {
             for sequence in receipt.first..receipt.first + u64::from(receipt.count) {
                 if let Some(datagram) = self.receive(sequence, receipt.arrival) {
                     self.named += 1;
                     arrived(&datagram);
+                    if datagram.kind == SentKind::MtuProbe {
+                        judged(&Judged {
+                            departure: datagram.departure,
+                            bytes: datagram.bytes,
+                            kind: datagram.kind,
+                            fate: Fate::Arrived,
+                            is_certain: true,
+                        });
+                    }
                 }
             }
         }
@@ -200,7 +252,7 @@ impl SentLog {
         }
         let newest = feedback.receipts.as_slice().iter().map(|r| r.arrival).max();
         if let Some(newest) = newest {
-            self.judge(newest, &mut fate);
+            self.judge(newest, &mut judged);
         }
     }
 
@@ -211,11 +263,18 @@ impl SentLog {
             .highest_received
             .map_or(self.first, |highest| highest + 1);
         let first = first.max(self.end.saturating_sub(SENT_MAX as u64));
-        // Mostly the first: only echoes, twenty a second, are passed over.
+        // Mostly the first: only echoes, twenty a second, and probes of a size are passed over.
         (first..self.end)
             .map(|sequence| &self.entries[slot(sequence)])
-            .find(|entry| entry.kind != SentKind::Echo)
+            .find(|entry| !matches!(entry.kind, SentKind::Echo | SentKind::MtuProbe))
             .map(|entry| entry.departure)
+    }
+
+    /// True if a receipt has named that datagram, and it is not forgotten.
+    #[must_use]
+    pub fn is_received(&self, sequence: u64) -> bool {
+        let entry = &self.entries[slot(sequence)];
+        entry.sequence == sequence && entry.is_received
     }
 
     /// Receipts of datagrams that were never sent or long forgotten.
@@ -245,7 +304,7 @@ impl SentLog {
     }
 
     /// Tells the fate of everything that was overtaken [`OVERTAKEN`] ago.
-    fn judge(&mut self, newest: Timestamp, fate: &mut impl FnMut(Fate)) {
+    fn judge(&mut self, newest: Timestamp, judged: &mut impl FnMut(&Judged)) {
         let Some(highest) = self.highest_received else {
             return;
         };
@@ -269,17 +328,28 @@ impl SentLog {
         }
         self.judged = self.judged.max(until.saturating_sub(SENT_MAX as u64));
         while self.judged < until.min(self.end) {
-            let entry = &self.entries[slot(self.judged)];
+            let entry = &mut self.entries[slot(self.judged)];
             let is_known = entry.sequence == self.judged;
-            if is_known && entry.is_received {
-                fate(Fate::Arrived);
-            } else if is_known && self.excused > 0 {
+            // A probe is not excused: what is not known to pass is tried again.
+            let is_probe = entry.kind == SentKind::MtuProbe;
+            let is_excused = !entry.is_received && !is_probe && self.excused > 0;
+            if is_known && is_excused {
                 self.excused -= 1;
                 self.named += 1;
-                self.entries[slot(self.judged)].is_received = true;
-                fate(Fate::Arrived);
-            } else if is_known {
-                fate(Fate::Lost);
+                entry.is_received = true;
+            }
+            if is_known && !(is_probe && entry.is_received) {
+                judged(&Judged {
+                    departure: entry.departure,
+                    bytes: entry.bytes,
+                    kind: entry.kind,
+                    fate: if entry.is_received {
+                        Fate::Arrived
+                    } else {
+                        Fate::Lost
+                    },
+                    is_certain: !is_excused,
+                });
             }
             self.judged += 1;
         }
@@ -327,6 +397,7 @@ mod tests {
             first_sequence,
             datagrams,
             datagram_bytes: 1000,
+            last_bytes: 1000,
             burst: 0,
             kind: SentKind::Video,
         };
@@ -346,7 +417,7 @@ mod tests {
         log.handle_feedback(
             feedback,
             |datagram| arrived.push(datagram.departure.as_ns() / 1_000_000),
-            |fate| fates.push(fate == Fate::Arrived),
+            |judged| fates.push(judged.fate == Fate::Arrived),
         );
         (arrived, fates)
     }
@@ -381,6 +452,7 @@ mod tests {
             first_sequence: 2,
             datagrams: 1,
             datagram_bytes: 64,
+            last_bytes: 64,
             burst: 0,
             kind: SentKind::Echo,
         };

@@ -353,6 +353,7 @@ impl Net {
             first_sequence: 0,
             datagrams,
             datagram_bytes: MTU,
+            last_bytes: MTU,
             burst,
             kind,
         };

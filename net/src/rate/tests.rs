@@ -463,6 +463,7 @@ fn lies_change_nothing_but_the_liars_stream() {
         first_sequence: 0,
         datagrams: 100,
         datagram_bytes: 1392,
+        last_bytes: 1392,
         burst: 0,
         kind: SentKind::Video,
     };

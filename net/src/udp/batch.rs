@@ -10,10 +10,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sys;
+use super::txtime::{TimedQueue, TxtimeErrors, TxtimeState};
 use crate::limits::GSO_SEGMENTS_MAX;
+use crate::units::Timestamp;
 
 /// Largest UDP payload over IPv4, bytes; what one GSO buffer may hold, too.
-const PAYLOAD_BYTES_MAX: usize = 65_507;
+pub(super) const PAYLOAD_BYTES_MAX: usize = 65_507;
 
 /// How datagrams of one size to one peer leave. Each way falls back to the next where the kernel
 /// refuses it.
@@ -54,6 +56,9 @@ pub struct SocketConfig {
     pub send_path: SendPath,
     /// Ask for GRO. Default: true.
     pub gro: bool,
+    /// Let the kernel keep departure times where it can ([`Socket::timed_queue`]). Default: false,
+    /// since a timer of the sender's own is as good until somebody measures otherwise.
+    pub txtime: bool,
 }
 
 impl Default for SocketConfig {
@@ -64,6 +69,7 @@ impl Default for SocketConfig {
             receive_buffer_bytes: 4 << 20,
             send_path: SendPath::Gso,
             gro: true,
+            txtime: false,
         }
     }
 }
@@ -131,6 +137,8 @@ pub struct Capabilities {
 pub struct UdpCounters {
     /// Times that a way out was given up for the next one: 0, 1 or 2.
     pub fallbacks: u64,
+    /// Datagrams that had a departure time and were dropped for it.
+    pub txtime: TxtimeErrors,
 }
 
 /// A bound UDP socket: not fragmenting, with large buffers, and with GRO where there is any.
@@ -147,6 +155,7 @@ pub struct Socket {
 struct Shared {
     send_path: AtomicU8,
     fallbacks: AtomicU64,
+    txtime: TxtimeState,
 }
 
 impl Socket {
@@ -178,6 +187,7 @@ impl Socket {
         let shared = Arc::new(Shared {
             send_path: AtomicU8::new(path as u8),
             fallbacks: AtomicU64::new(u64::from(path != config.send_path)),
+            txtime: TxtimeState::new(config.txtime),
         });
         Ok(Self {
             socket,
@@ -206,6 +216,11 @@ impl Socket {
     /// The kernel's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// What clones have in common about departure times.
+    pub(super) fn txtime(&self) -> &TxtimeState {
+        &self.shared.txtime
     }
 
     /// How datagrams of one size leave at present.
@@ -239,6 +254,7 @@ impl Socket {
     pub fn counters(&self) -> UdpCounters {
         UdpCounters {
             fallbacks: self.shared.fallbacks.load(Ordering::Relaxed),
+            txtime: self.shared.txtime.errors(),
         }
     }
 
@@ -269,6 +285,34 @@ impl Socket {
         bytes: &[u8],
         segment_bytes: usize,
     ) -> Result<Sent, SendError> {
+        self.send_timed(to, bytes, segment_bytes, None)
+    }
+
+    /// As [`Socket::send_segments`], but the kernel keeps them until `departure`: all of them leave
+    /// together then, so `bytes` should be no more than may leave back to back. `queue` is the
+    /// answer of [`Socket::timed_queue`] for `to`; a departure that is past means at once.
+    ///
+    /// # Errors
+    /// As there. What the queue drops later is no error: see [`Socket::take_txtime_errors`].
+    pub fn send_segments_at(
+        &self,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+        queue: TimedQueue,
+        departure: Timestamp,
+    ) -> Result<Sent, SendError> {
+        let time_ns = queue.packet_time_ns(departure);
+        self.send_timed(to, bytes, segment_bytes, Some(time_ns))
+    }
+
+    fn send_timed(
+        &self,
+        to: SocketAddr,
+        bytes: &[u8],
+        segment_bytes: usize,
+        time_ns: Option<u64>,
+    ) -> Result<Sent, SendError> {
         let to = self.address(to);
         let segment_bytes = if segment_bytes == 0 {
             bytes.len()
@@ -280,7 +324,7 @@ impl Socket {
             bytes: 0,
         };
         while sent.bytes < bytes.len() {
-            match self.send_some(&to, &bytes[sent.bytes..], segment_bytes) {
+            match self.send_some(&to, &bytes[sent.bytes..], segment_bytes, time_ns) {
                 Ok(more) => {
                     sent.datagrams += more.datagrams;
                     sent.bytes += more.bytes;
@@ -309,7 +353,7 @@ impl Socket {
             let parts = rest
                 .iter()
                 .map(|datagram| (self.address(datagram.to), datagram.bytes));
-            let count = match self.send_each(parts) {
+            let count = match self.send_each(parts, None) {
                 Ok(count) => count,
                 Err(_) if sent.datagrams > 0 => break,
                 Err(error) => return Err(classify(error, rest[0].bytes.len())),
@@ -324,25 +368,31 @@ impl Socket {
     }
 
     /// One step of [`Socket::send_segments`]: one system call, unless a way out is given up.
-    fn send_some(&self, to: &sys::Address, bytes: &[u8], segment: usize) -> io::Result<Sent> {
+    fn send_some(
+        &self,
+        to: &sys::Address,
+        bytes: &[u8],
+        segment: usize,
+        time_ns: Option<u64>,
+    ) -> io::Result<Sent> {
         let whole = |datagrams: usize| Sent {
             datagrams,
             bytes: bytes.len().min(datagrams.saturating_mul(segment)),
         };
         if bytes.len() <= segment {
-            patiently(|| sys::send_to(self.as_fd(), to, bytes))?;
+            patiently(|| sys::send_to(self.as_fd(), to, bytes, time_ns))?;
             return Ok(whole(1));
         }
         let segments_max = GSO_SEGMENTS_MAX.min(PAYLOAD_BYTES_MAX / segment);
         if self.send_path() == SendPath::Gso && segments_max > 1 {
             let part = &bytes[..bytes.len().min(segments_max * segment)];
-            match patiently(|| sys::send_gso(self.as_fd(), to, part, segment)) {
+            match patiently(|| sys::send_gso(self.as_fd(), to, part, segment, time_ns)) {
                 Ok(()) => return Ok(whole(part.len().div_ceil(segment))),
                 Err(error) if is_gso_refused(&error) => {
                     // A segment larger than the MTU is EINVAL too before Linux 6.14. So GSO is given
                     // up only if the same datagrams leave without it.
                     let parts = part.chunks(segment).map(|bytes| (*to, bytes));
-                    let count = self.send_each(parts)?;
+                    let count = self.send_each(parts, time_ns)?;
                     self.give_up(SendPath::Gso);
                     return Ok(whole(count));
                 }
@@ -350,16 +400,17 @@ impl Socket {
             }
         }
         let parts = bytes.chunks(segment).map(|bytes| (*to, bytes));
-        Ok(whole(self.send_each(parts)?))
+        Ok(whole(self.send_each(parts, time_ns)?))
     }
 
     /// Sends datagrams one by one, as many as one system call takes; how many went out, at least 1.
     fn send_each<'a>(
         &self,
         mut parts: impl Iterator<Item = (sys::Address, &'a [u8])> + Clone,
+        time_ns: Option<u64>,
     ) -> io::Result<usize> {
         if self.send_path() != SendPath::SendTo {
-            match patiently(|| sys::send_mmsg(self.as_fd(), parts.clone())) {
+            match patiently(|| sys::send_mmsg(self.as_fd(), parts.clone(), time_ns)) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                     self.give_up(SendPath::SendMmsg);
                 }
@@ -369,7 +420,7 @@ impl Socket {
         let Some((to, bytes)) = parts.next() else {
             return Ok(0);
         };
-        patiently(|| sys::send_to(self.as_fd(), &to, bytes)).map(|()| 1)
+        patiently(|| sys::send_to(self.as_fd(), &to, bytes, time_ns)).map(|()| 1)
     }
 
     /// Takes the way out after `path` from now on, unless another thread has already.

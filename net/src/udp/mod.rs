@@ -8,13 +8,18 @@
 //!
 //! and in: `recvmmsg` with GRO, which undoes GSO on the way up. [`Socket`] sends and [`Receiver`]
 //! receives; both only borrow, so a host's send thread and its control thread share one port by
-//! [`Socket::try_clone`]. No call allocates.
+//! [`Socket::try_clone`]. No call that sends or receives allocates.
+//!
+//! Where the device's queue keeps departure times, [`Socket::send_segments_at`] hands batches over
+//! ahead of time ([`txtime`]).
 
 mod batch;
 mod receive;
+mod rtnetlink;
 mod sys;
 #[cfg(test)]
 mod tests;
+pub mod txtime;
 
 pub use batch::{
     Capabilities, Datagram, SendError, SendPath, Sent, Socket, SocketConfig, UdpCounters,

@@ -1,5 +1,5 @@
-//! The system calls: socket options, `sendmsg`, `sendmmsg`, `recvmmsg`. All arrays that the kernel
-//! reads or writes live on the stack of the call.
+//! The system calls: socket options, `sendmsg`, `sendmmsg`, `recvmmsg`, the error queue. All arrays
+//! that the kernel reads or writes live on the stack of the call.
 
 #![allow(unsafe_code)]
 
@@ -9,14 +9,19 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{c_int, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, socklen_t};
+use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, socklen_t};
 
 /// Messages of one `recvmmsg`: 16 merged receives are up to a thousand datagrams.
 pub(super) const MESSAGES_MAX: usize = 16;
 /// Messages of one `sendmmsg`: 64 headers are 5 KB of stack, and more gains nothing.
 const SEND_MESSAGES_MAX: usize = 64;
-/// Room for one control message of up to 8 bytes; `CMSG_SPACE(4)` is 24 on 64-bit machines.
-const CONTROL_BYTES: usize = 32;
+/// Room for two control messages of up to 8 bytes; `CMSG_SPACE(8)` is 24 on 64-bit machines.
+const CONTROL_BYTES: usize = 48;
+/// Room for what comes with an error: `struct sock_extended_err` and an address, 16 and 28 bytes.
+const ERROR_CONTROL_BYTES: usize = 128;
+/// `ee_origin` and one `ee_code` of departures that were missed (linux/errqueue.h).
+const SO_EE_ORIGIN_TXTIME: u8 = 6;
+const SO_EE_CODE_TXTIME_MISSED: u8 = 2;
 
 /// A socket address as the kernel reads it.
 #[derive(Clone, Copy)]
@@ -133,8 +138,26 @@ pub(super) fn enable_gro(fd: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, libc::SOL_UDP, libc::UDP_GRO, 1)
 }
 
-/// Sends one datagram.
-pub(super) fn send_to(fd: BorrowedFd<'_>, to: &Address, bytes: &[u8]) -> io::Result<()> {
+/// Makes the socket take departure times on `clock`, and report the ones that were missed
+/// (`SO_TXTIME`, linux/net_tstamp.h).
+pub(super) fn enable_txtime(fd: BorrowedFd<'_>, clock: c_int) -> io::Result<()> {
+    let wish = libc::sock_txtime {
+        clockid: clock,
+        flags: libc::SOF_TXTIME_REPORT_ERRORS,
+    };
+    set(fd, libc::SOL_SOCKET, libc::SO_TXTIME, wish)
+}
+
+/// Sends one datagram, at `time_ns` of the socket's `SO_TXTIME` clock if there is one.
+pub(super) fn send_to(
+    fd: BorrowedFd<'_>,
+    to: &Address,
+    bytes: &[u8],
+    time_ns: Option<u64>,
+) -> io::Result<()> {
+    if time_ns.is_some() {
+        return send_message(fd, to, bytes, &mut Control::times(time_ns));
+    }
     let (name, name_bytes) = to.name();
     // SAFETY: the buffer and the address are borrowed for the call and of the lengths given.
     let sent = unsafe {
@@ -154,33 +177,32 @@ pub(super) fn send_to(fd: BorrowedFd<'_>, to: &Address, bytes: &[u8]) -> io::Res
     }
 }
 
-/// Sends `bytes` as datagrams of `segment_bytes` by GSO, all or none.
+/// Sends `bytes` as datagrams of `segment_bytes` by GSO, all or none, all of them at `time_ns` if
+/// there is one.
 pub(super) fn send_gso(
     fd: BorrowedFd<'_>,
     to: &Address,
     bytes: &[u8],
     segment_bytes: usize,
+    time_ns: Option<u64>,
 ) -> io::Result<()> {
     let Ok(segment_bytes) = u16::try_from(segment_bytes) else {
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     };
+    let mut control = Control::times(time_ns);
+    control.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment_bytes);
+    send_message(fd, to, bytes, &mut control)
+}
+
+fn send_message(
+    fd: BorrowedFd<'_>,
+    to: &Address,
+    bytes: &[u8],
+    control: &mut Control,
+) -> io::Result<()> {
     let mut part = part(bytes);
-    let mut control = Control([0; CONTROL_BYTES]);
     let mut header = header(to, &mut part);
-    header.msg_control = control.0.as_mut_ptr().cast();
-    // SAFETY: pure arithmetic.
-    header.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
-    // SAFETY: the header has control bytes aligned as a cmsghdr and with room for one, so the first
-    // control message exists and its data are two bytes within them.
-    unsafe {
-        let message = libc::CMSG_FIRSTHDR(&header);
-        (*message).cmsg_level = libc::SOL_UDP;
-        (*message).cmsg_type = libc::UDP_SEGMENT;
-        (*message).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
-        libc::CMSG_DATA(message)
-            .cast::<u16>()
-            .write_unaligned(segment_bytes);
-    }
+    control.attach(&mut header);
     // SAFETY: everything the header points to (buffer, address, control) outlives the call.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &header, libc::MSG_NOSIGNAL) };
     if sent < 0 {
@@ -191,18 +213,22 @@ pub(super) fn send_gso(
 }
 
 /// Sends up to [`SEND_MESSAGES_MAX`] datagrams by `sendmmsg`; how many went out, at least 1 if there
-/// were any.
+/// were any. `time_ns` as in [`send_to`].
 pub(super) fn send_mmsg<'a>(
     fd: BorrowedFd<'_>,
     datagrams: impl Iterator<Item = (Address, &'a [u8])>,
+    time_ns: Option<u64>,
 ) -> io::Result<usize> {
+    // The kernel only reads it, so one is enough for all.
+    let mut control = Control::times(time_ns);
     let mut names = [MaybeUninit::<Address>::uninit(); SEND_MESSAGES_MAX];
     let mut parts = [MaybeUninit::<iovec>::uninit(); SEND_MESSAGES_MAX];
     let mut headers = [MaybeUninit::<mmsghdr>::uninit(); SEND_MESSAGES_MAX];
     let mut count = 0;
     let slots = names.iter_mut().zip(&mut parts).zip(&mut headers);
     for (((name, part_slot), slot), (to, bytes)) in slots.zip(datagrams) {
-        let msg_hdr = header(name.write(to), part_slot.write(part(bytes)));
+        let mut msg_hdr = header(name.write(to), part_slot.write(part(bytes)));
+        control.attach(&mut msg_hdr);
         slot.write(mmsghdr {
             msg_hdr,
             msg_len: 0,
@@ -213,7 +239,7 @@ pub(super) fn send_mmsg<'a>(
         return Ok(0);
     }
     // SAFETY: the first `count` headers were written above; what they point to (`names`, `parts`,
-    // the datagrams) outlives the call and is not moved.
+    // `control`, the datagrams) outlives the call and is not moved.
     let sent = unsafe {
         libc::sendmmsg(
             fd.as_raw_fd(),
@@ -265,7 +291,7 @@ pub(super) fn receive(
 ) -> io::Result<usize> {
     // SAFETY: all of these are plain data for which all zeros is a value.
     let mut names: [sockaddr_in6; MESSAGES_MAX] = unsafe { zeroed() };
-    let mut controls = [const { Control([0; CONTROL_BYTES]) }; MESSAGES_MAX];
+    let mut controls = [const { Control::EMPTY }; MESSAGES_MAX];
     // SAFETY: as above.
     let mut parts: [iovec; MESSAGES_MAX] = unsafe { zeroed() };
     // SAFETY: as above.
@@ -285,7 +311,7 @@ pub(super) fn receive(
         header.msg_namelen = size_of::<sockaddr_in6>() as socklen_t;
         header.msg_iov = &mut parts[i];
         header.msg_iovlen = 1;
-        header.msg_control = controls[i].0.as_mut_ptr().cast();
+        header.msg_control = controls[i].bytes.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_BYTES as _;
         count += 1;
     }
@@ -316,9 +342,111 @@ pub(super) fn receive(
     Ok(received)
 }
 
-/// Control bytes, aligned as the kernel writes them.
+/// What the error queue says of a datagram that was not sent at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TxtimeError {
+    /// Its time was over when its turn came.
+    Missed,
+    /// Its time was refused.
+    Invalid,
+}
+
+/// Takes one message off the error queue: `Ok(None)` if it was about something else, and the error
+/// `WouldBlock` if there is none.
+pub(super) fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<TxtimeError>> {
+    #[repr(C, align(8))]
+    struct ErrorControl([u8; ERROR_CONTROL_BYTES]);
+    let mut control = ErrorControl([0; ERROR_CONTROL_BYTES]);
+    // SAFETY: a msghdr is plain data for which all zeros is a value.
+    let mut header: msghdr = unsafe { zeroed() };
+    // The datagram itself comes too, and is cut to nothing.
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = ERROR_CONTROL_BYTES as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: the header points to control bytes of the length given, alive and used by nothing else.
+    if unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, flags) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(extended_error(&header)
+        .filter(|error| error.ee_origin == SO_EE_ORIGIN_TXTIME)
+        .map(|error| match error.ee_code {
+            SO_EE_CODE_TXTIME_MISSED => TxtimeError::Missed,
+            _ => TxtimeError::Invalid,
+        }))
+}
+
+fn extended_error(header: &msghdr) -> Option<libc::sock_extended_err> {
+    // SAFETY: the kernel has set msg_controllen to what it wrote into the control bytes, which are
+    // alive and aligned; CMSG_NXTHDR stays within them, and the data of a message whose length says
+    // so are a sock_extended_err, which is plain data.
+    unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(header);
+        while !message.is_null() {
+            let kind = ((*message).cmsg_level, (*message).cmsg_type);
+            let is_error = kind == (libc::SOL_IP, libc::IP_RECVERR)
+                || kind == (libc::SOL_IPV6, libc::IPV6_RECVERR);
+            let bytes = libc::CMSG_LEN(size_of::<libc::sock_extended_err>() as u32) as usize;
+            if is_error && (*message).cmsg_len as usize >= bytes {
+                let error = libc::CMSG_DATA(message).cast::<libc::sock_extended_err>();
+                return Some(error.read_unaligned());
+            }
+            message = libc::CMSG_NXTHDR(header, message);
+        }
+    }
+    None
+}
+
+/// Control bytes, aligned as the kernel reads and writes them.
 #[repr(C, align(8))]
-struct Control([u8; CONTROL_BYTES]);
+struct Control {
+    bytes: [u8; CONTROL_BYTES],
+    used: usize,
+}
+
+impl Control {
+    const EMPTY: Self = Self {
+        bytes: [0; CONTROL_BYTES],
+        used: 0,
+    };
+
+    /// With the time at which a datagram shall leave, if there is one.
+    fn times(time_ns: Option<u64>) -> Self {
+        let mut this = Self::EMPTY;
+        if let Some(time_ns) = time_ns {
+            this.push(libc::SOL_SOCKET, libc::SCM_TXTIME, time_ns);
+        }
+        this
+    }
+
+    /// Adds a message.
+    fn push<T: Copy>(&mut self, level: c_int, kind: c_int, value: T) {
+        const { assert!(size_of::<T>() <= 8, "two of them must fit") };
+        // SAFETY: pure arithmetic.
+        let (space, len) = unsafe {
+            let bytes = size_of::<T>() as u32;
+            (libc::CMSG_SPACE(bytes) as usize, libc::CMSG_LEN(bytes))
+        };
+        assert!(self.used + space <= CONTROL_BYTES, "no sender has three");
+        // SAFETY: a message of `space` bytes fits at `used`, as was just asserted, and `used` is a
+        // sum of CMSG_SPACEs, which are multiples of a cmsghdr's alignment, as the bytes' start is.
+        unsafe {
+            let message = self.bytes.as_mut_ptr().add(self.used).cast::<cmsghdr>();
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = kind;
+            (*message).cmsg_len = len as _;
+            libc::CMSG_DATA(message).cast::<T>().write_unaligned(value);
+        }
+        self.used += space;
+    }
+
+    /// Makes `header` point to the messages, if there are any.
+    fn attach(&mut self, header: &mut msghdr) {
+        if self.used > 0 {
+            header.msg_control = self.bytes.as_mut_ptr().cast();
+            header.msg_controllen = self.used as _;
+        }
+    }
+}
 
 fn part(bytes: &[u8]) -> iovec {
     // The kernel only reads what is sent.
@@ -384,15 +512,16 @@ pub(super) fn make_gso_refused(fd: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
 }
 
-fn set(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the value is an int of the length given.
+/// Sets an option to a plain value, an int mostly.
+fn set<T: Copy>(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: T) -> io::Result<()> {
+    // SAFETY: the kernel reads the value, which is of the length given.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             level,
             name,
             ptr::from_ref(&value).cast(),
-            size_of::<c_int>() as socklen_t,
+            size_of::<T>() as socklen_t,
         )
     };
     if result < 0 {

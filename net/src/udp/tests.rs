@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::txtime::{TimedQueue, TxtimeErrors};
 use super::*;
 
 /// A bound for tests that fail; nothing waits so long in one that passes.
@@ -97,6 +98,43 @@ fn every_way_out_gives_the_receiver_the_same_datagrams() {
                 let gso_stays = sender.capabilities().gso || send_path != SendPath::Gso;
                 assert!(!gso_stays || sender.send_path() == send_path);
             }
+        }
+    }
+}
+
+/// Loopback sends them at once, but the kernel reads what it is told, and refuses what it cannot.
+#[test]
+fn every_way_out_takes_departure_times() {
+    for address in loopbacks() {
+        for send_path in [SendPath::Gso, SendPath::SendMmsg, SendPath::SendTo] {
+            let config = SocketConfig {
+                send_path,
+                ..SocketConfig::default()
+            };
+            let sender = socket(address, config);
+            let receiver = socket(address, SocketConfig::default());
+            let (to, from) = (
+                receiver.local_addr().expect("bound"),
+                sender.local_addr().expect("bound"),
+            );
+            let send = |bytes: &[u8]| {
+                let departure = crate::clock::now() + Duration::from_millis(1);
+                sender.send_segments_at(to, bytes, 1392, TimedQueue::Fq, departure)
+            };
+            let refused = send(&pattern(10)).expect_err("the socket was not asked to");
+            assert!(matches!(refused, SendError::Unreachable(_)), "{refused}");
+            sys::enable_txtime(std::os::fd::AsFd::as_fd(&sender), libc::CLOCK_MONOTONIC)
+                .expect("Linux 4.19");
+            for bytes in [100, 9 * 1392 + 1] {
+                let sent = send(&pattern(bytes)).expect("loopback takes it");
+                assert_eq!(sent.bytes, bytes);
+                let got = collect(&receiver, from, sent.datagrams);
+                assert_eq!(got.concat(), pattern(bytes));
+            }
+            // And what has no time goes on as before.
+            let sent = send_all(&sender, to, &pattern(3000), 1392);
+            assert_eq!(collect(&receiver, from, sent).concat(), pattern(3000));
+            assert_eq!(sender.take_txtime_errors(), TxtimeErrors::default());
         }
     }
 }

@@ -26,6 +26,7 @@ fn a_session_of_rate_control_allocates_nothing() {
                 first_sequence: sequence,
                 datagrams: 1,
                 datagram_bytes: 1392,
+                last_bytes: 1392,
                 burst: frame,
                 kind: SentKind::Video,
             };

@@ -58,6 +58,10 @@ pub struct Host {
     /// what runs on a session's display: a command line, testcard or none (default: testcard)
     #[argh(option)]
     app: Option<String>,
+    /// who keeps departure times: timer, txtime (the device's queue, where it is fq or etf) or auto
+    /// (default; timer until measured otherwise)
+    #[argh(option)]
+    pace: Option<String>,
     /// leave out every Nth video datagram, to see error correction work
     #[argh(option)]
     video_drop: Option<String>,
@@ -88,7 +92,7 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 15] {
+    fn settings(self) -> [(&'static str, Option<String>); 16] {
         [
             ("app", self.app),
             ("bind", self.bind),
@@ -101,6 +105,7 @@ impl Host {
             ("mode", self.mode),
             ("name", self.name),
             ("open", self.open.then(|| "true".to_owned())),
+            ("pace", self.pace),
             ("port", self.port),
             ("slices", self.slices),
             ("state-dir", self.state_dir),

@@ -247,6 +247,15 @@ impl Scenario {
         scenario
     }
 
+    /// The path towards the client takes 1280 bytes only, from the start on.
+    #[must_use]
+    pub fn mtu_small() -> Self {
+        let mtu = Part::Mtu(Steps::constant(1280));
+        let mut scenario = Self::lossy("mtu-1280".to_owned(), mtu, ms(10));
+        scenario.up.retain(|part| !matches!(part, Part::Mtu(_)));
+        scenario
+    }
+
     /// After 20 s the client's NAT gives it another port and forgets the old one.
     #[must_use]
     pub fn address_change() -> Self {
@@ -277,6 +286,7 @@ impl Scenario {
             Self::wifi(),
             Self::disorder(),
             Self::mtu_change(),
+            Self::mtu_small(),
             Self::address_change(),
         ]);
         all
