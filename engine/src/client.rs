@@ -11,7 +11,7 @@ use gpu::bitstream::GapTracker;
 use gpu::convert::to_rgb;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
-use net::client::{Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot};
+use net::client::{Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot};
 use net::clock;
 use net::identity::Fingerprint;
 use net::native::Welcome;
@@ -163,6 +163,12 @@ impl Viewer {
         self.client.welcome()
     }
 
+    /// Where input goes in.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        self.client.input()
+    }
+
     /// Counts of the receiver so far.
     #[must_use]
     pub fn received(&self) -> ReceiveSnapshot {
@@ -233,6 +239,8 @@ impl Viewer {
                 let room = FRAMES_RECORDED_MAX.saturating_sub(self.host_times.len());
                 self.host_times.extend(times.into_iter().take(room));
             }
+            // Controllers of this machine do not reach this client yet.
+            ClientNotice::PadOutput(output) => log::debug!("{output:?}"),
             ClientNotice::Ended { reason } => self.ended = Some(reason),
         }
     }

@@ -103,6 +103,7 @@ pub const SETTINGS: &[&str] = &[
     "encoder-threads",
     "fec",
     "headless",
+    "input-test",
     "max-sessions",
     "mode",
     "name",

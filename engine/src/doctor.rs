@@ -42,6 +42,7 @@ pub fn examine() -> Report {
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
     let answers = display.answers.into_iter().chain(encoder.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
+    findings.extend(input());
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
     Report {
@@ -49,6 +50,13 @@ pub fn examine() -> Report {
         can_host,
         findings,
     }
+}
+
+/// Whether keyboard and pointer work is asked of each session's own compositor; controllers are
+/// the machine's.
+fn input() -> Option<Finding> {
+    let result = platform::inject::uinput::probe();
+    Some(Finding::from(Answer { kind: "input", name: "uinput", result }))
 }
 
 fn network() -> Vec<Finding> {

@@ -105,7 +105,9 @@ struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { waiting: VecDeque::with_capacity(WAITING_MAX) }
+        Self {
+            waiting: VecDeque::with_capacity(WAITING_MAX),
+        }
     }
 }
 
@@ -125,10 +127,14 @@ impl Queue {
         }
         if self.waiting.len() == WAITING_MAX {
             // Texts, or more fingers than a person has.
-            if matches!(Slot::of(&new.event), Slot::Text | Slot::Finger(_) | Slot::PadFinger(..)) {
+            if matches!(
+                Slot::of(&new.event),
+                Slot::Text | Slot::Finger(_) | Slot::PadFinger(..)
+            ) {
                 return Taken::Dropped;
             }
-            self.waiting.retain(|waiting| Slot::of(&waiting.event) != Slot::Text);
+            self.waiting
+                .retain(|waiting| Slot::of(&waiting.event) != Slot::Text);
         }
         if self.waiting.len() < WAITING_MAX {
             self.waiting.push_back(new);
@@ -168,15 +174,22 @@ fn merge(older: &InputEvent, newer: &InputEvent) -> Option<InputEvent> {
         return None;
     }
     match (older, newer) {
-        (InputEvent::PointerMotion { dx, dy }, InputEvent::PointerMotion { dx: more_x, dy: more_y }) => {
-            Some(InputEvent::PointerMotion {
-                dx: dx.checked_add(*more_x)?,
-                dy: dy.checked_add(*more_y)?,
-            })
-        }
+        (
+            InputEvent::PointerMotion { dx, dy },
+            InputEvent::PointerMotion {
+                dx: more_x,
+                dy: more_y,
+            },
+        ) => Some(InputEvent::PointerMotion {
+            dx: dx.checked_add(*more_x)?,
+            dy: dy.checked_add(*more_y)?,
+        }),
         (InputEvent::Scroll { axis, amount }, InputEvent::Scroll { amount: more, .. }) => {
             let amount = amount.checked_add(*more)?;
-            Some(InputEvent::Scroll { axis: *axis, amount })
+            Some(InputEvent::Scroll {
+                axis: *axis,
+                amount,
+            })
         }
         (InputEvent::PointerPosition(_) | InputEvent::ControllerMotion(_), _)
         | (InputEvent::ControllerBattery(_), _) => Some(*newer),
@@ -204,12 +217,18 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: OwnedFd,
     stop: AtomicBool,
+    /// The last word to each controller that control has not taken.
+    outputs: Mutex<[Option<PadOutput>; CONTROLLERS_MAX as usize]>,
     metrics: Arc<SessionMetrics>,
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outputs(&self) -> MutexGuard<'_, [Option<PadOutput>; CONTROLLERS_MAX as usize]> {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
@@ -238,6 +257,12 @@ impl InputQueue {
         }
         self.0.wake();
     }
+
+    /// The last word of an application to a controller, if it is news.
+    #[must_use]
+    pub fn poll_output(&self) -> Option<PadOutput> {
+        self.0.outputs().iter_mut().find_map(Option::take)
+    }
 }
 
 /// A session's input thread. Dropping it lifts all that is down and ends the thread.
@@ -247,21 +272,21 @@ pub struct InputThread {
 }
 
 impl InputThread {
-    /// Starts it. `on_output` is called from the thread with what applications say to
-    /// controllers.
+    /// Starts it. `on_output` is called from the thread when [`InputQueue::poll_output`] has news.
     ///
     /// # Errors
     /// The system's.
     pub fn spawn(
         injectors: Injectors,
         metrics: Arc<SessionMetrics>,
-        on_output: Box<dyn Fn(PadOutput) + Send>,
+        on_output: Box<dyn Fn() + Send>,
     ) -> std::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             wake,
             stop: AtomicBool::new(false),
+            outputs: Mutex::default(),
             metrics,
         });
         let stage = InputStage {
@@ -273,7 +298,10 @@ impl InputThread {
             on_output,
         };
         let thread = platform::thread::spawn(Role::Control, "pf-input", move || stage.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Where events go in.
@@ -302,7 +330,7 @@ struct InputStage {
     batch: VecDeque<Waiting>,
     arrivals: Vec<Timestamp>,
     is_rumbling: [bool; CONTROLLERS_MAX as usize],
-    on_output: Box<dyn Fn(PadOutput) + Send>,
+    on_output: Box<dyn Fn() + Send>,
 }
 
 impl InputStage {
@@ -339,11 +367,18 @@ impl InputStage {
 
     fn pass_output(&mut self) {
         while let Some(output) = self.injectors.poll_output() {
-            let PadOutput::Rumble { controller, strong, weak } = output;
+            let PadOutput::Rumble {
+                controller,
+                strong,
+                weak,
+            } = output;
             if let Some(is_rumbling) = self.is_rumbling.get_mut(usize::from(controller)) {
                 *is_rumbling = (strong, weak) != (0, 0);
             }
-            (self.on_output)(output);
+            if let Some(place) = self.shared.outputs().get_mut(usize::from(controller)) {
+                *place = Some(output);
+            }
+            (self.on_output)();
         }
     }
 
@@ -356,7 +391,11 @@ impl InputStage {
             .into_iter()
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
-        let patience = if self.is_rumbling.contains(&true) { RUMBLE_INTERVAL } else { PATIENCE };
+        let patience = if self.is_rumbling.contains(&true) {
+            RUMBLE_INTERVAL
+        } else {
+            PATIENCE
+        };
         let timeout = Timespec {
             tv_sec: patience.as_secs().cast_signed(),
             tv_nsec: patience.subsec_nanos().into(),
@@ -388,7 +427,10 @@ mod tests {
     }
 
     fn waiting(event: InputEvent) -> Waiting {
-        Waiting { event, arrived: Timestamp::ZERO }
+        Waiting {
+            event,
+            arrived: Timestamp::ZERO,
+        }
     }
 
     #[test]
@@ -418,7 +460,9 @@ mod tests {
         assert!(queue.waiting.len() <= WAITING_MAX);
         let mut seen = [false; 256];
         for it in &queue.waiting {
-            let InputEvent::Key(key) = it.event else { panic!("only keys went in") };
+            let InputEvent::Key(key) = it.event else {
+                panic!("only keys went in")
+            };
             seen[usize::from(key.virtual_key)] = key.pressed;
         }
         assert_eq!(seen, down);
@@ -442,9 +486,14 @@ mod tests {
         let metrics = Arc::new(SessionMetrics::default());
         let injectors = Injectors::new(Some(Box::new(injector)), None);
         let (said, says) = crossbeam::channel::bounded(4);
-        record.say(PadOutput::Rumble { controller: 0, strong: 7, weak: 0 });
-        let on_output = Box::new(move |output| said.send(output).expect("room"));
-        let thread = InputThread::spawn(injectors, Arc::clone(&metrics), on_output).expect("spawns");
+        record.say(PadOutput::Rumble {
+            controller: 0,
+            strong: 7,
+            weak: 0,
+        });
+        let on_output = Box::new(move || said.send(()).expect("room"));
+        let thread =
+            InputThread::spawn(injectors, Arc::clone(&metrics), on_output).expect("spawns");
         let queue = thread.queue();
         for virtual_key in 0..100 {
             queue.push(clock::now(), key(virtual_key, true));
@@ -455,5 +504,6 @@ mod tests {
         assert_eq!(record.releases(), 2, "by the thread's end and by the drop");
         assert_eq!(metrics.input_to_injected.snapshot().count(), 100);
         assert!(says.try_recv().is_ok());
+        assert!(queue.poll_output().is_some() && queue.poll_output().is_none());
     }
 }

@@ -16,7 +16,12 @@ pub struct Key {
 }
 
 const fn key(virtual_key: u8, code: u8, plain: &'static str, shifted: &'static str) -> Key {
-    Key { virtual_key, code, plain, shifted }
+    Key {
+        virtual_key,
+        code,
+        plain,
+        shifted,
+    }
 }
 
 /// Every key that we know. Where two virtual keys have one code (Shift without a side), the first
@@ -171,21 +176,43 @@ pub const KEYS: &[Key] = &[
 
 /// Characters of the American keyboard by key: first level, then with Shift.
 const CHARACTERS: &[(u8, &str)] = &[
-    (2, "1!"), (3, "2@"), (4, "3#"), (5, "4$"), (6, "5%"), (7, "6^"), (8, "7&"), (9, "8*"),
-    (10, "9("), (11, "0)"), (12, "-_"), (13, "=+"), (26, "[{"), (27, "]}"), (39, ";:"),
-    (40, "'\""), (41, "`~"), (43, "\\|"), (51, ",<"), (52, ".>"), (53, "/?"),
+    (2, "1!"),
+    (3, "2@"),
+    (4, "3#"),
+    (5, "4$"),
+    (6, "5%"),
+    (7, "6^"),
+    (8, "7&"),
+    (9, "8*"),
+    (10, "9("),
+    (11, "0)"),
+    (12, "-_"),
+    (13, "=+"),
+    (26, "[{"),
+    (27, "]}"),
+    (39, ";:"),
+    (40, "'\""),
+    (41, "`~"),
+    (43, "\\|"),
+    (51, ",<"),
+    (52, ".>"),
+    (53, "/?"),
 ];
 
 /// Code of a virtual key.
 #[must_use]
 pub fn code(virtual_key: u8) -> Option<u8> {
-    KEYS.iter().find(|key| key.virtual_key == virtual_key).map(|key| key.code)
+    KEYS.iter()
+        .find(|key| key.virtual_key == virtual_key)
+        .map(|key| key.code)
 }
 
 /// Virtual key of a code.
 #[must_use]
 pub fn virtual_key(code: u16) -> Option<u8> {
-    KEYS.iter().find(|key| u16::from(key.code) == code).map(|key| key.virtual_key)
+    KEYS.iter()
+        .find(|key| u16::from(key.code) == code)
+        .map(|key| key.virtual_key)
 }
 
 /// Key and Shift for a character that the American keyboard has.
@@ -226,7 +253,11 @@ mod tests {
     #[test]
     fn a_virtual_key_is_named_once_and_its_code_leads_back() {
         for (place, key) in KEYS.iter().enumerate() {
-            assert!(KEYS[..place].iter().all(|other| other.virtual_key != key.virtual_key));
+            assert!(
+                KEYS[..place]
+                    .iter()
+                    .all(|other| other.virtual_key != key.virtual_key)
+            );
             let back = virtual_key(key.code.into()).expect("known");
             assert_eq!(code(back), Some(key.code));
         }

@@ -145,7 +145,8 @@ pub fn open(
     for backend in candidates {
         let (name, roles) = (backend.name(), backend.roles());
         let mut result = backend.probe(output);
-        let wanted = roles.desk && injectors.desk.is_none() || roles.pads && injectors.pads.is_none();
+        let wanted =
+            roles.desk && injectors.desk.is_none() || roles.pads && injectors.pads.is_none();
         if result.is_ok() && wanted {
             match backend.open(output) {
                 Ok(injector) => {
@@ -164,7 +165,11 @@ pub fn open(
             Ok(detail) => log::info!("input {name}: ready: {detail}"),
             Err(refusal) => log::info!("input {name}: {refusal}"),
         }
-        answers.push(Answer { kind: "input", name, result });
+        answers.push(Answer {
+            kind: "input",
+            name,
+            result,
+        });
     }
     (injectors, answers)
 }
@@ -203,7 +208,10 @@ impl Injectors {
 
     /// What the open ones can do.
     pub fn capabilities(&self) -> impl Iterator<Item = Capabilities> {
-        [&self.desk, &self.pads].into_iter().flatten().map(|it| it.capabilities())
+        [&self.desk, &self.pads]
+            .into_iter()
+            .flatten()
+            .map(|it| it.capabilities())
     }
 
     /// Does it, if anything here can.
@@ -256,7 +264,10 @@ fn attempt<T>(
     match act(place.as_deref_mut()?) {
         Ok(value) => Some(value),
         Err(error) => {
-            log::warn!("input goes on without {}: {error}", place.as_ref()?.capabilities().name);
+            log::warn!(
+                "input goes on without {}: {error}",
+                place.as_ref()?.capabilities().name
+            );
             *place = None;
             None
         }
@@ -284,7 +295,10 @@ mod tests {
         assert_eq!(answers.len(), 3);
         let names: Vec<_> = injectors.capabilities().map(|it| it.name).collect();
         assert!(names.contains(&"synthetic"), "{names:?}");
-        let wlr = answers.iter().find(|answer| answer.name == "wlr").expect("asked");
+        let wlr = answers
+            .iter()
+            .find(|answer| answer.name == "wlr")
+            .expect("asked");
         assert!(wlr.result.is_err(), "there is no compositor");
     }
 }

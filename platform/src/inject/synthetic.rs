@@ -12,7 +12,10 @@ use crate::select::Refusal;
 /// Events that a record keeps; later ones only count.
 const RECORD_MAX: usize = 1 << 16;
 
-const ROLES: Roles = Roles { desk: true, pads: true };
+const ROLES: Roles = Roles {
+    desk: true,
+    pads: true,
+};
 
 /// The backend; fits a display that has no compositor.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +99,12 @@ impl SyntheticInjector {
 
 impl Injector for SyntheticInjector {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "synthetic", roles: ROLES, has_touch: true, pads_max: CONTROLLERS_MAX }
+        Capabilities {
+            name: "synthetic",
+            roles: ROLES,
+            has_touch: true,
+            pads_max: CONTROLLERS_MAX,
+        }
     }
 
     fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {

@@ -38,6 +38,7 @@
 //! 1/65535 of the picture.
 
 mod codec;
+mod output;
 mod receive;
 mod send;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use crate::bytes::Truncated;
 
+pub use output::{OUTPUT_BYTES, OUTPUT_DATAGRAM, OutputReceiver, OutputSender};
 pub use receive::{InputReceiver, ReceiverStats};
 pub use send::{InputSender, SenderStats};
 

@@ -118,16 +118,19 @@ impl Model {
             Self::DualSense => Some(255),
             Self::SwitchPro => None,
         };
-        let triggers = trigger.map(|high| [Axis::ABS_Z, Axis::ABS_RZ].map(|it| (it, 0, high, 0, 0)));
+        let triggers =
+            trigger.map(|high| [Axis::ABS_Z, Axis::ABS_RZ].map(|it| (it, 0, high, 0, 0)));
         let hats = [Axis::ABS_HAT0X, Axis::ABS_HAT0Y].map(|axis| (axis, -1, 1, 0, 0));
-        sticks.into_iter().chain(triggers.into_iter().flatten()).chain(hats)
+        sticks
+            .into_iter()
+            .chain(triggers.into_iter().flatten())
+            .chain(hats)
     }
 
     /// Everything that a state says, in the kernel's events; it leaves out what is so already.
     pub(super) fn events(self, state: &ControllerState, into: &mut Vec<Event>) {
-        let key = |code: KeyCode, pressed: bool| {
-            Event::new(EventType::KEY.0, code.0, i32::from(pressed))
-        };
+        let key =
+            |code: KeyCode, pressed: bool| Event::new(EventType::KEY.0, code.0, i32::from(pressed));
         let axis = |code: Axis, value: i32| Event::new(EventType::ABSOLUTE.0, code.0, value);
         let has = |bit: u32| state.buttons & bit != 0;
         into.extend(self.buttons().map(|(bit, code)| key(code, has(bit))));
@@ -147,13 +150,19 @@ impl Model {
             (Axis::ABS_RY, !ry),
         ] {
             let value = i32::from(value);
-            into.push(axis(code, match self {
-                Self::Xbox => value,
-                Self::DualSense => (value + 32768) >> 8,
-                Self::SwitchPro => value.max(-32767),
-            }));
+            into.push(axis(
+                code,
+                match self {
+                    Self::Xbox => value,
+                    Self::DualSense => (value + 32768) >> 8,
+                    Self::SwitchPro => value.max(-32767),
+                },
+            ));
         }
-        for (code, value) in [(Axis::ABS_Z, state.left_trigger), (Axis::ABS_RZ, state.right_trigger)] {
+        for (code, value) in [
+            (Axis::ABS_Z, state.left_trigger),
+            (Axis::ABS_RZ, state.right_trigger),
+        ] {
             match self {
                 Self::Xbox => into.push(axis(code, i32::from(value) * 1023 / 255)),
                 Self::DualSense => into.push(axis(code, value.into())),
@@ -170,7 +179,10 @@ mod tests {
     fn value(model: Model, state: &ControllerState, kind: EventType, code: u16) -> Option<i32> {
         let mut events = Vec::new();
         model.events(state, &mut events);
-        events.iter().find(|it| it.event_type() == kind && it.code() == code).map(Event::value)
+        events
+            .iter()
+            .find(|it| it.event_type() == kind && it.code() == code)
+            .map(Event::value)
     }
 
     #[test]
@@ -204,12 +216,24 @@ mod tests {
 
     #[test]
     fn up_is_up_and_the_rest_is_the_middle() {
-        let up = ControllerState { left_stick: [0, i16::MAX], ..ControllerState::default() };
+        let up = ControllerState {
+            left_stick: [0, i16::MAX],
+            ..ControllerState::default()
+        };
         let y = Axis::ABS_Y.0;
-        assert_eq!(value(Model::Xbox, &up, EventType::ABSOLUTE, y), Some(-32768));
-        assert_eq!(value(Model::DualSense, &up, EventType::ABSOLUTE, y), Some(0));
+        assert_eq!(
+            value(Model::Xbox, &up, EventType::ABSOLUTE, y),
+            Some(-32768)
+        );
+        assert_eq!(
+            value(Model::DualSense, &up, EventType::ABSOLUTE, y),
+            Some(0)
+        );
         let rest = ControllerState::default();
-        assert_eq!(value(Model::DualSense, &rest, EventType::ABSOLUTE, Axis::ABS_X.0), Some(128));
+        assert_eq!(
+            value(Model::DualSense, &rest, EventType::ABSOLUTE, Axis::ABS_X.0),
+            Some(128)
+        );
         assert_eq!(value(Model::Xbox, &rest, EventType::ABSOLUTE, y), Some(-1));
     }
 }

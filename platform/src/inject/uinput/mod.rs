@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use evdev::uinput::VirtualDevice;
 use evdev::{
-    AbsInfo, AttributeSet, BusType, EventSummary, FFEffectCode, FFEffectData,
-    FFEffectKind, InputEvent as Event, InputId, KeyCode, UInputCode, UinputAbsSetup,
+    AbsInfo, AttributeSet, BusType, EventSummary, FFEffectCode, FFEffectData, FFEffectKind,
+    InputEvent as Event, InputId, KeyCode, UInputCode, UinputAbsSetup,
 };
 use net::clock;
 use net::input::{
@@ -29,7 +29,10 @@ use crate::select::Refusal;
 use layout::Identity;
 use rumble::{EFFECTS_MAX, Motors, Rumble};
 
-const ROLES: Roles = Roles { desk: false, pads: true };
+const ROLES: Roles = Roles {
+    desk: false,
+    pads: true,
+};
 const NODE: &str = "/dev/uinput";
 /// `FF_GAIN` (`linux/input.h`), beyond the numbers of effects.
 const FF_GAIN: u16 = 0x60;
@@ -99,7 +102,11 @@ struct Pad {
 
 impl UinputInjector {
     /// The controller, plugged in as what it is said to be; another kind than it is replaces it.
-    fn plug(&mut self, controller: u8, kind: Option<ControllerKind>) -> Result<Option<&mut Pad>, InjectError> {
+    fn plug(
+        &mut self,
+        controller: u8,
+        kind: Option<ControllerKind>,
+    ) -> Result<Option<&mut Pad>, InjectError> {
         let Some(place) = self.pads.get_mut(usize::from(controller)) else {
             return Ok(None);
         };
@@ -123,7 +130,11 @@ impl UinputInjector {
 
     fn arrive(&mut self, arrival: &ControllerArrival) -> Result<Injected, InjectError> {
         let plugged = self.plug(arrival.controller, Some(arrival.kind))?;
-        Ok(if plugged.is_some() { Injected::Done } else { Injected::Unsupported })
+        Ok(if plugged.is_some() {
+            Injected::Done
+        } else {
+            Injected::Unsupported
+        })
     }
 
     fn state(&mut self, state: &ControllerState) -> Result<Injected, InjectError> {
@@ -145,12 +156,20 @@ impl UinputInjector {
 }
 
 fn failed(number: u8, source: io::Error) -> InjectError {
-    InjectError::Device { device: number.to_string(), source }
+    InjectError::Device {
+        device: number.to_string(),
+        source,
+    }
 }
 
 impl Injector for UinputInjector {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "uinput", roles: ROLES, has_touch: false, pads_max: CONTROLLERS_MAX }
+        Capabilities {
+            name: "uinput",
+            roles: ROLES,
+            has_touch: false,
+            pads_max: CONTROLLERS_MAX,
+        }
     }
 
     fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {
@@ -168,7 +187,8 @@ impl Injector for UinputInjector {
     fn release_all(&mut self) -> Result<(), InjectError> {
         for (number, pad) in (0..).zip(&mut self.pads) {
             if let Some(pad) = pad {
-                pad.apply(&ControllerState::default()).map_err(|source| failed(number, source))?;
+                pad.apply(&ControllerState::default())
+                    .map_err(|source| failed(number, source))?;
             }
         }
         Ok(())
@@ -179,7 +199,11 @@ impl Injector for UinputInjector {
             let Some(pad) = pad else { continue };
             pad.listen().map_err(|source| failed(number, source))?;
             if let Some(Motors { strong, weak }) = pad.rumble.poll(clock::now()) {
-                return Ok(Some(PadOutput::Rumble { controller: number, strong, weak }));
+                return Ok(Some(PadOutput::Rumble {
+                    controller: number,
+                    strong,
+                    weak,
+                }));
             }
         }
         Ok(None)
@@ -208,7 +232,12 @@ impl Pad {
         ]
         .into_iter()
         .collect();
-        let id = InputId::new(BusType::BUS_USB, identity.vendor, identity.product, identity.version);
+        let id = InputId::new(
+            BusType::BUS_USB,
+            identity.vendor,
+            identity.product,
+            identity.version,
+        );
         let mut builder = VirtualDevice::builder()?
             .name(identity.name)
             .input_id(id)
@@ -257,7 +286,8 @@ impl Pad {
                     let (motors, data) = (motors(&upload.effect()), upload.effect());
                     let replay = data.replay;
                     let taken =
-                        self.rumble.upload(upload.effect_id(), motors, replay.length, replay.delay);
+                        self.rumble
+                            .upload(upload.effect_id(), motors, replay.length, replay.delay);
                     upload.set_retval(if taken { 0 } else { NO_SPACE });
                 }
                 EventSummary::UInput(event, UInputCode::UI_FF_ERASE, _) => {
@@ -283,12 +313,19 @@ const NO_SPACE: i32 = -libc::ENOSPC;
 /// What an effect is for two motors; one that is no rumble shakes both.
 fn motors(effect: &FFEffectData) -> Motors {
     match effect.kind {
-        FFEffectKind::Rumble { strong_magnitude, weak_magnitude } => {
-            Motors { strong: strong_magnitude, weak: weak_magnitude }
-        }
+        FFEffectKind::Rumble {
+            strong_magnitude,
+            weak_magnitude,
+        } => Motors {
+            strong: strong_magnitude,
+            weak: weak_magnitude,
+        },
         FFEffectKind::Periodic { magnitude, .. } => {
             let both = magnitude.unsigned_abs().saturating_mul(2);
-            Motors { strong: both, weak: both }
+            Motors {
+                strong: both,
+                weak: both,
+            }
         }
         _ => Motors::default(),
     }

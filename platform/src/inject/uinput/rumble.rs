@@ -40,14 +40,27 @@ pub(super) struct Rumble {
 
 impl Default for Rumble {
     fn default() -> Self {
-        Self { effects: [None; EFFECTS_MAX], gain: u16::MAX, told: Motors::default() }
+        Self {
+            effects: [None; EFFECTS_MAX],
+            gain: u16::MAX,
+            told: Motors::default(),
+        }
     }
 }
 
 impl Rumble {
     /// An effect is there or has changed; false if there is no room for it.
-    pub(super) fn upload(&mut self, id: i16, motors: Motors, length_ms: u16, delay_ms: u16) -> bool {
-        let Some(place) = usize::try_from(id).ok().and_then(|id| self.effects.get_mut(id)) else {
+    pub(super) fn upload(
+        &mut self,
+        id: i16,
+        motors: Motors,
+        length_ms: u16,
+        delay_ms: u16,
+    ) -> bool {
+        let Some(place) = usize::try_from(id)
+            .ok()
+            .and_then(|id| self.effects.get_mut(id))
+        else {
             return false;
         };
         // One that plays goes on playing, changed.
@@ -63,7 +76,10 @@ impl Rumble {
 
     /// An effect is gone.
     pub(super) fn erase(&mut self, id: u32) {
-        if let Some(place) = usize::try_from(id).ok().and_then(|id| self.effects.get_mut(id)) {
+        if let Some(place) = usize::try_from(id)
+            .ok()
+            .and_then(|id| self.effects.get_mut(id))
+        {
             *place = None;
         }
     }
@@ -90,7 +106,9 @@ impl Rumble {
     pub(super) fn poll(&mut self, now: Timestamp) -> Option<Motors> {
         let (mut strong, mut weak) = (0u32, 0u32);
         for effect in self.effects.iter_mut().flatten() {
-            let Some(playing) = effect.playing else { continue };
+            let Some(playing) = effect.playing else {
+                continue;
+            };
             if playing.until.is_some_and(|until| until <= now) {
                 effect.playing = None;
             } else if playing.from <= now {
@@ -102,7 +120,10 @@ impl Rumble {
             let capped = u64::from(sum.min(u16::MAX.into()));
             (capped * u64::from(self.gain) / u64::from(u16::MAX)) as u16
         };
-        let motors = Motors { strong: scale(strong), weak: scale(weak) };
+        let motors = Motors {
+            strong: scale(strong),
+            weak: scale(weak),
+        };
         (motors != std::mem::replace(&mut self.told, motors)).then_some(motors)
     }
 }
@@ -111,7 +132,10 @@ impl Rumble {
 mod tests {
     use super::*;
 
-    const BOTH: Motors = Motors { strong: 40_000, weak: 10_000 };
+    const BOTH: Motors = Motors {
+        strong: 40_000,
+        weak: 10_000,
+    };
 
     fn at(ms: u64) -> Timestamp {
         Timestamp::from_ns(1 + ms * 1_000_000)
@@ -134,7 +158,11 @@ mod tests {
         assert!(rumble.upload(1, BOTH, 0, 0));
         rumble.play(at(0), 1, 1);
         assert_eq!(rumble.poll(at(0)), Some(BOTH));
-        assert_eq!(rumble.poll(at(100_000)), None, "no length: until it is stopped");
+        assert_eq!(
+            rumble.poll(at(100_000)),
+            None,
+            "no length: until it is stopped"
+        );
         rumble.play(at(0), 1, 0);
         assert_eq!(rumble.poll(at(1)), Some(Motors::default()));
         rumble.play(at(1), 1, 1);
@@ -149,7 +177,13 @@ mod tests {
             assert!(rumble.upload(id, BOTH, 0, 0));
             rumble.play(at(0), id as u16, 1);
         }
-        assert_eq!(rumble.poll(at(0)), Some(Motors { strong: u16::MAX, weak: 20_000 }));
+        assert_eq!(
+            rumble.poll(at(0)),
+            Some(Motors {
+                strong: u16::MAX,
+                weak: 20_000
+            })
+        );
         rumble.set_gain(0);
         assert_eq!(rumble.poll(at(0)), Some(Motors::default()));
         assert!(!rumble.upload(16, BOTH, 0, 0));

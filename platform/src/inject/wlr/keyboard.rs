@@ -139,7 +139,8 @@ impl Keyboard {
             rest = &rest[written..];
         }
         let bytes = u32::try_from(text.len()).expect("some kilobytes");
-        self.proxy.keymap(KeymapFormat::XkbV1.into(), memory.as_fd(), bytes);
+        self.proxy
+            .keymap(KeymapFormat::XkbV1.into(), memory.as_fd(), bytes);
         Ok(())
     }
 }
@@ -147,7 +148,12 @@ impl Keyboard {
 const CAPS_LOCK: u8 = 58;
 
 fn bits(modifiers: Modifiers) -> u32 {
-    let Modifiers { shift, control, alt, logo } = modifiers;
+    let Modifiers {
+        shift,
+        control,
+        alt,
+        logo,
+    } = modifiers;
     [
         (shift, modifier::SHIFT),
         (control, modifier::CONTROL),

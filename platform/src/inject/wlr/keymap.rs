@@ -55,7 +55,13 @@ impl Default for Keymap {
     fn default() -> Self {
         let taken = |code: &u8| KEYS.iter().any(|key| key.code == *code);
         let codes = (SPARE_FIRST..=SPARE_LAST).filter(|code| !taken(code));
-        let spare = codes.map(|code| Spare { code, character: None, used: 0 }).collect();
+        let spare = codes
+            .map(|code| Spare {
+                code,
+                character: None,
+                used: 0,
+            })
+            .collect();
         Self { spare, uses: 0 }
     }
 }
@@ -67,7 +73,11 @@ impl Keymap {
             return Place::Nowhere;
         }
         self.uses += 1;
-        if let Some(spare) = self.spare.iter_mut().find(|it| it.character == Some(character)) {
+        if let Some(spare) = self
+            .spare
+            .iter_mut()
+            .find(|it| it.character == Some(character))
+        {
             spare.used = self.uses;
             return Place::Known(spare.code);
         }
@@ -88,7 +98,10 @@ impl Keymap {
         codes.sort_unstable();
         codes.dedup();
         for code in codes {
-            line(&mut text, format_args!("<K{code}> = {};", u16::from(code) + XKB_OFFSET));
+            line(
+                &mut text,
+                format_args!("<K{code}> = {};", u16::from(code) + XKB_OFFSET),
+            );
         }
         text.push_str("indicator 1 = \"Caps Lock\";\n};\n");
         text.push_str(TYPES_AND_COMPATIBILITY);
@@ -105,16 +118,18 @@ impl Keymap {
                 (false, false) => ("TWO_LEVEL", ", "),
                 (false, true) => ("ONE_LEVEL", ""),
             };
-            line(&mut text, format_args!(
-                "key <K{code}> {{ type = \"{kind}\", [ {plain}{comma}{shifted} ] }};"
-            ));
+            line(
+                &mut text,
+                format_args!("key <K{code}> {{ type = \"{kind}\", [ {plain}{comma}{shifted} ] }};"),
+            );
         }
         for spare in &self.spare {
             if let Some(character) = spare.character {
                 let (code, point) = (spare.code, u32::from(character));
-                line(&mut text, format_args!(
-                    "key <K{code}> {{ type = \"ONE_LEVEL\", [ U{point:04X} ] }};"
-                ));
+                line(
+                    &mut text,
+                    format_args!("key <K{code}> {{ type = \"ONE_LEVEL\", [ U{point:04X} ] }};"),
+                );
             }
         }
         text.push_str(MODIFIERS);
@@ -169,9 +184,13 @@ mod tests {
     #[test]
     fn a_character_keeps_its_code_until_all_are_taken() {
         let mut keymap = Keymap::default();
-        let Place::New(first) = keymap.place('ä') else { panic!("new") };
+        let Place::New(first) = keymap.place('ä') else {
+            panic!("new")
+        };
         assert_eq!(keymap.place('ä'), Place::Known(first));
-        assert!(keymap.text().contains(&format!("key <K{first}> {{ type = \"ONE_LEVEL\", [ U00E4 ]")));
+        assert!(keymap.text().contains(&format!(
+            "key <K{first}> {{ type = \"ONE_LEVEL\", [ U00E4 ]"
+        )));
         let count = keymap.spare.len();
         assert!(count > 40, "{count} spare codes");
         let others: Vec<char> = ('\u{400}'..).take(count - 1).collect();
@@ -179,7 +198,9 @@ mod tests {
             assert!(matches!(keymap.place(*other), Place::New(_)));
         }
         assert_eq!(keymap.place('ä'), Place::Known(first), "it was used lately");
-        let Place::New(reused) = keymap.place('ß') else { panic!("new") };
+        let Place::New(reused) = keymap.place('ß') else {
+            panic!("new")
+        };
         assert_ne!(reused, first, "the one unused longest gives way");
         assert_eq!(keymap.place('\u{7}'), Place::Nowhere);
     }

@@ -17,9 +17,9 @@ use std::os::fd::BorrowedFd;
 
 use net::clock;
 use net::input::{InputEvent, PadOutput, PenTool, PointerButton};
+use wayland_client::delegate_noop;
 use wayland_client::protocol::wl_output::WlOutput;
 use wayland_client::protocol::wl_seat::WlSeat;
-use wayland_client::delegate_noop;
 use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::zwp_virtual_keyboard_manager_v1::ZwpVirtualKeyboardManagerV1;
 use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1;
 use wayland_protocols_wlr::virtual_pointer::v1::client::zwlr_virtual_pointer_manager_v1::ZwlrVirtualPointerManagerV1;
@@ -34,7 +34,10 @@ use crate::select::Refusal;
 use keyboard::Keyboard;
 use pointer::{Contacts, Pointer};
 
-const ROLES: Roles = Roles { desk: true, pads: false };
+const ROLES: Roles = Roles {
+    desk: true,
+    pads: false,
+};
 
 /// The backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +92,13 @@ impl Globals {
         // Version 2 binds a pointer to an output.
         let pointers = link.bind(2, 2)?;
         let output = link.find_output(&address.output)?;
-        Ok(Self { link, seat, output, keyboards, pointers })
+        Ok(Self {
+            link,
+            seat,
+            output,
+            keyboards,
+            pointers,
+        })
     }
 }
 
@@ -102,16 +111,26 @@ struct WlrInjector {
 
 impl WlrInjector {
     fn open(address: &OutputAddress) -> Result<Self, InjectError> {
-        let Globals { mut link, seat, output, keyboards, pointers } = Globals::bind(address)?;
+        let Globals {
+            mut link,
+            seat,
+            output,
+            keyboards,
+            pointers,
+        } = Globals::bind(address)?;
         let handle = link.handle();
         let keyboard = keyboards.create_virtual_keyboard(&seat, &handle, ());
-        let pointer = pointers.create_virtual_pointer_with_output(
-            Some(&seat), Some(&output), &handle, (),
-        );
+        let pointer =
+            pointers.create_virtual_pointer_with_output(Some(&seat), Some(&output), &handle, ());
         let keyboard = Keyboard::new(keyboard).map_err(InjectError::Keymap)?;
         // The compositor has read the keymap, or says what is wrong with it.
         link.round_trip()?;
-        Ok(Self { link, keyboard, pointer: Pointer::new(pointer), contacts: Contacts::default() })
+        Ok(Self {
+            link,
+            keyboard,
+            pointer: Pointer::new(pointer),
+            contacts: Contacts::default(),
+        })
     }
 
     /// Does what a finger or pen means for a pointer.
@@ -127,7 +146,12 @@ impl WlrInjector {
 
 impl Injector for WlrInjector {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { name: "wlr", roles: ROLES, has_touch: false, pads_max: 0 }
+        Capabilities {
+            name: "wlr",
+            roles: ROLES,
+            has_touch: false,
+            pads_max: 0,
+        }
     }
 
     fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {
@@ -135,7 +159,9 @@ impl Injector for WlrInjector {
         match event {
             InputEvent::Key(key) => return Ok(self.keyboard.key(time_ms, key)),
             InputEvent::Text(text) => {
-                self.keyboard.text(time_ms, text.as_str()).map_err(InjectError::Keymap)?;
+                self.keyboard
+                    .text(time_ms, text.as_str())
+                    .map_err(InjectError::Keymap)?;
             }
             InputEvent::PointerMotion { dx, dy } => self.pointer.motion(time_ms, *dx, *dy),
             InputEvent::PointerPosition(position) => self.pointer.place(time_ms, *position),

@@ -22,7 +22,11 @@ pub(super) struct Pointer {
 
 impl Pointer {
     pub(super) const fn new(proxy: ZwlrVirtualPointerV1) -> Self {
-        Self { proxy, down: 0, rest: [0; 2] }
+        Self {
+            proxy,
+            down: 0,
+            rest: [0; 2],
+        }
     }
 
     pub(super) fn motion(&self, time_ms: u32, dx: i16, dy: i16) {
@@ -32,7 +36,8 @@ impl Pointer {
 
     pub(super) fn place(&self, time_ms: u32, position: Position) {
         let to = |share: f32| (f64::from(share.clamp(0.0, 1.0)) * f64::from(EXTENT)).round() as u32;
-        self.proxy.motion_absolute(time_ms, to(position.x), to(position.y), EXTENT, EXTENT);
+        self.proxy
+            .motion_absolute(time_ms, to(position.x), to(position.y), EXTENT, EXTENT);
         self.proxy.frame();
     }
 
@@ -43,7 +48,11 @@ impl Pointer {
             return;
         }
         self.down ^= bit;
-        let state = if pressed { ButtonState::Pressed } else { ButtonState::Released };
+        let state = if pressed {
+            ButtonState::Pressed
+        } else {
+            ButtonState::Released
+        };
         self.proxy.button(time_ms, code, state);
         self.proxy.frame();
     }
@@ -144,7 +153,10 @@ fn of_contact(contact: &Contact) -> Act {
         ContactKind::Cancel | ContactKind::CancelAll => (None, Some(false)),
         ContactKind::Buttons | ContactKind::HoverLeave => (None, None),
     };
-    Act { position, button: pressed.map(|pressed| (PointerButton::Left, pressed)) }
+    Act {
+        position,
+        button: pressed.map(|pressed| (PointerButton::Left, pressed)),
+    }
 }
 
 #[cfg(test)]
@@ -167,11 +179,27 @@ mod tests {
         let mut contacts = Contacts::default();
         let press = contacts.finger(7, &contact(ContactKind::Down));
         assert_eq!(press.button, Some((PointerButton::Left, true)));
-        assert_eq!(contacts.finger(8, &contact(ContactKind::Down)), Act::default());
-        assert_eq!(contacts.finger(8, &contact(ContactKind::Up)), Act::default());
-        assert!(contacts.finger(7, &contact(ContactKind::Move)).position.is_some());
+        assert_eq!(
+            contacts.finger(8, &contact(ContactKind::Down)),
+            Act::default()
+        );
+        assert_eq!(
+            contacts.finger(8, &contact(ContactKind::Up)),
+            Act::default()
+        );
+        assert!(
+            contacts
+                .finger(7, &contact(ContactKind::Move))
+                .position
+                .is_some()
+        );
         let lift = contacts.finger(7, &contact(ContactKind::Up));
         assert_eq!(lift.button, Some((PointerButton::Left, false)));
-        assert!(contacts.finger(8, &contact(ContactKind::Down)).button.is_some());
+        assert!(
+            contacts
+                .finger(8, &contact(ContactKind::Down))
+                .button
+                .is_some()
+        );
     }
 }
