@@ -2,11 +2,15 @@
 //! a person does at the client is what the application hears.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bench::listener::{Heard, Listener};
+use engine::metrics::SessionMetrics;
+use engine::stage::input::InputThread;
 use harness::facts::{alone, entries, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
 use net::client::{ClientInput, Trust};
+use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use platform::display::private_sway::PrivateSway;
 use platform::display::{Cancel, DisplayBackend, DisplayRequest};
@@ -113,12 +117,10 @@ fn a_line_is_typed_and_the_pointer_moved_on_the_streamed_desktop() {
 
     send(position(0.5, 0.5));
     eventually("the pointer is in the middle", || {
-        listener.pointer() == Some((320.0, 180.0))
+        is_at(&listener, 320.0, 180.0)
     });
     send(InputEvent::PointerMotion { dx: 30, dy: -20 });
-    eventually("the pointer has moved", || {
-        listener.pointer() == Some((350.0, 160.0))
-    });
+    eventually("the pointer has moved", || is_at(&listener, 350.0, 160.0));
     click_and_scroll(&input, &listener);
 
     let metrics = host.sessions()[0].metrics.clone();
@@ -131,7 +133,13 @@ fn a_line_is_typed_and_the_pointer_moved_on_the_streamed_desktop() {
         quantile(0.99)
     );
     assert!(injected.count() > 20);
-    assert_nothing_stays_down(client, &listener);
+    client.end();
+}
+
+/// Within half a pixel: positions travel in 1/65535 of the picture.
+fn is_at(listener: &Listener, x: f64, y: f64) -> bool {
+    let at = listener.pointer();
+    at.is_some_and(|at| (at.0 - x).abs() < 0.51 && (at.1 - y).abs() < 0.51)
 }
 
 fn click_and_scroll(input: &ClientInput, listener: &Listener) {
@@ -168,36 +176,8 @@ fn click_and_scroll(input: &ClientInput, listener: &Listener) {
     assert!(place(&press) < place(&release));
 }
 
-/// The client vanishes with a key and a button held.
-fn assert_nothing_stays_down(client: LoopbackClient, listener: &Listener) {
-    let input = client.input();
-    assert!(input.send(key(b'Q', true)));
-    assert!(input.send(InputEvent::PointerButton {
-        button: PointerButton::Left,
-        pressed: true
-    }));
-    let q = |pressed| Heard::Key {
-        code: 16,
-        pressed,
-        symbol: "q".to_owned(),
-    };
-    eventually("Q is down", || listener.heard().contains(&q(true)));
-    let before = listener.heard().len();
-    drop(client);
-    eventually("Q is lifted", || {
-        listener.heard()[before..].contains(&q(false))
-    });
-    let release = Heard::Button {
-        code: BTN_LEFT,
-        pressed: false,
-    };
-    eventually("the button is lifted", || {
-        listener.heard()[before..].contains(&release)
-    });
-}
-
 #[test]
-fn an_injector_by_itself_does_the_same() {
+fn what_is_down_is_lifted_when_the_input_thread_ends() {
     let _alone = alone();
     let request = DisplayRequest {
         mode: "1280x720@60".parse().expect("a mode"),
@@ -232,10 +212,42 @@ fn an_injector_by_itself_does_the_same() {
     ] {
         send(position(x, y));
         eventually("the pointer is where it was put", || {
-            let Some((x, y)) = listener.pointer() else {
-                return false;
-            };
-            (x - at.0).abs() < 0.51 && (y - at.1).abs() < 0.51
+            is_at(&listener, at.0, at.1)
         });
     }
+
+    // As when a client vanishes: the desktop may live on.
+    let metrics = Arc::new(SessionMetrics::default());
+    let input = InputThread::spawn(injectors, metrics, Box::new(|| ())).expect("spawns");
+    let queue = input.queue();
+    queue.push(clock::now(), key(SHIFT, true));
+    queue.push(clock::now(), key(b'Q', true));
+    let button = PointerButton::Left;
+    queue.push(
+        clock::now(),
+        InputEvent::PointerButton {
+            button,
+            pressed: true,
+        },
+    );
+    let q = |pressed| Heard::Key {
+        code: 16,
+        pressed,
+        symbol: "Q".to_owned(),
+    };
+    eventually("Q is down", || listener.heard().contains(&q(true)));
+    let before = listener.heard().len();
+    drop(input);
+    let is_lifted = |what: &Heard| listener.heard()[before..].contains(what);
+    let button = Heard::Button {
+        code: BTN_LEFT,
+        pressed: false,
+    };
+    eventually("the button is lifted", || is_lifted(&button));
+    assert!(is_lifted(&q(false)), "{:?}", &listener.heard()[before..]);
+    let none = Heard::Modifiers {
+        depressed: 0,
+        locked: 0,
+    };
+    eventually("no modifier is left", || is_lifted(&none));
 }
