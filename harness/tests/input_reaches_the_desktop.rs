@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bench::listener::{Heard, Listener};
-use engine::metrics::SessionMetrics;
+use engine::metrics::{Histogram, SessionMetrics};
 use engine::stage::input::InputThread;
+use harness::PATIENCE;
 use harness::facts::{alone, entries, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
 use net::client::{ClientInput, Trust};
@@ -250,4 +251,46 @@ fn what_is_down_is_lifted_when_the_input_thread_ends() {
         locked: 0,
     };
     eventually("no modifier is left", || is_lifted(&none));
+}
+
+/// Prints what a key takes from the client's call to the compositor's socket, whatever it is: two
+/// threads of the client and two of the host are woken for it.
+#[test]
+fn the_way_of_a_key_is_measured() {
+    let _alone = alone();
+    let settings = [
+        ("desktop", "private-sway"),
+        ("app", "none"),
+        ("encoder", encoders()[0]),
+    ];
+    let host = match LoopbackHost::start(&settings) {
+        Ok(host) => host,
+        Err(error) => panic!("this test needs a private sway: {error}"),
+    };
+    let client = LoopbackClient::with(host.address(), Trust::FirstUse, hello("640x360@60"));
+    let mut client = client.expect("a session");
+    client.watch(1, |_, _| ());
+    let input = client.input();
+    let metrics = host.sessions()[0].metrics.clone();
+    let injected = || metrics.counters.snapshot().input_events;
+    let took = Histogram::default();
+    for round in 0..1000 {
+        let begin = clock::now();
+        assert!(input.send(key(b'A', round % 2 == 0)));
+        let deadline = begin + PATIENCE;
+        while injected() <= round {
+            assert!(clock::now() < deadline, "event {round} was not injected");
+            std::thread::yield_now();
+        }
+        took.record(clock::now().since(begin));
+    }
+    let (took, host_side) = (took.snapshot(), metrics.input_to_injected.snapshot());
+    for (name, figures) in [
+        ("client call to injected", took),
+        ("control to injected", host_side),
+    ] {
+        let [p50, p99] = [0.5, 0.99].map(|quantile| figures.quantile(quantile));
+        eprintln!("{name}: {} keys, p50 {p50:?}, p99 {p99:?}", figures.count());
+    }
+    client.end();
 }

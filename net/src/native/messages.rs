@@ -11,6 +11,8 @@
 //! | 0x0010 | RepairRequest | C→H | u8 1 if last good is known; u32 last good, first lost, newest lost; u8 wish |
 //! | 0x0011 | Statistics | C→H | 7 × u64 counters; u8 1 if a frame is known, u32 newest frame |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
+//! | 0x0020 | Input | C→H | a packet of [`super::input`] |
+//! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x001F | End | both | u16 reason; text |
 //!
 //! | Hello, offset | size | field | | Welcome, offset | size | field |

@@ -10,7 +10,8 @@
 //!    | ◀───────────────────────── Welcome    |   the whole session, or Refuse with the reason
 //!    | Start  ─────────────────────────────▶ |   keys are derived: media may flow
 //!    | RepairRequest, Statistics ──────────▶ |
-//!    | ◀───────────────────────── FrameTimes |
+//!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
+//!    | ◀────────────── FrameTimes, PadOutput |
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 

@@ -177,12 +177,13 @@ pub fn open(
 /// Every backend's answer, for `doctor`; opens nothing.
 #[must_use]
 pub fn examine(output: Option<&OutputAddress>) -> Vec<Answer> {
-    let ask = |backend: &Box<dyn InjectBackend>| Answer {
+    let backends = candidates();
+    let ask = backends.iter().map(|backend| Answer {
         kind: "input",
         name: backend.name(),
         result: backend.probe(output),
-    };
-    candidates().iter().map(ask).collect()
+    });
+    ask.collect()
 }
 
 /// A session's injectors, each event to the one whose role it is. A backend that fails is dropped,

@@ -279,7 +279,8 @@ impl Pad {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        for event in std::mem::take(&mut self.told) {
+        let mut told = std::mem::take(&mut self.told);
+        for event in told.drain(..) {
             match event.destructure() {
                 EventSummary::UInput(event, UInputCode::UI_FF_UPLOAD, _) => {
                     let mut upload = self.device.process_ff_upload(event)?;
@@ -303,6 +304,7 @@ impl Pad {
                 _ => {}
             }
         }
+        self.told = told;
         Ok(())
     }
 }
