@@ -6,7 +6,7 @@
 //! * What adds up or is replaced by the next of its kind (motion, wheel, position, sticks, sensors)
 //!   is merged with the last event that waits, if that is of its kind: order is kept.
 //! * Everything else takes a place. When all are taken, the queue is cut down to the last word on
-//!   each thing ([`Slot`]): a press and a release that nobody has seen become a release. So no key
+//!   each thing (a slot): a press and a release that nobody has seen become a release. So no key
 //!   and no button is ever left in the wrong state. Only text is dropped, and counted.
 
 use std::collections::VecDeque;

@@ -32,7 +32,7 @@
 //! | 11 | 1 | m, loose events |
 //! | 12 | 33 | state if flagged: 32 bytes with a bit for each virtual key, a byte for buttons |
 //! | | 21 | snapshot if flagged: i32 right, down, vertical, horizontal; u8 times placed, wraps; u16 x, y |
-//! | | | m loose events, then n of the log, as [`codec`] has them |
+//! | | | m loose events, then n of the log, as `codec.rs` tabulates them |
 //!
 //! Integers are little-endian; motion in the client's pixels, wheels in 1/120 notch, x and y in
 //! 1/65535 of the picture.

@@ -20,10 +20,13 @@ use net::input::{InputEvent, PadOutput, PenTool, PointerButton};
 use wayland_client::delegate_noop;
 use wayland_client::protocol::wl_output::WlOutput;
 use wayland_client::protocol::wl_seat::WlSeat;
-use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::zwp_virtual_keyboard_manager_v1::ZwpVirtualKeyboardManagerV1;
-use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1;
-use wayland_protocols_wlr::virtual_pointer::v1::client::zwlr_virtual_pointer_manager_v1::ZwlrVirtualPointerManagerV1;
-use wayland_protocols_wlr::virtual_pointer::v1::client::zwlr_virtual_pointer_v1::ZwlrVirtualPointerV1;
+use wayland_protocols_misc::zwp_virtual_keyboard_v1::client as keyboard_v1;
+use wayland_protocols_wlr::virtual_pointer::v1::client as pointer_v1;
+
+use keyboard_v1::zwp_virtual_keyboard_manager_v1::ZwpVirtualKeyboardManagerV1;
+use keyboard_v1::zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1;
+use pointer_v1::zwlr_virtual_pointer_manager_v1::ZwlrVirtualPointerManagerV1;
+use pointer_v1::zwlr_virtual_pointer_v1::ZwlrVirtualPointerV1;
 
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::capture::CaptureError;
