@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::input::{
-    ControllerState, InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text,
+    ControllerState, InputEvent, KeyEvent, Modifiers, PadOutput, PointerButton, Position,
+    ScrollAxis, Text,
 };
 use crate::seeded::Seeded;
 use crate::units::Timestamp;
@@ -316,4 +317,30 @@ proptest! {
         let _ = receiver.handle_packet(&packet);
         while receiver.poll_event().is_some() {}
     }
+}
+
+#[test]
+fn the_newest_word_to_a_controller_counts() {
+    let (mut sender, mut receiver) = (OutputSender::default(), OutputReceiver::default());
+    let rumble = |controller, strong| PadOutput::Rumble {
+        controller,
+        strong,
+        weak: 0,
+    };
+    let [on, off] = [rumble(2, 9), rumble(2, 0)].map(|output| sender.packet(output));
+    let other = sender.packet(rumble(3, 5));
+    assert_eq!(receiver.handle_packet(&off), Ok(Some(rumble(2, 0))));
+    assert_eq!(receiver.handle_packet(&on), Ok(None), "it is older");
+    assert_eq!(receiver.handle_packet(&off), Ok(None), "the stream's copy");
+    assert_eq!(receiver.handle_packet(&other), Ok(Some(rumble(3, 5))));
+    let mut later = other;
+    (later[1], later[2]) = (9, 200);
+    assert_eq!(
+        receiver.handle_packet(&later),
+        Ok(None),
+        "of a later version"
+    );
+    later[6] = 16;
+    assert!(receiver.handle_packet(&later).is_err());
+    assert!(receiver.handle_packet(&other[..10]).is_err());
 }
