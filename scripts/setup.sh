@@ -2,14 +2,17 @@
 # Makes a Debian machine able to build and run punktfunk: packages by apt, Rust by rustup; with
 # --udev, and only then, lets ordinary users make virtual controllers. Run it by
 # itself, or source it for its functions, as scripts/run and scripts/test do. Where nothing is
-# missing it takes under 0.2 s and no network.
+# missing it takes under 0.2 s and no network. `scripts/setup.sh moonlight` also installs the stock
+# GameStream client that the tests drive, in target/moonlight.
 
 set -euo pipefail
 
-# What the build needs; what a host without a desktop needs; what scripts/lab needs beside.
+# What the build needs; what a host without a desktop needs; what the tests' stock GameStream client
+# needs; what scripts/lab needs beside.
 PACKAGES=(
     ca-certificates cmake curl g++ git libclang-dev libx264-dev make pkg-config
     sway
+    python3-venv
     iproute2
 )
 
@@ -111,6 +114,42 @@ ensure_rust() {
     fi
     rust_suffices "$want" ||
         die "rustc $want is installed but not found in PATH ($(command -v rustc || echo none))"
+}
+
+# ---- what the tests use beside ------------------------------------------------------------------
+
+# The system's libavcodec, which has its version in its package's name: the tests decode with it,
+# beside openh264, which is built in.
+ensure_libavcodec() {
+    [[ $(PATH=$PATH:/usr/sbin:/sbin ldconfig -p) != *libavcodec.so.* ]] || return 0
+    local PACKAGES=()
+    mapfile -t PACKAGES < <(apt-cache pkgnames libavcodec | grep -E '^libavcodec[0-9]+$' |
+        sort -V | tail -n 1)
+    if ((${#PACKAGES[@]} == 0)); then
+        say "apt knows no libavcodec: its tests are passed over (apt-get update may help)"
+        return 0
+    fi
+    ensure_packages
+}
+
+# What the tests know; its wheel holds moonlight-common-c. Under the GPL: a program of its own, in an
+# environment of its own, never part of this project.
+MOONLIGHT=moonlight-python==0.3.0
+
+# ensure_moonlight DIR: a Python environment with it.
+ensure_moonlight() {
+    local dir=$1
+    # Written last, so that a broken installation is made again.
+    [[ $(cat "$dir/installed" 2>/dev/null) != "$MOONLIGHT" ]] || return 0
+    say "installing $MOONLIGHT into $dir"
+    rm -rf "$dir"
+    # Debian's own first: another one in PATH may be closed to the user who runs the tests.
+    local python=/usr/bin/python3
+    [[ -x $python ]] || python=python3
+    "$python" -m venv "$dir" >&2 || die "python3 -m venv failed: install python3-venv"
+    "$dir/bin/pip" --quiet --disable-pip-version-check install "$MOONLIGHT" >&2 ||
+        die "pip could not install $MOONLIGHT: check the network (pypi.org)"
+    echo "$MOONLIGHT" >"$dir/installed"
 }
 
 # ---- users ------------------------------------------------------------------------------------
@@ -230,5 +269,6 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
         exit
     fi
     set_up "$0" "$@"
+    [[ ${1:-} != moonlight ]] || ensure_moonlight "${CARGO_TARGET_DIR:-$ROOT/target}/moonlight"
     say "this machine can build and run punktfunk"
 fi

@@ -17,6 +17,8 @@ use std::time::Duration;
 use net::limits::{BITRATE_MAX, BITRATE_MIN, FEC_PERCENT_MAX, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
+use crate::control::gamestream::{DEFAULT_BASE_PORT, GameStreamConfig, Ports};
+
 /// The native protocol's default port.
 pub const DEFAULT_PORT: u16 = 9777;
 /// What a host sends when neither side says otherwise.
@@ -96,12 +98,17 @@ pub enum ConfigError {
 /// Every setting that flags, environment and file know.
 pub const SETTINGS: &[&str] = &[
     "app",
+    "apps",
     "bind",
     "bitrate",
+    "decoder",
     "desktop",
     "encoder",
     "encoder-threads",
     "fec",
+    "gamestream",
+    "gamestream-bind",
+    "gamestream-port",
     "headless",
     "input-test",
     "max-sessions",
@@ -279,6 +286,26 @@ impl Settings {
         Ok(value.unwrap_or(false))
     }
 
+    /// What GameStream is served with, if it is wanted. Its clients are paired before they get a
+    /// session, so it listens on every address unless told otherwise.
+    fn gamestream(&self, name: &str) -> Result<Option<GameStreamConfig>, ConfigError> {
+        let ports = self.parse("gamestream-port", |text| {
+            let ports = text.parse().ok().and_then(Ports::new);
+            ports.ok_or("use a number from 1029 to 65514; the ports lie around it".to_owned())
+        })?;
+        let ports = ports.or(Ports::new(DEFAULT_BASE_PORT));
+        let config = GameStreamConfig {
+            bind: self.value("gamestream-bind")?,
+            ports: ports.expect("the default is valid"),
+            name: name.to_owned(),
+            apps: match self.value("apps")? {
+                Some(path) => Some(path),
+                None => config_file("apps.json"),
+            },
+        };
+        Ok(self.switch("gamestream")?.then_some(config))
+    }
+
     /// `--state-dir`, else `$XDG_STATE_HOME/punktfunk`, else `~/.local/state/punktfunk`.
     ///
     /// # Errors
@@ -328,6 +355,8 @@ pub struct HostConfig {
     pub pace: PaceBy,
     /// What clients see as this host's name.
     pub name: String,
+    /// Serve stock GameStream clients (Moonlight) too.
+    pub gamestream: Option<GameStreamConfig>,
 }
 
 /// Who keeps the pacer's departure times.
@@ -400,7 +429,9 @@ impl HostConfig {
             count.ok_or("use a number from 1 to 16".to_owned())
         })?;
         let app = settings.parse("app", parse_app)?;
+        let name = settings.value("name")?.unwrap_or_else(machine_name);
         Ok(Self {
+            gamestream: settings.gamestream(&name)?,
             listen: SocketAddr::new(bind, port),
             open,
             sessions_max: sessions_max.unwrap_or(4),
@@ -415,7 +446,7 @@ impl HostConfig {
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
             pace: settings.value("pace")?.unwrap_or_default(),
-            name: settings.value("name")?.unwrap_or_else(machine_name),
+            name,
         })
     }
 }
@@ -444,9 +475,13 @@ fn directory_variable(name: &str) -> Option<PathBuf> {
 }
 
 fn default_file() -> Option<PathBuf> {
+    config_file("config.toml")
+}
+
+fn config_file(name: &str) -> Option<PathBuf> {
     let base = directory_variable("XDG_CONFIG_HOME")
         .or_else(|| Some(directory_variable("HOME")?.join(".config")))?;
-    Some(base.join("punktfunk/config.toml"))
+    Some(base.join("punktfunk").join(name))
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<&'static str, String>, ConfigError> {
@@ -520,7 +555,7 @@ pub fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
 
 /// `testcard`, `none`, or a command line; quotes hold words together as in a shell, and nothing
 /// else of a shell is done.
-fn parse_app(text: &str) -> Result<App, String> {
+pub(crate) fn parse_app(text: &str) -> Result<App, String> {
     match text {
         "testcard" => return Ok(App::TestCard),
         "none" => return Ok(App::None),
@@ -609,6 +644,20 @@ mod tests {
         assert_eq!(config.listen.port(), 5678);
         assert_eq!(config.slices.map(SliceCount::get), Some(4));
         assert_eq!(config.state_dir, Path::new("/s"));
+    }
+
+    #[test]
+    fn gamestream_is_opt_in_and_listens_around_its_base() {
+        assert!(host(&[]).expect("defaults are valid").gamestream.is_none());
+        let config = host(&[("gamestream", "true"), ("gamestream-port", "50000")]);
+        let config = config.expect("valid").gamestream.expect("asked for");
+        assert_eq!(
+            (config.ports.https(), config.ports.rtsp()),
+            (49_995, 50_021)
+        );
+        assert_eq!(config.bind, None);
+        assert!(host(&[("gamestream-port", "80")]).is_err());
+        assert!(host(&[("gamestream-port", "65530")]).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// One line of the examination.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// `display`, `encoder`, `network`, `threads`, …
+    /// `display`, `encoder`, `decoder`, `network`, `threads`, …
     pub kind: String,
     /// The candidate or the ability.
     pub name: String,
@@ -40,7 +40,12 @@ pub fn examine() -> Report {
     let display = select::choose_display(platform::display::candidates(), None);
     let encoder = crate::host::choose_encoder(None);
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
-    let answers = display.answers.into_iter().chain(encoder.answers);
+    let decoder = crate::client::ask_decoders(None);
+    let answers = display
+        .answers
+        .into_iter()
+        .chain(encoder.answers)
+        .chain(decoder.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
     findings.extend(input());
     findings.extend(network());

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use gpu::encode::EncoderKind;
+use net::gamestream::nvhttp::CodecModes;
 use net::identity::Fingerprint;
 use net::quic::QuicError;
 use net::udp::{Socket, SocketConfig};
@@ -15,6 +16,8 @@ use platform::select::{self, Answer, Refusal, Selection};
 
 use crate::config::HostConfig;
 use crate::control::Control;
+use crate::control::gamestream::sessions::NotConnected;
+use crate::control::gamestream::{GameStream, GameStreamError};
 use crate::metrics::{CounterSnapshot, HistogramSnapshot, SessionMetrics};
 use crate::session::Backends;
 use crate::trust::{Side, Store, TrustError};
@@ -51,6 +54,9 @@ pub enum HostError {
     /// The control thread could not be started.
     #[error("the control thread cannot be started: {0}")]
     Thread(std::io::Error),
+    /// GameStream's clients cannot be served.
+    #[error(transparent)]
+    GameStream(#[from] GameStreamError),
 }
 
 fn bind_hint(error: &std::io::Error) -> &'static str {
@@ -67,6 +73,7 @@ fn bind_hint(error: &std::io::Error) -> &'static str {
 /// A running host. Dropping it ends all sessions and everything that they started.
 pub struct Host {
     control: Control,
+    gamestream: Option<GameStream>,
     local: SocketAddr,
     fingerprint: Fingerprint,
     name: String,
@@ -107,6 +114,7 @@ impl Host {
         let (backends, display_detail) = choose_backends(&config)?;
         let name = config.name.clone();
         let registry = Arc::new(Registry::default());
+        let gamestream = config.gamestream.clone();
         let control = Control::start(
             config,
             identity,
@@ -114,8 +122,15 @@ impl Host {
             backends.clone(),
             Arc::clone(&registry),
         )?;
+        let gamestream = gamestream
+            .map(|config| {
+                // H.264 is what every encoder of ours makes.
+                GameStream::start(config, &store, CodecModes::H264, Arc::new(NotConnected))
+            })
+            .transpose()?;
         Ok(Self {
             control,
+            gamestream,
             local,
             fingerprint,
             name,
@@ -167,10 +182,17 @@ impl Host {
         self.registry.list()
     }
 
+    /// GameStream's side, if it is served.
+    #[must_use]
+    pub const fn gamestream(&self) -> Option<&GameStream> {
+        self.gamestream.as_ref()
+    }
+
     /// True if it serves nobody any more although nobody stopped it; the log tells why.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.control.has_ended()
+        let gamestream = self.gamestream.as_ref();
+        self.control.has_ended() || gamestream.is_some_and(GameStream::has_ended)
     }
 
     /// A view of the live figures that remembers what it said last.
@@ -186,6 +208,7 @@ impl Host {
 
     /// Tells all clients and ends everything, within two seconds.
     pub fn stop(self) {
+        drop(self.gamestream);
         self.control.stop();
     }
 }
@@ -233,7 +256,7 @@ pub(crate) fn choose_encoder(wanted: Option<&str>) -> Selection<&'static Encoder
 }
 
 /// Why none was chosen: what each said, or that there is none of the name asked for.
-fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
+pub(crate) fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
     if let Some(wanted) = wanted
         && answers.iter().all(|answer| answer.name != wanted)
     {

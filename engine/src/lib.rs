@@ -4,12 +4,14 @@
 
 pub mod config;
 pub mod trust;
+pub mod apps;
 pub mod metrics;
 pub mod steering;
 pub mod stage;
 pub mod pipeline;
 pub mod session;
 pub mod control;
+pub mod mgmt;
 pub mod host;
 pub mod client;
 pub mod doctor;

@@ -7,7 +7,9 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use net::gamestream::pairing::PairingIdentity;
 use net::identity::{Fingerprint, Identity, IdentityError};
+use zeroize::Zeroizing;
 
 /// Which side an identity is for; a machine can be both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,29 +99,62 @@ impl Store {
     /// # Errors
     /// See [`TrustError`].
     pub fn identity(&self, side: Side) -> Result<Identity, TrustError> {
-        let path = self.directory.join(side.file());
-        if !path.exists() {
+        let path = self.path(side.file());
+        let pem = self.kept(&path, || {
             let identity = Identity::generate()?;
-            let mut pem = identity.certificate_pem()?;
+            let mut pem = Zeroizing::new(identity.certificate_pem()?);
             pem.extend_from_slice(&identity.key_pem()?);
-            self.write(&path, &pem, Replace::No)?;
-            zeroize(&mut pem);
-        }
-        let io = |source| TrustError::Io {
-            path: path.clone(),
-            source,
-        };
-        let mode = fs::metadata(&path).map_err(io)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(TrustError::Exposed { path });
-        }
-        let mut pem = fs::read(&path).map_err(io)?;
-        let identity = Identity::from_pem(&pem, &pem);
-        zeroize(&mut pem);
-        identity.map_err(|error| TrustError::Damaged {
+            Ok(pem)
+        })?;
+        Identity::from_pem(&pem, &pem).map_err(|error| TrustError::Damaged {
             path,
             reason: error.to_string(),
         })
+    }
+
+    /// The host's identity towards GameStream's clients, made at first use.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub fn gamestream_identity(&self) -> Result<PairingIdentity, TrustError> {
+        let path = self.path("gamestream-identity.pem");
+        let pem = self.kept(&path, || {
+            let identity = PairingIdentity::generate()?;
+            let mut pem = Zeroizing::new(identity.certificate_pem().to_vec());
+            pem.extend_from_slice(&identity.key_pem()?);
+            Ok(pem)
+        })?;
+        PairingIdentity::from_pem(&pem, &pem).map_err(|error| TrustError::Damaged {
+            path,
+            reason: error.to_string(),
+        })
+    }
+
+    /// A file of this directory.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    /// What a private file holds, made if it is not there.
+    fn kept(
+        &self,
+        path: &Path,
+        make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, TrustError>,
+    ) -> Result<Zeroizing<Vec<u8>>, TrustError> {
+        if !path.exists() {
+            self.write(path, &make()?, Replace::No)?;
+        }
+        let io = |source| TrustError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mode = fs::metadata(path).map_err(io)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(TrustError::Exposed {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Zeroizing::new(fs::read(path).map_err(io)?))
     }
 
     /// The pinned fingerprint of `host`, written as the user named it (`address:port`).
@@ -178,7 +213,12 @@ impl Store {
     }
 
     /// Writes a temporary file beside, then moves it into place.
-    fn write(&self, path: &Path, bytes: &[u8], replace: Replace) -> Result<(), TrustError> {
+    pub(crate) fn write(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        replace: Replace,
+    ) -> Result<(), TrustError> {
         let temporary = path.with_extension(format!("new-{}", std::process::id()));
         let written = (|| {
             let mut file = fs::OpenOptions::new()
@@ -209,14 +249,11 @@ impl Store {
     }
 }
 
+/// What becomes of a file that is there.
 #[derive(Clone, Copy)]
-enum Replace {
+pub(crate) enum Replace {
     Yes,
     No,
-}
-
-fn zeroize(bytes: &mut Vec<u8>) {
-    zeroize::Zeroize::zeroize(bytes);
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What the behaviour tests are made of: fakes that are real backends ([`fakes`]), peers that
 //! record or misbehave ([`peer`], [`relay`], [`stranger`], [`stub_host`]), the real pipeline between
 //! fakes ([`rig`]), the real host and client on loopback ([`loopback`]), a seeded network in virtual
-//! time ([`sim`]), the executable ([`program`]), and facts about this process and others
-//! ([`facts`]).
+//! time ([`sim`]), the executable ([`program`]), a stock GameStream client ([`moonlight`]), and facts about
+//! this process and others ([`facts`]).
 //!
 //! Tests wait for facts ([`facts::eventually`], channels), each with one generous limit
 //! ([`PATIENCE`]); no time is asserted anywhere.
@@ -10,6 +10,7 @@
 pub mod facts;
 pub mod fakes;
 pub mod loopback;
+pub mod moonlight;
 pub mod peer;
 pub mod program;
 pub mod relay;

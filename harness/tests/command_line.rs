@@ -48,7 +48,9 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 #[test]
 fn every_verb_explains_itself() {
     let sandbox = Sandbox::new();
-    for verb in ["host", "connect", "bench", "doctor", "testcard"] {
+    for verb in [
+        "host", "connect", "bench", "doctor", "pin", "openapi", "testcard",
+    ] {
         let mut running = sandbox.start(&[verb, "--help"]);
         assert!(running.line("Usage:").contains(verb));
         assert!(running.wait().status.success(), "{verb} --help");
@@ -148,6 +150,13 @@ fn backends_that_do_not_exist() {
         CODEC,
         &["nvenc9", "openh264"],
     );
+    let connect = ["connect", "127.0.0.1:1", "--headless"];
+    let decoder = [&connect[..], &["--decoder", "nvdec9"]].concat();
+    refused(&decoder, CODEC, &["nvdec9", "libavcodec, openh264"]);
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&connect);
+    let ended = start(command.env("PUNKTFUNK_DECODER", "nvdec9")).wait();
+    assert_refused(&ended, CODEC, &["nvdec9"]);
 }
 
 #[test]

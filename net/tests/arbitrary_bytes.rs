@@ -13,6 +13,10 @@ mod control_stream;
 mod feedback;
 #[path = "../fuzz/bodies/input_plane.rs"]
 mod input_plane;
+#[path = "../fuzz/bodies/gamestream_http.rs"]
+mod gamestream_http;
+#[path = "../fuzz/bodies/gamestream_pairing.rs"]
+mod gamestream_pairing;
 #[path = "../fuzz/bodies/media_header.rs"]
 mod media_header;
 #[path = "../fuzz/bodies/reassembler.rs"]
@@ -72,7 +76,96 @@ fn commands_make_audio() {
     assert_eq!((stats.repaired, stats.starts), (3, 2), "{stats:?}");
 }
 
+/// The bodies of GameStream do reach what they are for.
+#[test]
+fn commands_make_pairings() {
+    let begin = [0, 0, 0, 0];
+    let pin = [1, 0, 5, 0];
+    let steps = [[2, 0, 7, 0], [3, 0, 7, 0], [4, 0, 7, 0]];
+    let late = [6, 0, 0, 255];
+    let commands = [&[begin, pin], &steps[..], &[begin], &[late; 3]].concat();
+    let reached = gamestream_pairing::run(&commands.concat());
+    let expected = gamestream_pairing::Reached {
+        begun: 2,
+        answered: 2,
+        wrong: 1,
+        timed_out: 1,
+    };
+    assert_eq!(reached, expected);
+    let request = b"\x07GET /unpair?uniqueid=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    assert!(gamestream_http::run(request));
+}
+
+/// A request of a kind that exists, with values that may be anything printable.
+fn gamestream_request() -> impl Strategy<Value = Vec<u8>> {
+    let path = prop::sample::select(vec![
+        "/serverinfo",
+        "/pair",
+        "/unpair",
+        "/appasset",
+        "/launch",
+        "/resume",
+        "/cancel",
+    ]);
+    let name = prop::sample::select(vec![
+        "uniqueid",
+        "phrase",
+        "salt",
+        "clientcert",
+        "clientchallenge",
+        "serverchallengeresp",
+        "clientpairingsecret",
+        "appid",
+        "mode",
+        "rikey",
+        "rikeyid",
+        "surroundAudioInfo",
+        "surroundParams",
+        "gcmap",
+        "corever",
+    ]);
+    let value = prop_oneof![
+        Just("getservercert".to_owned()),
+        Just("1920x1080x60".to_owned()),
+        "[0-9a-f]{32}",
+        "[0-9]{1,12}",
+        "[ -~]{0,20}",
+    ];
+    let fields = prop::collection::vec((name, value), 0..20);
+    (any::<u8>(), path, fields).prop_map(|(cut, path, fields)| {
+        let fields = fields.iter().map(|(name, value)| format!("{name}={value}"));
+        let query = fields.collect::<Vec<_>>().join("&");
+        let mut data = vec![cut];
+        data.extend(format!("GET {path}?{query} HTTP/1.1\r\n\r\n").into_bytes());
+        data
+    })
+}
+
 proptest! {
+    #[test]
+    fn gamestream_bytes(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        gamestream_http::run(&data);
+    }
+
+    #[test]
+    fn gamestream_requests(data in gamestream_request()) {
+        gamestream_http::run(&data);
+    }
+
+    #[test]
+    fn gamestream_pairings(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        gamestream_pairing::run(&data);
+    }
+
+    /// Few clients and little time: pairings get far.
+    #[test]
+    fn gamestream_pairings_of_few(
+        commands in prop::collection::vec((0..7u8, 0..4u8, 0..12u8, 0..40u8), 0..200),
+    ) {
+        let bytes = commands.into_iter().flat_map(|(a, b, c, d)| [a, b, c, d]);
+        gamestream_pairing::run(&bytes.collect::<Vec<_>>());
+    }
+
     #[test]
     fn audio(data in prop::collection::vec(any::<u8>(), 0..3000)) {
         audio_plane::run(&data);

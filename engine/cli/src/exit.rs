@@ -89,6 +89,35 @@ impl From<engine::trust::TrustError> for Failure {
     }
 }
 
+fn gamestream_kind(error: &engine::control::gamestream::GameStreamError) -> Kind {
+    use engine::control::gamestream::GameStreamError;
+    use engine::mgmt::ManagementError;
+    match error {
+        GameStreamError::Bind { .. }
+        | GameStreamError::Management(ManagementError::Bind { .. }) => Kind::Bind,
+        GameStreamError::Trust(_) | GameStreamError::Management(ManagementError::Trust(_)) => {
+            Kind::State
+        }
+        GameStreamError::Tls(_)
+        | GameStreamError::Thread(_)
+        | GameStreamError::Management(ManagementError::Random(_) | ManagementError::Thread(_)) => {
+            Kind::System
+        }
+    }
+}
+
+impl From<engine::mgmt::client::CallError> for Failure {
+    fn from(error: engine::mgmt::client::CallError) -> Self {
+        use engine::mgmt::client::CallError;
+        let kind = match &error {
+            CallError::NoHost { .. } | CallError::Unreachable { .. } => Kind::Unreachable,
+            CallError::Access { .. } => Kind::State,
+            CallError::Refused(_) => Kind::Refused,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl From<engine::host::HostError> for Failure {
     fn from(error: engine::host::HostError) -> Self {
         use engine::host::HostError;
@@ -98,6 +127,7 @@ impl From<engine::host::HostError> for Failure {
             HostError::NoEncoder { .. } => Kind::Codec,
             HostError::Trust(_) => Kind::State,
             HostError::Control(_) | HostError::Thread(_) => Kind::System,
+            HostError::GameStream(error) => gamestream_kind(error),
         };
         Self::new(kind, error)
     }

@@ -1,6 +1,7 @@
 //! Control: who may have a session, and what becomes of it. One thread, one mio reactor, one
 //! socket that it shares with the sessions' send threads.
 
+pub mod gamestream;
 mod input;
 mod native;
 mod steer;

@@ -22,7 +22,7 @@ use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
 use crate::native::{Hello, RefuseCode, Welcome};
 use crate::quic::QuicError;
-use crate::reassemble::AccessUnit;
+use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
 use crate::units::FrameId;
 
@@ -31,7 +31,8 @@ use receive::Receiving;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
-/// reported so, because a decoder that is so far behind will not catch up frame by frame.
+/// reported so, because a decoder that is so far behind will not catch up frame by frame. The rest
+/// of a frame that was begun always finds room: a part is only sent where nothing waits.
 /// One less than the reassembler's buffers: the decoder works on another.
 const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 /// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
@@ -253,16 +254,18 @@ impl Client {
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
     pub fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
-        Self::connect_with(options, || ())
+        Self::connect_with(options, Granularity::Frames, || ())
     }
 
-    /// Like [`Client::connect`]. `on_thread_start` is called once on the receive thread, to give it
-    /// its priority and place: this crate knows nothing of schedulers.
+    /// Like [`Client::connect`]. `granularity` is what the decoder takes; `on_thread_start` is called
+    /// once on the receive thread, to give it its priority and place: this crate knows nothing of
+    /// schedulers.
     ///
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
     pub fn connect_with(
         options: ConnectOptions,
+        granularity: Granularity,
         on_thread_start: fn(),
     ) -> Result<Self, ConnectError> {
         let (answer_in, answer) = bounded(1);
@@ -279,7 +282,7 @@ impl Client {
             inputs,
             counters: Arc::clone(&counters),
         };
-        let receiving = Receiving::new(options, ends)?;
+        let receiving = Receiving::new(options, granularity, ends)?;
         let waker = receiving.waker();
         let thread = std::thread::Builder::new()
             .name("pf-receive".to_owned())
@@ -324,7 +327,7 @@ impl Client {
         self.fingerprint
     }
 
-    /// Access units that can be decoded, in order. Closed when the session is over. Whoever
+    /// Access units that can be decoded, or parts of them, in order. Closed when the session is over. Whoever
     /// reads from a clone of it ends when the client is dropped.
     ///
     /// # Panics

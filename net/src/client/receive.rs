@@ -27,7 +27,7 @@ use crate::native::{
     StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
-use crate::reassemble::ReassemblerConfig;
+use crate::reassemble::{Granularity, ReassemblerConfig};
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
 use crate::units::{FrameId, Timestamp};
 
@@ -49,6 +49,7 @@ pub(super) struct Receiving {
     session: ClientSession,
     /// There once keys are.
     media: Option<MediaStream>,
+    granularity: Granularity,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
@@ -62,7 +63,11 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(options: ConnectOptions, ends: Ends) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        options: ConnectOptions,
+        granularity: Granularity,
+        ends: Ends,
+    ) -> Result<Self, ConnectError> {
         let any: IpAddr = match options.host {
             SocketAddr::V4(host) if host.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -88,6 +93,7 @@ impl Receiving {
             link,
             session: ClientSession::new(now, StepLimits::default(), options.hello),
             media: None,
+            granularity,
             ends,
             answered: false,
             fingerprint: None,
@@ -254,7 +260,7 @@ impl Receiving {
         while let Some(event) = media.poll(now) {
             match event {
                 StreamEvent::Unit(unit) => {
-                    add(&counters.frames, 1);
+                    add(&counters.frames, u64::from(unit.ends));
                     let (frame, keyframe) = (unit.frame, unit.keyframe);
                     match self.ends.units.try_send(unit) {
                         Ok(()) => media.delivered(frame, keyframe),
@@ -433,7 +439,10 @@ impl Receiving {
         });
         match keys {
             Ok((opener, sealer)) => {
-                let config = reassembler_config(&welcome);
+                let config = ReassemblerConfig {
+                    granularity: self.granularity,
+                    ..reassembler_config(&welcome)
+                };
                 self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {

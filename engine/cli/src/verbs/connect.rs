@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use bench::report::Report;
 use bench::run::from_outcome;
-use engine::client::{ClientError, Outcome, Outputs, Viewer};
+use engine::client::{ClientError, DecoderChoice, Outcome, Outputs, Viewer};
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
 use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
@@ -44,6 +44,9 @@ pub struct Connect {
     /// parity in percent of the data (default: what the loss needs)
     #[argh(option)]
     fec: Option<String>,
+    /// the only decoder to try: libavcodec or openh264
+    #[argh(option)]
+    decoder: Option<String>,
     /// end after so many seconds (default: at Ctrl-C)
     #[argh(option)]
     seconds: Option<String>,
@@ -93,7 +96,9 @@ impl Connect {
             trust: trust(&settings, host, &store)?,
             hello: hello(&settings)?,
         };
-        let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
+        let decoder = settings.value::<String>("decoder")?;
+        let decoder = DecoderChoice::make(decoder.as_deref()).map_err(failure)?;
+        let viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
         // Not before: until there is a session, Ctrl-C simply ends the wait for one.
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
@@ -102,9 +107,10 @@ impl Connect {
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 12] {
+    fn settings(self) -> [(&'static str, Option<String>); 13] {
         [
             ("bitrate", self.bitrate),
+            ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
             ("input-test", self.input_test.then(|| "true".to_owned())),
@@ -261,7 +267,7 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
         | ClientError::Thread(_)
         | ClientError::Decode(_) => Kind::System,
-        ClientError::Decoder(_) => Kind::Codec,
+        ClientError::NoDecoder { .. } | ClientError::Decoder(_) => Kind::Codec,
         ClientError::Output { .. } => Kind::Output,
     };
     Failure::new(kind, error)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use engine::config::{HostConfig, Settings, machine_name};
 use engine::host::Host as RunningHost;
+use net::gamestream::pairing::PairingId;
 
 use crate::exit::{Failure, Kind};
 use crate::output::say;
@@ -68,6 +69,18 @@ pub struct Host {
     /// the name that clients see (default: this machine's)
     #[argh(option)]
     name: Option<String>,
+    /// serve Moonlight clients too, which pair with a PIN; it does not stream to them yet
+    #[argh(switch)]
+    gamestream: bool,
+    /// address to listen on for Moonlight (default: every address)
+    #[argh(option)]
+    gamestream_bind: Option<String>,
+    /// base of GameStream's ports (default: 47989)
+    #[argh(option)]
+    gamestream_port: Option<String>,
+    /// applications for Moonlight (default: ~/.config/punktfunk/apps.json, if it is there)
+    #[argh(option)]
+    apps: Option<String>,
 }
 
 impl Host {
@@ -80,11 +93,13 @@ impl Host {
         let host = RunningHost::start(config)?;
         introduce(&host, open);
         let mut figures = host.live_figures();
+        let mut announced = None;
         while !interrupt.wait(Duration::from_secs(1)) {
             if host.has_failed() {
                 let text = "the host has stopped serving; the lines above say why, start it again";
                 return Err(Failure::new(Kind::System, text));
             }
+            announce_pairings(&host, &mut announced);
             let line = figures.line();
             say(line);
         }
@@ -92,15 +107,19 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 16] {
+    fn settings(self) -> [(&'static str, Option<String>); 20] {
         [
             ("app", self.app),
+            ("apps", self.apps),
             ("bind", self.bind),
             ("bitrate", self.bitrate),
             ("desktop", self.desktop),
             ("encoder", self.encoder),
             ("encoder-threads", self.encoder_threads),
             ("fec", self.fec),
+            ("gamestream", self.gamestream.then(|| "true".to_owned())),
+            ("gamestream-bind", self.gamestream_bind),
+            ("gamestream-port", self.gamestream_port),
             ("max-sessions", self.max_sessions),
             ("mode", self.mode),
             ("name", self.name),
@@ -128,6 +147,24 @@ fn connect_command(host: &RunningHost) -> String {
     )
 }
 
+/// Says once of each pairing that it waits for its PIN. `announced` is the newest that was told.
+fn announce_pairings(host: &RunningHost, announced: &mut Option<PairingId>) {
+    let Some(gamestream) = host.gamestream() else {
+        return;
+    };
+    // No answer: the host is stopping, or busy for more than a second, and will be asked again.
+    for pairing in gamestream.operator().waiting().unwrap_or_default() {
+        if *announced < Some(pairing.id) {
+            *announced = Some(pairing.id);
+            say(format_args!(
+                "pairing {id}: a client at {} shows a PIN; enter it with: punktfunk pin PIN --id {id}",
+                pairing.address,
+                id = pairing.id,
+            ));
+        }
+    }
+}
+
 fn introduce(host: &RunningHost, open: bool) {
     let address = host.local_addr();
     say(format_args!(
@@ -140,6 +177,19 @@ fn introduce(host: &RunningHost, open: bool) {
     say(format_args!("display      {}", host.display()));
     say(format_args!("encoder      {}", host.encoder()));
     say(format_args!("connect      {}", connect_command(host)));
+    if let Some(gamestream) = host.gamestream() {
+        let ports = gamestream.ports();
+        let found = if gamestream.is_announced() {
+            "; clients find it by themselves"
+        } else {
+            ""
+        };
+        say(format_args!(
+            "moonlight    ports {} and {} (tcp){found}",
+            ports.http(),
+            ports.https()
+        ));
+    }
     if open {
         eprintln!(
             "punktfunk: --open: anybody who reaches {address} can watch this desktop; there is no \

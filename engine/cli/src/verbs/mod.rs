@@ -5,6 +5,8 @@ mod connect;
 mod doctor;
 mod host;
 mod input_test;
+mod openapi;
+mod pin;
 mod testcard;
 
 use argh::FromArgs;
@@ -23,6 +25,10 @@ pub enum Verb {
     Bench(bench::Bench),
     /// Say what this machine can do.
     Doctor(doctor::Doctor),
+    /// Pair a Moonlight client.
+    Pin(pin::Pin),
+    /// Describe the management calls.
+    Openapi(openapi::Openapi),
     /// Draw the test card.
     Testcard(testcard::Testcard),
 }
@@ -35,6 +41,8 @@ impl Verb {
             Self::Connect(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),
+            Self::Pin(verb) => verb.run(),
+            Self::Openapi(verb) => verb.run(),
             Self::Testcard(verb) => verb.run(),
         }
     }
