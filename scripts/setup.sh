@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Debian machine able to build and run punktfunk: packages by apt, Rust by rustup. Run it by
+# Makes a Debian machine able to build and run punktfunk: packages by apt, Rust by rustup; with
+# --udev, and only then, lets ordinary users make virtual controllers. Run it by
 # itself, or source it for its functions, as scripts/run and scripts/test do. Where nothing is
 # missing it takes under 0.2 s and no network. `scripts/setup.sh moonlight` also installs the stock
 # GameStream client that the tests drive, in target/moonlight.
@@ -245,7 +246,28 @@ set_up() {
     ensure_rust
 }
 
+# ---- controllers ------------------------------------------------------------------------------
+
+# Lets ordinary users make virtual controllers. Only for `--udev`, and only as root: a rule of the
+# system's is the operator's to want.
+install_udev_rule() {
+    local rules=${PUNKTFUNK_UDEV_DIR:-/etc/udev/rules.d}
+    [[ -d $rules && -w $rules ]] ||
+        die "$rules cannot be written: run sudo scripts/setup.sh --udev, on a machine with udev"
+    install -m 0644 "$ROOT/scripts/udev/60-punktfunk.rules" "$rules/"
+    echo uinput >"${PUNKTFUNK_MODULES_DIR:-/etc/modules-load.d}/punktfunk.conf"
+    # A container has neither; the rule then counts from the next start.
+    modprobe uinput 2>/dev/null || say "the module uinput is not there yet"
+    udevadm control --reload 2>/dev/null && udevadm trigger --sysname-match=uinput 2>/dev/null ||
+        say "udev does not run here: the rule counts from the next start"
+    say "$rules/60-punktfunk.rules is installed; log in again"
+}
+
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    if [[ ${1:-} == --udev ]]; then
+        install_udev_rule
+        exit
+    fi
     set_up "$0" "$@"
     [[ ${1:-} != moonlight ]] || ensure_moonlight "${CARGO_TARGET_DIR:-$ROOT/target}/moonlight"
     say "this machine can build and run punktfunk"

@@ -11,7 +11,9 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use gpu::bitstream::GapTracker;
 use gpu::convert::to_rgb;
 use gpu::decode::{Decoder, DecoderKind, Part, Picture};
-use net::client::{Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot};
+use net::client::{
+    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+};
 use net::clock;
 use net::identity::Fingerprint;
 use net::native::Welcome;
@@ -218,6 +220,12 @@ impl Viewer {
         self.client.welcome()
     }
 
+    /// Where input goes in.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        self.client.input()
+    }
+
     /// Counts of the receiver so far.
     #[must_use]
     pub fn received(&self) -> ReceiveSnapshot {
@@ -288,6 +296,8 @@ impl Viewer {
                 let room = FRAMES_RECORDED_MAX.saturating_sub(self.host_times.len());
                 self.host_times.extend(times.into_iter().take(room));
             }
+            // Controllers of this machine do not reach this client yet.
+            ClientNotice::PadOutput(output) => log::debug!("{output:?}"),
             ClientNotice::Ended { reason } => self.ended = Some(reason),
         }
     }

@@ -110,6 +110,7 @@ pub const SETTINGS: &[&str] = &[
     "gamestream-bind",
     "gamestream-port",
     "headless",
+    "input-test",
     "max-sessions",
     "mode",
     "name",

@@ -47,6 +47,7 @@ pub fn examine() -> Report {
         .chain(encoder.answers)
         .chain(decoder.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
+    findings.extend(input());
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
     Report {
@@ -54,6 +55,13 @@ pub fn examine() -> Report {
         can_host,
         findings,
     }
+}
+
+/// Whether keyboard and pointer work is asked of each session's own compositor; controllers are
+/// the machine's.
+fn input() -> Option<Finding> {
+    let result = platform::inject::uinput::probe();
+    Some(Finding::from(Answer { kind: "input", name: "uinput", result }))
 }
 
 fn network() -> Vec<Finding> {

@@ -187,6 +187,16 @@ counters! {
         dropped_on_purpose,
         /// Batches that the kernel would not take in time.
         send_failures,
+        /// Input events that were injected.
+        input_events,
+        /// Input events that became one with the one before them in the queue.
+        input_merged,
+        /// Input events that a full queue replaced by the last word on the same thing.
+        input_cut,
+        /// Texts and contacts that found no room.
+        input_dropped,
+        /// Input events that nothing here could do.
+        input_unsupported,
         /// Frame reports that found the queue to the control thread full.
         reports_dropped,
         /// Heap allocations on the capture thread, but for those of `ask_allocations`.
@@ -215,6 +225,8 @@ pub struct SessionMetrics {
     pub capture_to_last_byte: Histogram,
     /// Taken by the encode thread → last slice out.
     pub encode: Histogram,
+    /// Input event at control → injected.
+    pub input_to_injected: Histogram,
     /// What the path is like and what was made of it; written by control once a feedback, read by
     /// whoever shows it.
     pub path: Mutex<Option<SteeringStatus>>,

@@ -28,6 +28,7 @@ use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
 use crate::stage::encode::EncodeCommand;
+use crate::stage::input::{InputQueue, InputThread};
 use crate::steering::PipelineEnds;
 
 /// How often a living display is asked whether it is.
@@ -96,6 +97,8 @@ pub enum SessionEvent {
         encoder: &'static str,
         /// Slices that it will really emit.
         slices: SliceCount,
+        /// Where input goes; `None` if the display takes none.
+        input: Option<InputQueue>,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -104,6 +107,8 @@ pub enum SessionEvent {
         /// Name of the capture backend.
         capture: &'static str,
     },
+    /// An application says something to a controller: [`InputQueue::poll_output`].
+    PadOutput,
     /// It ended by itself, and why.
     Failed(SessionError),
 }
@@ -283,10 +288,13 @@ impl Stage<'_> {
         let encoder = (self.backends.encoder.open)(&config)?;
         let capabilities = encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
+        // Lives until the end of this function, and ends before the display does.
+        let input = self.open_input(display.as_ref());
         (self.on_event)(SessionEvent::Ready {
             mode: config.mode,
             encoder: capabilities.name,
             slices: config.slices.min(slices_max),
+            input: input.as_ref().map(InputThread::queue),
         });
         let Some(start) = self.await_start(display.as_mut())? else {
             return Ok(());
@@ -297,6 +305,20 @@ impl Stage<'_> {
             capture: capture_name,
         });
         self.serve(&pipeline, &faults, display.as_mut())
+    }
+
+    /// A display that takes no input is shown all the same; the log says why it takes none.
+    fn open_input(&self, display: &dyn VirtualDisplay) -> Option<InputThread> {
+        let candidates = platform::inject::candidates();
+        let (injectors, _) = platform::inject::open(&candidates, display.address());
+        if injectors.is_empty() {
+            return None;
+        }
+        let on_event = Arc::clone(self.on_event);
+        let on_output = Box::new(move || on_event(SessionEvent::PadOutput));
+        InputThread::spawn(injectors, Arc::clone(&self.metrics), on_output)
+            .inspect_err(|error| log::warn!("input has no thread: {error}"))
+            .ok()
     }
 
     /// `None` if the client goes away first.

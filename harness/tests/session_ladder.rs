@@ -100,6 +100,7 @@ impl Ladder {
             SessionEvent::Failed(error) => error,
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
+            SessionEvent::PadOutput => panic!("no controller is there"),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod limits;
 pub mod bytes;
 pub mod media;
+pub mod input;
 pub mod times;
 pub mod crypto;
 pub mod identity;

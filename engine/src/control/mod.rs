@@ -2,6 +2,7 @@
 //! socket that it shares with the sessions' send threads.
 
 pub mod gamestream;
+mod input;
 mod native;
 mod steer;
 mod terms;

@@ -34,6 +34,7 @@ use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{BitsPerSecond, FrameId, Timestamp};
 
+use super::input::InputPlane;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
@@ -44,7 +45,8 @@ use crate::session::{
 };
 use crate::stage::encode::EncodeCommand;
 
-/// Events of sessions under way: each sends three in its life.
+/// Events of sessions under way: each sends three in its life, and word of controllers' output,
+/// which may be lost.
 const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 /// Receive calls in a turn before timers and peers get theirs: a flood must not starve them.
 const RECEIVES_PER_TURN: usize = 16;
@@ -97,6 +99,8 @@ struct Peer {
     wanted: Option<Wanted>,
     /// From the decision on.
     session: Option<Session>,
+    /// From the Welcome on, if the display takes input.
+    input: Option<InputPlane>,
     /// From Start on.
     steer: Option<Steer>,
     /// From Start on.
@@ -255,7 +259,9 @@ impl NativeHost {
                     mode,
                     encoder,
                     slices,
+                    input,
                 } => {
+                    peer.input = input.map(InputPlane::new);
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
                     let welcome = wanted.agreed.welcome(
@@ -279,6 +285,8 @@ impl NativeHost {
                         });
                     }
                 }
+                // It waits where the peer's plane finds it.
+                SessionEvent::PadOutput => {}
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -332,6 +340,11 @@ impl NativeHost {
                     // the client repeats what has none.
                     let _ = peer.command(SessionCommand::Encode(repair(&request)));
                 }
+                HostEvent::Input(packet) => {
+                    if let Some(input) = &mut peer.input {
+                        input.handle_packet(now, &packet);
+                    }
+                }
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
                     peer.mend_the_end(now, statistics.newest_frame);
@@ -342,6 +355,7 @@ impl NativeHost {
         let Some(link) = self.endpoint.link(id) else {
             return;
         };
+        peer.serve_input(now, link);
         peer.follow(link);
         peer.pass_reports();
         peer.write(link);
@@ -417,7 +431,8 @@ impl NativeHost {
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Full cannot be: a session sends three. Gone means that the host has stopped.
+            // Full: control is told by the wake-up alone, which is enough for controllers' output;
+            // of others a session sends three. Gone means that the host has stopped.
             let _ = events.try_send((id, event));
             if let Err(error) = waker.wake() {
                 log::error!("control cannot be woken: {error}");
@@ -542,6 +557,7 @@ impl Peer {
             machine,
             wanted: None,
             session: None,
+            input: None,
             steer: None,
             reports: None,
             last_sent: None,
@@ -592,6 +608,16 @@ impl Peer {
         }
     }
 
+    /// Datagrams that are ahead of the stream, and the way back. Before Start nothing is taken.
+    fn serve_input(&mut self, now: Timestamp, link: &mut Link) {
+        if let Some(input) = &mut self.input
+            && self.machine.state() == HostState::Streaming
+        {
+            input.read_datagrams(now, link);
+            input.pass_output(&mut self.machine, link);
+        }
+    }
+
     /// False if there is no session or it takes no command now.
     fn command(&self, command: SessionCommand) -> bool {
         let session = self.session.as_ref();
@@ -633,6 +659,7 @@ impl Peer {
     fn end_session(&mut self, ending: &mut Vec<Session>, registry: &Registry) {
         self.reports = None;
         self.steer = None;
+        self.input = None;
         if let Some(mut session) = self.session.take() {
             session.end();
             ending.push(session);

@@ -18,6 +18,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
 
 use crate::identity::{Fingerprint, Identity};
+use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
 use crate::native::{Hello, RefuseCode, Welcome};
 use crate::quic::QuicError;
@@ -38,6 +39,10 @@ const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 const NOTICES: usize = 64;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
 const COMMANDS: usize = 8;
+
+/// Input events on their way to the receive thread. Full: [`ClientInput::send`] says so; it takes
+/// a thread that does not run for a quarter of a second under 1000 events a second.
+const INPUTS: usize = 256;
 
 /// How the host's certificate is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +127,8 @@ pub enum ClientNotice {
     /// Stamps of the host's stages, of a host that shares this machine's clock or not: see
     /// [`Welcome::clock`].
     FrameTimes(Vec<FrameTimes>),
+    /// What an application on the host says to a controller.
+    PadOutput(PadOutput),
     /// The session is over, and not because the caller ended it.
     Ended {
         /// For people.
@@ -225,6 +232,7 @@ pub struct Client {
     units: Option<Receiver<AccessUnit>>,
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
+    inputs: Sender<InputEvent>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
@@ -236,6 +244,7 @@ struct Ends {
     units: Sender<AccessUnit>,
     notices: Sender<ClientNotice>,
     commands: Receiver<Command>,
+    inputs: Receiver<InputEvent>,
     counters: Arc<Counters>,
 }
 
@@ -263,12 +272,14 @@ impl Client {
         let (units_in, units) = bounded(UNITS);
         let (notices_in, notices) = bounded(NOTICES);
         let (commands_in, commands) = bounded(COMMANDS);
+        let (inputs_in, inputs) = bounded(INPUTS);
         let counters = Arc::new(Counters::default());
         let ends = Ends {
             answer: answer_in,
             units: units_in,
             notices: notices_in,
             commands,
+            inputs,
             counters: Arc::clone(&counters),
         };
         let receiving = Receiving::new(options, granularity, ends)?;
@@ -291,6 +302,7 @@ impl Client {
                 units: Some(units),
                 notices,
                 commands: commands_in,
+                inputs: inputs_in,
                 waker,
                 counters,
                 thread: Some(thread),
@@ -347,6 +359,15 @@ impl Client {
         }
     }
 
+    /// A handle for whoever reads keyboard, pointer and controllers.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        ClientInput {
+            inputs: self.inputs.clone(),
+            waker: Arc::clone(&self.waker),
+        }
+    }
+
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels
     /// can still be taken. Harmless if it is over.
     pub fn end(&mut self) {
@@ -367,6 +388,22 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.units = None;
         self.end();
+    }
+}
+
+/// What a person does, from any thread.
+#[derive(Clone)]
+pub struct ClientInput {
+    inputs: Sender<InputEvent>,
+    waker: Arc<Waker>,
+}
+
+impl ClientInput {
+    /// Sends it to the host's desktop; never waits. False if it was not taken, because the session
+    /// is over or too much waits already.
+    #[must_use]
+    pub fn send(&self, event: InputEvent) -> bool {
+        self.inputs.try_send(event).is_ok() && self.waker.wake().is_ok()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::crypto::{
 use crate::identity::Fingerprint;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
 use crate::media;
+use crate::native::input::{InputSender, OUTPUT_DATAGRAM, OutputReceiver};
 use crate::native::{
     ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
     StepLimits, Welcome,
@@ -55,6 +56,10 @@ pub(super) struct Receiving {
     fingerprint: Option<Fingerprint>,
     statistics_due: Timestamp,
     scratch: Box<[u8]>,
+    input: InputSender,
+    /// Room for a packet of [`Receiving::input`].
+    packet: Vec<u8>,
+    pad_output: OutputReceiver,
 }
 
 impl Receiving {
@@ -94,6 +99,9 @@ impl Receiving {
             fingerprint: None,
             statistics_due: now + STATISTICS_INTERVAL,
             scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
+            input: InputSender::default(),
+            packet: Vec::with_capacity(PACKET_BYTES_MAX),
+            pad_output: OutputReceiver::default(),
         })
     }
 
@@ -118,6 +126,8 @@ impl Receiving {
             more = self.take_datagrams();
             self.link.handle_timeout();
             self.take_commands();
+            self.take_input();
+            self.read_planes();
             self.deliver();
             self.control();
             self.transmit();
@@ -133,6 +143,7 @@ impl Receiving {
             self.session.poll_timeout(),
             media.and_then(|media| media.poll_timeout(now)),
             Some(self.statistics_due),
+            self.input.poll_timeout(),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
         let own = own.unwrap_or(STATISTICS_INTERVAL);
@@ -189,6 +200,50 @@ impl Receiving {
                     });
                 }
             }
+        }
+    }
+
+    /// Input, from the caller to datagrams and stream.
+    fn take_input(&mut self) {
+        let now = clock::now();
+        if self.session.state() != ClientState::Streaming {
+            return;
+        }
+        self.input.handle_timeout(now);
+        loop {
+            let next = self.ends.inputs.try_recv();
+            if let Ok(event) = next {
+                self.input.push(now, event);
+            }
+            while self.input.poll_datagram(now, &mut self.packet) {
+                // What is not sent is repeated, and told by the stream.
+                self.link.send_datagram(&self.packet);
+            }
+            if next.is_err() {
+                break;
+            }
+        }
+        while self.session.has_input_room() && self.input.poll_message(now, &mut self.packet) {
+            self.session.send_input(self.packet.clone());
+        }
+    }
+
+    /// What came by QUIC DATAGRAM, told apart by the first byte.
+    fn read_planes(&mut self) {
+        while let Some(bytes) = self.link.read_datagram(&mut self.scratch) {
+            if self.scratch[..bytes].first() == Some(&OUTPUT_DATAGRAM) {
+                let packet: Vec<u8> = self.scratch[..bytes].to_vec();
+                self.take_pad_output(&packet);
+            }
+        }
+    }
+
+    fn take_pad_output(&mut self, packet: &[u8]) {
+        match self.pad_output.handle_packet(packet) {
+            // Full: the caller takes nothing; the stream's copy is as old by then.
+            Ok(Some(output)) => drop(self.ends.notices.try_send(ClientNotice::PadOutput(output))),
+            Ok(None) => {}
+            Err(error) => log::debug!("controllers' output: {error}"),
         }
     }
 
@@ -362,6 +417,7 @@ impl Receiving {
                         add(&self.ends.counters.frame_times_dropped, count);
                     }
                 }
+                ClientEvent::PadOutput(packet) => self.take_pad_output(&packet),
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {

@@ -20,6 +20,8 @@ use crate::exit::{Failure, Kind};
 use crate::output::say;
 use crate::signals::Interrupt;
 
+use super::input_test;
+
 /// Show another machine's desktop.
 #[derive(FromArgs)]
 #[argh(subcommand, name = "connect")]
@@ -48,6 +50,9 @@ pub struct Connect {
     /// end after so many seconds (default: at Ctrl-C)
     #[argh(option)]
     seconds: Option<String>,
+    /// type a line and move the pointer on the host's desktop
+    #[argh(switch)]
+    input_test: bool,
     /// write the H.264 stream to this file
     #[argh(option)]
     out: Option<String>,
@@ -97,16 +102,18 @@ impl Connect {
         // Not before: until there is a session, Ctrl-C simply ends the wait for one.
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
-        let outcome = watch(viewer, &interrupt, seconds)?;
+        let input_test = settings.switch("input-test")?;
+        let outcome = watch(viewer, &interrupt, seconds, input_test)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 12] {
+    fn settings(self) -> [(&'static str, Option<String>); 13] {
         [
             ("bitrate", self.bitrate),
             ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
+            ("input-test", self.input_test.then(|| "true".to_owned())),
             ("mode", self.mode),
             ("out", self.out),
             ("pin-host", self.pin_host),
@@ -156,6 +163,7 @@ fn watch(
     mut viewer: Viewer,
     interrupt: &Interrupt,
     seconds: Option<Duration>,
+    input_test: bool,
 ) -> Result<Outcome, Failure> {
     let welcome = viewer.welcome();
     say(format_args!(
@@ -172,6 +180,9 @@ fn watch(
     ));
     // More seconds than the clock has are as good as no limit.
     let until = seconds.and_then(|seconds| Instant::now().checked_add(seconds));
+    if input_test && !input_test::run(&mut viewer, || interrupt.is_asked()) {
+        return viewer.finish().map_err(failure);
+    }
     let mut before = viewer.received();
     loop {
         let left = until.map_or(Duration::MAX, |at| {
