@@ -5,6 +5,7 @@ pub mod capture;
 pub mod encode;
 pub mod protect;
 pub mod send;
+pub mod audio;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};
