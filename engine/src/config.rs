@@ -22,6 +22,9 @@ pub const DEFAULT_PORT: u16 = 9777;
 /// What a host sends when neither side says otherwise.
 pub const DEFAULT_BITRATE: BitsPerSecond = BitsPerSecond(20_000_000);
 
+/// The name that asks for no sound.
+pub const AUDIO_OFF: &str = "off";
+
 /// Where a value came from; the start of every message about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -96,6 +99,9 @@ pub enum ConfigError {
 /// Every setting that flags, environment and file know.
 pub const SETTINGS: &[&str] = &[
     "app",
+    "audio",
+    "audio-channels",
+    "audio-out",
     "bind",
     "bitrate",
     "desktop",
@@ -318,6 +324,8 @@ pub struct HostConfig {
     pub encoder_threads: u8,
     /// The only kind of display to try.
     pub desktop: Option<String>,
+    /// The only source of sound to try, or [`AUDIO_OFF`].
+    pub audio: Option<String>,
     /// What runs on a session's display.
     pub app: App,
     /// Leave out every Nth video datagram, to see FEC work.
@@ -372,6 +380,7 @@ impl HostConfig {
             encoder: settings.value("encoder")?,
             encoder_threads: encoder_threads.unwrap_or(1),
             desktop: settings.value("desktop")?,
+            audio: settings.parse("audio", parse_audio)?,
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
             name: settings.value("name")?.unwrap_or_else(machine_name),
@@ -474,6 +483,18 @@ pub fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
             BITRATE_MIN / 1000,
             BITRATE_MAX / 1000
         ))
+    }
+}
+
+/// A source of sound by its name, or [`AUDIO_OFF`].
+fn parse_audio(text: &str) -> Result<String, String> {
+    let candidates = platform::audio::candidates();
+    let mut names: Vec<_> = candidates.iter().map(|it| it.name()).collect();
+    names.push(AUDIO_OFF);
+    if names.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("use one of {}", names.join(", ")))
     }
 }
 

@@ -11,9 +11,10 @@ use net::identity::Fingerprint;
 use net::quic::QuicError;
 use net::udp::{Socket, SocketConfig};
 use net::units::Mode;
+use platform::audio::AudioBackend;
 use platform::select::{self, Answer, Refusal, Selection};
 
-use crate::config::HostConfig;
+use crate::config::{AUDIO_OFF, HostConfig};
 use crate::control::Control;
 use crate::metrics::{CounterSnapshot, HistogramSnapshot, SessionMetrics};
 use crate::session::Backends;
@@ -213,8 +214,26 @@ fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError>
     let backends = Backends {
         display: Arc::from(chosen),
         encoder: *kind,
+        audio: choose_audio(config.audio.as_deref()),
     };
     Ok((backends, detail))
+}
+
+/// The source of sound, if there is one: a host without is a host all the same. The synthetic one
+/// only by its name.
+fn choose_audio(wanted: Option<&str>) -> Option<Arc<dyn AudioBackend>> {
+    if wanted == Some(AUDIO_OFF) {
+        return None;
+    }
+    let mut candidates = platform::audio::candidates();
+    candidates.retain(|it| wanted.is_some() || it.name() != platform::audio::synthetic::NAME);
+    let selection = select::choose("audio", candidates, wanted, |backend| {
+        (backend.name(), backend.probe())
+    });
+    if selection.chosen.is_none() {
+        log::warn!("clients hear nothing: {}", selection.refusals());
+    }
+    selection.chosen.map(Arc::from)
 }
 
 /// Asks every encoder of this build, and takes the first that is ready.

@@ -2,6 +2,7 @@
 //! socket that it shares with the sessions' send threads.
 
 mod native;
+mod sound;
 mod steer;
 mod terms;
 

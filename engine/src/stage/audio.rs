@@ -209,6 +209,8 @@ impl Stage {
     fn run(mut self, count: usize) {
         let mut samples = [0.0_f32; SAMPLES_MAX];
         let samples = &mut samples[..count];
+        // What was played before anybody listened.
+        self.source.skip();
         let mut due = clock::now() + PATIENCE;
         while !self.stop.load(Ordering::Acquire) {
             let patience = due.since(clock::now());

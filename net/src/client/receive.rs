@@ -10,6 +10,7 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::audio::Hearing;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
@@ -48,6 +49,8 @@ pub(super) struct Receiving {
     session: ClientSession,
     /// There once keys are.
     media: Option<MediaStream>,
+    /// There once sound was agreed on.
+    hearing: Option<Hearing>,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
@@ -83,6 +86,7 @@ impl Receiving {
             link,
             session: ClientSession::new(now, StepLimits::default(), options.hello),
             media: None,
+            hearing: None,
             ends,
             answered: false,
             fingerprint: None,
@@ -113,6 +117,7 @@ impl Receiving {
             self.link.handle_timeout();
             self.take_commands();
             self.deliver();
+            self.hear();
             self.control();
             self.transmit();
         }
@@ -126,6 +131,7 @@ impl Receiving {
         let wakes = [
             self.session.poll_timeout(),
             media.and_then(|media| media.poll_timeout(now)),
+            self.hearing.as_ref().and_then(Hearing::poll_timeout),
             Some(self.statistics_due),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
@@ -258,6 +264,17 @@ impl Receiving {
         }
     }
 
+    fn hear(&mut self) {
+        let Some(hearing) = &mut self.hearing else {
+            return;
+        };
+        let now = clock::now();
+        hearing.take(now, &mut self.link);
+        let offset = self.media.as_mut().and_then(|it| it.clock().offset_at(now));
+        let (heard, counters) = (&self.ends.heard, &self.ends.counters);
+        hearing.deliver(now, offset, &mut self.link, heard, counters);
+    }
+
     fn control(&mut self) {
         let now = clock::now();
         if self.link.is_established() && self.fingerprint.is_none() {
@@ -378,6 +395,7 @@ impl Receiving {
         match keys {
             Ok((opener, sealer)) => {
                 let config = reassembler_config(&welcome);
+                self.hearing = welcome.features.speakers().map(|_| Hearing::new());
                 self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {

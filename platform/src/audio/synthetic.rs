@@ -11,6 +11,8 @@ use super::Heard;
 use crate::select::Refusal;
 use crate::thread;
 
+/// The backend's name.
+pub const NAME: &str = "synthetic";
 /// Pitch of the first channel, Hz: no whole number of periods fits a packet of 5 or 10 ms, so a
 /// packet that is lost or repeated is heard.
 pub const PITCH_HZ: f64 = 997.0;
@@ -33,7 +35,7 @@ pub struct Tone;
 
 impl AudioBackend for Tone {
     fn name(&self) -> &'static str {
-        "synthetic"
+        NAME
     }
 
     fn probe(&self) -> Result<String, Refusal> {

@@ -58,6 +58,9 @@ pub struct Host {
     /// what runs on a session's display: a command line, testcard or none (default: testcard)
     #[argh(option)]
     app: Option<String>,
+    /// the only source of sound to try: pipewire, synthetic (a tone) or off
+    #[argh(option)]
+    audio: Option<String>,
     /// leave out every Nth video datagram, to see error correction work
     #[argh(option)]
     video_drop: Option<String>,
@@ -88,9 +91,10 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 15] {
+    fn settings(self) -> [(&'static str, Option<String>); 16] {
         [
             ("app", self.app),
+            ("audio", self.audio),
             ("bind", self.bind),
             ("bitrate", self.bitrate),
             ("desktop", self.desktop),
