@@ -1,6 +1,8 @@
 //! The native client's own pipeline: what [`net::client`] reassembles is decoded on a thread of
 //! its own, recorded and measured.
 
+mod audio;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +22,10 @@ use net::times::FrameTimes;
 use net::units::{FrameId, Timestamp};
 use platform::thread::{JoinError, Role, RoleThread};
 
+use audio::{Listener, WaveFile};
+
+pub use audio::Sound;
+
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
 const FRAMES_RECORDED_MAX: usize = 36_000;
 /// How long the decode thread waits before it looks whether it is wanted.
@@ -35,6 +41,8 @@ pub struct Outputs {
     pub h264: Option<PathBuf>,
     /// The last decoded picture.
     pub png: Option<PathBuf>,
+    /// What was heard, as a WAVE file; the Hello must ask for sound.
+    pub wave: Option<PathBuf>,
 }
 
 /// What the client saw of one frame.
@@ -77,6 +85,8 @@ pub struct Outcome {
     pub host_times: Vec<FrameTimes>,
     /// Counts of the receiver.
     pub received: ReceiveSnapshot,
+    /// What was heard, if anybody listened and the host had sound.
+    pub sound: Option<Sound>,
     /// Access units that the decoder could not decode.
     pub decode_failures: u64,
     /// From the call of connect to the first decoded picture.
@@ -94,6 +104,9 @@ pub enum ClientError {
     /// No decoder.
     #[error(transparent)]
     Decoder(#[from] gpu::decode::DecodeError),
+    /// No decoder for sound.
+    #[error("the sound's decoder cannot be opened: {0}")]
+    Opus(#[from] opus::Error),
     /// A result could not be written. The session was ended in an orderly way.
     #[error("{path} cannot be written: {source}")]
     Output {
@@ -114,6 +127,7 @@ pub enum ClientError {
 pub struct Viewer {
     client: Client,
     decode: RoleThread<Result<Decoded, ClientError>>,
+    listener: Option<Listener>,
     host_times: Vec<FrameTimes>,
     started: Timestamp,
     ended: Option<String>,
@@ -130,11 +144,17 @@ impl Viewer {
         observer: Option<Box<dyn PictureObserver>>,
     ) -> Result<Self, ClientError> {
         let record = outputs.h264.as_deref().map(Recording::create).transpose()?;
+        let wave = outputs.wave.as_deref().map(WaveFile::create).transpose()?;
         let decoder = Box::new(OpenH264Decoder::open()?);
         let started = clock::now();
         let client = Client::connect_with(options, || {
             platform::thread::adopt(Role::Receive);
         })?;
+        let speakers = client.welcome().features.speakers();
+        let listener = speakers
+            .zip(wave)
+            .map(|(speakers, wave)| Listener::start(speakers, client.heard().clone(), wave))
+            .transpose()?;
         let units = client.units().clone();
         let feedback = client.feedback();
         let decoding = Decoding {
@@ -151,6 +171,7 @@ impl Viewer {
         Ok(Self {
             client,
             decode,
+            listener,
             host_times: Vec::new(),
             started,
             ended: None,
@@ -213,13 +234,15 @@ impl Viewer {
         while let Ok(notice) = self.client.notices().try_recv() {
             self.note(notice);
         }
-        // Closes the channel of access units, which ends the decode thread.
+        // Closes the channels of access units and of sound, which ends the threads behind them.
         drop(self.client);
+        let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
             welcome,
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
+            sound,
             decode_failures: decoded.failures,
             host_times: self.host_times,
             received,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use net::audio::Speakers;
 use net::limits::{BITRATE_MAX, BITRATE_MIN, FEC_PERCENT_MAX, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
@@ -239,6 +240,17 @@ impl Settings {
                 .ok()
                 .and_then(SliceCount::new)
                 .ok_or("use a number from 1 to 32".to_owned())
+        })
+    }
+
+    /// Channels of sound.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn speakers(&self) -> Result<Option<Speakers>, ConfigError> {
+        self.parse("audio-channels", |text| {
+            let channels = text.parse().ok().and_then(Speakers::from_channels);
+            channels.ok_or("use 2, 6 or 8".to_owned())
         })
     }
 

@@ -376,6 +376,17 @@ impl LiveFigures {
                     + (now.encode_failures - old.encode_failures)
                     + (now.protect_failures - old.protect_failures),
             );
+            let sound = metrics.capture_to_audio_packet.snapshot();
+            if now.audio_packets > old.audio_packets {
+                let _ = write!(
+                    line,
+                    "; sound {:.0} packets/s, {} of silence, made {} ms after, p99 {} ms",
+                    (now.audio_packets - old.audio_packets) as f64 / seconds,
+                    now.audio_silent - old.audio_silent,
+                    ms(&sound, 0.5),
+                    ms(&sound, 0.99),
+                );
+            }
             let path = metrics.path.lock();
             if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
                 let repeated = now.repeated - old.repeated;
