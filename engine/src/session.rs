@@ -273,7 +273,9 @@ impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(self) -> Result<(), SessionError> {
         let mut sound = self.open_sound();
-        let environment = sound.as_ref().map(|it| it.capabilities().environment.clone());
+        let environment = sound
+            .as_ref()
+            .map(|it| it.capabilities().environment.clone());
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),

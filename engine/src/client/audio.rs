@@ -88,7 +88,9 @@ impl Listening {
     fn hear(&mut self, packet: Option<&[u8]>) -> Result<(), ClientError> {
         let mut samples = [0.0; SAMPLES * CHANNELS_MAX];
         let samples = &mut samples[..SAMPLES * self.channels];
-        let decoded = self.decoder.decode_float(packet.unwrap_or(&[]), samples, false);
+        let decoded = self
+            .decoder
+            .decode_float(packet.unwrap_or(&[]), samples, false);
         match (decoded, packet) {
             (Ok(_), Some(_)) => self.sound.packets += 1,
             (Ok(_), None) => self.sound.concealed += 1,

@@ -26,8 +26,8 @@ use net::identity::Identity;
 use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::{
-    Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState, Refuse,
-    RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
+    Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState,
+    Refuse, RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};

@@ -89,13 +89,9 @@ impl OpusLayout {
         let (streams, coupled, mapping, bitrate) = match (speakers, quality) {
             (Speakers::Stereo, Quality::Normal) => (1, 1, plain, 128_000),
             (Speakers::Stereo, Quality::High) => (1, 1, plain, 512_000),
-            (Speakers::Surround51, Quality::Normal) => {
-                (4, 2, [0, 1, 4, 5, 2, 3, 0, 0], 256_000)
-            }
+            (Speakers::Surround51, Quality::Normal) => (4, 2, [0, 1, 4, 5, 2, 3, 0, 0], 256_000),
             (Speakers::Surround51, Quality::High) => (6, 0, plain, 1_536_000),
-            (Speakers::Surround71, Quality::Normal) => {
-                (5, 3, [0, 1, 6, 7, 2, 3, 4, 5], 450_000)
-            }
+            (Speakers::Surround71, Quality::Normal) => (5, 3, [0, 1, 6, 7, 2, 3, 4, 5], 450_000),
             (Speakers::Surround71, Quality::High) => (8, 0, plain, 2_048_000),
         };
         Self {

@@ -22,8 +22,8 @@ mod tests;
 
 use std::time::Duration;
 
-pub use layout::{CHANNELS_MAX, OpusLayout, Quality, SAMPLE_RATE, Speakers};
 pub use datagram::{AudioDatagram, AudioDatagramError, AudioReport};
+pub use layout::{CHANNELS_MAX, OpusLayout, Quality, SAMPLE_RATE, Speakers};
 pub use receive::{AudioReceiver, AudioReceiverStats, ConcealReason, Playout};
 pub use send::{AudioSendError, AudioSender};
 

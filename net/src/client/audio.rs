@@ -116,11 +116,16 @@ impl Hearing {
 fn note_latency(counters: &Counters, now: Timestamp, offset: Offset, captured_us: u32) {
     let host_us = now.as_ns().saturating_add_signed(offset.ns) / 1000;
     // A packet is younger than half of 2³² µs; what seems older is one from after now.
-    let latency_us = (host_us as u32).wrapping_sub(captured_us).cast_signed().max(0);
+    let latency_us = (host_us as u32)
+        .wrapping_sub(captured_us)
+        .cast_signed()
+        .max(0);
     let before = counters.audio_latency_us.load(Relaxed).cast_signed();
     let after = match before {
         0 => latency_us.into(),
         _ => before + (i64::from(latency_us) - before) / 16,
     };
-    counters.audio_latency_us.store(after.unsigned_abs(), Relaxed);
+    counters
+        .audio_latency_us
+        .store(after.unsigned_abs(), Relaxed);
 }

@@ -104,7 +104,7 @@ impl Source {
         let (quit, asked) = pw::channel::channel();
         let body = Connector {
             shared: Arc::clone(&shared),
-            said: None,
+            said: false,
         };
         let thread = crate::thread::spawn(Role::Audio, "pf-pipewire", move || body.run(asked));
         Ok(Self {
@@ -163,8 +163,8 @@ impl Drop for Source {
 /// The thread's own half.
 struct Connector {
     shared: Arc<Shared>,
-    /// What was last said of the daemon's absence: the same is not said again.
-    said: Option<String>,
+    /// The operator knows that there is no sound.
+    said: bool,
 }
 
 impl Connector {
@@ -179,13 +179,12 @@ impl Connector {
             }
             if self.shared.connected.load(Ordering::Relaxed) > before {
                 wait = RETRY_MIN;
-                self.said = None;
+                self.said = false;
             }
-            if self.said.as_ref() != Some(&reason) {
+            if !std::mem::replace(&mut self.said, true) {
                 log::warn!(
                     "no sound: {reason}; clients hear silence until PipeWire can be reached"
                 );
-                self.said = Some(reason);
             }
             self.shared.wait(wait);
             wait = (wait * 2).min(RETRY_MAX);
@@ -193,10 +192,7 @@ impl Connector {
     }
 
     /// One connection, for as long as it lasts; why it ended.
-    fn connect(
-        &self,
-        asked: pw::channel::Receiver<()>,
-    ) -> (String, pw::channel::Receiver<()>) {
+    fn connect(&self, asked: pw::channel::Receiver<()>) -> (String, pw::channel::Receiver<()>) {
         let main_loop = match MainLoopRc::new(None) {
             Ok(main_loop) => main_loop,
             Err(error) => return (format!("no loop for PipeWire ({error})"), asked),

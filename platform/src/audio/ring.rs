@@ -153,7 +153,10 @@ mod tests {
         let ring = Ring::new(2);
         for part in 0..10 {
             let begin = part * 1000;
-            ring.push(&bytes(begin..begin + 1000), Timestamp::ZERO + Duration::from_secs(1));
+            ring.push(
+                &bytes(begin..begin + 1000),
+                Timestamp::ZERO + Duration::from_secs(1),
+            );
         }
         let mut out = vec![0.0; 2 * KEPT];
         assert!(ring.read(&mut out, Duration::ZERO).is_some());
@@ -167,7 +170,10 @@ mod tests {
     #[test]
     fn more_than_the_ring_holds_leaves_its_end() {
         let ring = Ring::new(2);
-        ring.push(&bytes(0..KEPT + 5), Timestamp::ZERO + Duration::from_secs(1));
+        ring.push(
+            &bytes(0..KEPT + 5),
+            Timestamp::ZERO + Duration::from_secs(1),
+        );
         let mut out = [0.0; 2];
         assert!(ring.read(&mut out, Duration::ZERO).is_some());
         assert_eq!(out, [5.0, -5.0]);

@@ -6,8 +6,8 @@ use net::audio::SAMPLE_RATE;
 use net::clock;
 use net::units::Timestamp;
 
-use super::{AudioBackend, AudioCapabilities, AudioCounts, AudioError, AudioRequest, AudioSource};
 use super::Heard;
+use super::{AudioBackend, AudioCapabilities, AudioCounts, AudioError, AudioRequest, AudioSource};
 use crate::select::Refusal;
 use crate::thread;
 

@@ -31,7 +31,12 @@ impl App {
         };
         let mut child = Command::new(program);
         child.args(arguments);
-        child.envs(request.environment.iter().map(|(name, value)| (name, value)));
+        child.envs(
+            request
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
         for (name, value) in environment {
             match value {
                 Some(value) => child.env(name, value),
