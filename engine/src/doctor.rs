@@ -39,7 +39,9 @@ pub fn examine() -> Report {
     let display = select::choose_display(platform::display::candidates(), None);
     let encoder = crate::host::choose_encoder(None);
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
+    let audio = crate::host::ask_audio(None);
     let answers = display.answers.into_iter().chain(encoder.answers);
+    let answers = answers.chain(audio.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));

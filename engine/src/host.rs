@@ -219,21 +219,25 @@ fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError>
     Ok((backends, detail))
 }
 
-/// The source of sound, if there is one: a host without is a host all the same. The synthetic one
-/// only by its name.
+/// The source of sound, if there is one: a host without is a host all the same.
 fn choose_audio(wanted: Option<&str>) -> Option<Arc<dyn AudioBackend>> {
     if wanted == Some(AUDIO_OFF) {
         return None;
     }
-    let mut candidates = platform::audio::candidates();
-    candidates.retain(|it| wanted.is_some() || it.name() != platform::audio::synthetic::NAME);
-    let selection = select::choose("audio", candidates, wanted, |backend| {
-        (backend.name(), backend.probe())
-    });
+    let selection = ask_audio(wanted);
     if selection.chosen.is_none() {
         log::warn!("clients hear nothing: {}", selection.refusals());
     }
     selection.chosen.map(Arc::from)
+}
+
+/// Asks every source of sound, the synthetic one only by its name.
+pub(crate) fn ask_audio(wanted: Option<&str>) -> Selection<dyn AudioBackend> {
+    let mut candidates = platform::audio::candidates();
+    candidates.retain(|it| wanted.is_some() || it.name() != platform::audio::synthetic::NAME);
+    select::choose("audio", candidates, wanted, |backend| {
+        (backend.name(), backend.probe())
+    })
 }
 
 /// Asks every encoder of this build, and takes the first that is ready.
