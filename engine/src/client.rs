@@ -151,10 +151,17 @@ impl Viewer {
             platform::thread::adopt(Role::Receive);
         })?;
         let speakers = client.welcome().features.speakers();
-        let listener = speakers
-            .zip(wave)
-            .map(|(speakers, wave)| Listener::start(speakers, client.heard().clone(), wave))
-            .transpose()?;
+        let listener = match (speakers, wave) {
+            (Some(speakers), Some(wave)) => {
+                Some(Listener::start(speakers, client.heard().clone(), wave)?)
+            }
+            (None, Some(wave)) => {
+                log::warn!("the host has no sound to give");
+                wave.leave_empty()?;
+                None
+            }
+            (_, None) => None,
+        };
         let units = client.units().clone();
         let feedback = client.feedback();
         let decoding = Decoding {

@@ -117,6 +117,11 @@ impl WaveFile {
         })
     }
 
+    /// A file without a sample, that is a file of its kind all the same.
+    pub(super) fn leave_empty(mut self) -> Result<(), ClientError> {
+        self.finish(Speakers::Stereo.channels() as u16)
+    }
+
     fn write(&mut self, samples: &[f32]) -> Result<(), ClientError> {
         // A file of this kind holds 4 GiB; the rest is not kept.
         let bytes = size_of_val(samples) as u32 / 2;

@@ -59,7 +59,7 @@ impl AudioBackend for PipeWire {
 
     fn probe(&self) -> Result<String, Refusal> {
         pipewire_link::load()
-            .map_err(|error| Refusal::new(error.to_string(), "without it clients hear nothing"))?;
+            .map_err(|error| Refusal::new(error.to_string(), "install libpipewire-0.3-0"))?;
         Ok("a sink for each session".to_owned())
     }
 

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The library is not there, or cannot be loaded.
-    #[error("libpipewire cannot be loaded ({0}); install libpipewire-0.3-0")]
+    #[error("libpipewire cannot be loaded ({0})")]
     Library(String),
     /// It is too old or not what its name says.
     #[error("libpipewire has no function {0}; 0.3.50 or newer is needed")]
