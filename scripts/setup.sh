@@ -10,10 +10,10 @@ set -euo pipefail
 # What the build needs; what a host without a desktop needs; what the tests' stock GameStream client
 # needs; what scripts/lab needs beside.
 PACKAGES=(
-    ca-certificates cmake curl g++ git libclang-dev libx264-dev make pkg-config
-    sway
+    ca-certificates cmake curl g++ git libclang-dev libpipewire-0.3-dev libx264-dev make pkg-config
+    pipewire sway wireplumber
     python3-venv
-    iproute2
+    dbus-daemon iproute2 pipewire-bin
 )
 
 # The checkout that this file belongs to, without symbolic links.

@@ -2,6 +2,8 @@
 //! its own, recorded and measured. A decoder that takes slices gets them as they come; else, and
 //! where it cannot follow, it gets whole access units. Both go the same way.
 
+mod audio;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -24,6 +26,9 @@ use platform::select::{self, Refusal, Selection};
 use platform::thread::{JoinError, Role, RoleThread};
 
 use crate::host::unchosen;
+use audio::{Listener, WaveFile};
+
+pub use audio::Sound;
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
 const FRAMES_RECORDED_MAX: usize = 36_000;
@@ -49,6 +54,8 @@ pub struct Outputs {
     pub h264: Option<PathBuf>,
     /// The last decoded picture.
     pub png: Option<PathBuf>,
+    /// What was heard, as a WAVE file; the Hello must ask for sound.
+    pub wave: Option<PathBuf>,
 }
 
 /// What the client saw of one frame.
@@ -91,6 +98,8 @@ pub struct Outcome {
     pub host_times: Vec<FrameTimes>,
     /// Counts of the receiver.
     pub received: ReceiveSnapshot,
+    /// What was heard, if anybody listened and the host had sound.
+    pub sound: Option<Sound>,
     /// Frames that the decoder could not decode.
     pub decode_failures: u64,
     /// From the call of connect to the first decoded picture.
@@ -114,6 +123,9 @@ pub enum ClientError {
     /// The decoder cannot be opened.
     #[error(transparent)]
     Decoder(#[from] gpu::decode::DecodeError),
+    /// No decoder for sound.
+    #[error("the sound's decoder cannot be opened: {0}")]
+    Opus(#[from] opus::Error),
     /// A result could not be written. The session was ended in an orderly way.
     #[error("{path} cannot be written: {source}")]
     Output {
@@ -163,6 +175,7 @@ pub(crate) fn ask_decoders(wanted: Option<&str>) -> Selection<&'static DecoderKi
 pub struct Viewer {
     client: Client,
     decode: RoleThread<Result<Decoded, ClientError>>,
+    listener: Option<Listener>,
     host_times: Vec<FrameTimes>,
     started: Timestamp,
     ended: Option<String>,
@@ -180,6 +193,7 @@ impl Viewer {
         observer: Option<Box<dyn PictureObserver>>,
     ) -> Result<Self, ClientError> {
         let record = outputs.h264.as_deref().map(Recording::create).transpose()?;
+        let wave = outputs.wave.as_deref().map(WaveFile::create).transpose()?;
         let whole_frames = decoder.whole_frames;
         let decoder = (decoder.kind.open)()?;
         let granularity = if decoder.capabilities().takes_slices && !whole_frames {
@@ -191,6 +205,18 @@ impl Viewer {
         let client = Client::connect_with(options, granularity, || {
             platform::thread::adopt(Role::Receive);
         })?;
+        let speakers = client.welcome().features.speakers();
+        let listener = match (speakers, wave) {
+            (Some(speakers), Some(wave)) => {
+                Some(Listener::start(speakers, client.heard().clone(), wave)?)
+            }
+            (None, Some(wave)) => {
+                log::warn!("the host has no sound to give");
+                wave.leave_empty()?;
+                None
+            }
+            (_, None) => None,
+        };
         let units = client.units().clone();
         let feedback = client.feedback();
         let decoding = Decoding {
@@ -208,6 +234,7 @@ impl Viewer {
         Ok(Self {
             client,
             decode,
+            listener,
             host_times: Vec::new(),
             started,
             ended: None,
@@ -276,13 +303,15 @@ impl Viewer {
         while let Ok(notice) = self.client.notices().try_recv() {
             self.note(notice);
         }
-        // Closes the channel of access units, which ends the decode thread.
+        // Closes the channels of access units and of sound, which ends the threads behind them.
         drop(self.client);
+        let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
             welcome,
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
+            sound,
             decode_failures: decoded.failures,
             host_times: self.host_times,
             received,

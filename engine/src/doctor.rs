@@ -41,11 +41,13 @@ pub fn examine() -> Report {
     let encoder = crate::host::choose_encoder(None);
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
     let decoder = crate::client::ask_decoders(None);
+    let audio = crate::host::ask_audio(None);
     let answers = display
         .answers
         .into_iter()
         .chain(encoder.answers)
-        .chain(decoder.answers);
+        .chain(decoder.answers)
+        .chain(audio.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
     findings.extend(input());
     findings.extend(network());
@@ -61,7 +63,11 @@ pub fn examine() -> Report {
 /// the machine's.
 fn input() -> Option<Finding> {
     let result = platform::inject::uinput::probe();
-    Some(Finding::from(Answer { kind: "input", name: "uinput", result }))
+    Some(Finding::from(Answer {
+        kind: "input",
+        name: "uinput",
+        result,
+    }))
 }
 
 fn network() -> Vec<Finding> {

@@ -211,6 +211,16 @@ counters! {
         protect_allocations,
         /// Heap allocations on the send thread.
         send_allocations,
+        /// Packets of sound, silence included.
+        audio_packets,
+        /// Of these, silence in the place of sound that had not come.
+        audio_silent,
+        /// Samples of one channel that came and were too late to be sent.
+        audio_dropped,
+        /// Packets of sound that control did not take in time.
+        audio_not_taken,
+        /// Heap allocations on the sound's thread.
+        audio_allocations,
     }
 }
 
@@ -223,6 +233,9 @@ pub struct SessionMetrics {
     pub capture_to_first_byte: Histogram,
     /// Pixels complete in the capture buffer → last byte of the frame taken by the kernel.
     pub capture_to_last_byte: Histogram,
+    /// First sample of a packet of sound played by the application → packet made. The packet's own
+    /// length is in it.
+    pub capture_to_audio_packet: Histogram,
     /// Taken by the encode thread → last slice out.
     pub encode: Histogram,
     /// Input event at control → injected.

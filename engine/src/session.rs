@@ -5,7 +5,7 @@
 //! way, whatever ends it:
 //!
 //! ```text
-//!  display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
+//!  sound ─▶ display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
 //! ```
 
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use net::packetize::Packetizer;
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{BitsPerSecond, Mode, SliceCount};
+use platform::audio::{AudioBackend, AudioRequest, AudioSource};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
 use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
@@ -27,6 +28,7 @@ use platform::thread::{Role, RoleThread};
 use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
+use crate::stage::audio::{self, AudioConfig, AudioOut, AudioStage};
 use crate::stage::encode::EncodeCommand;
 use crate::stage::input::{InputQueue, InputThread};
 use crate::steering::PipelineEnds;
@@ -54,6 +56,8 @@ pub struct SessionRequest {
     pub app: Vec<String>,
     /// Threads inside the encoder.
     pub encoder_threads: u8,
+    /// What is made of its sound; `None` for a client that wants none.
+    pub audio: Option<AudioConfig>,
 }
 
 /// The backends that this host's sessions are made with, chosen at start.
@@ -63,6 +67,8 @@ pub struct Backends {
     pub display: Arc<dyn DisplayBackend>,
     /// What encodes.
     pub encoder: &'static EncoderKind,
+    /// Where sound comes from, if it does.
+    pub audio: Option<Arc<dyn AudioBackend>>,
 }
 
 /// What control tells a session.
@@ -85,6 +91,8 @@ pub struct StartMedia {
     pub peer: SocketAddr,
     /// Orders and tasks from control, departures to it.
     pub control: PipelineEnds,
+    /// Where packets of sound go, if any are wanted.
+    pub audio: Option<Box<dyn AudioOut>>,
 }
 
 /// What a session tells control.
@@ -269,9 +277,14 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(self) -> Result<(), SessionError> {
+        let mut sound = self.open_sound();
+        let environment = sound
+            .as_ref()
+            .map(|it| it.capabilities().environment.clone());
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),
+            environment: environment.unwrap_or_default(),
             cancel: self.cancel.clone(),
         };
         let mut display = self.backends.display.create(&request)?;
@@ -296,9 +309,14 @@ impl Stage<'_> {
             slices: config.slices.min(slices_max),
             input: input.as_ref().map(InputThread::queue),
         });
-        let Some(start) = self.await_start(display.as_mut())? else {
+        let Some(mut start) = self.await_start(display.as_mut())? else {
             return Ok(());
         };
+        let _sound = start
+            .audio
+            .take()
+            .zip(sound.take())
+            .and_then(|(out, source)| self.start_sound(source, out));
         let (pipeline, faults) = self.start(start, capture, encoder, config)?;
         (self.on_event)(SessionEvent::Started {
             reports: pipeline.reports().clone(),
@@ -318,6 +336,28 @@ impl Stage<'_> {
         let on_output = Box::new(move || on_event(SessionEvent::PadOutput));
         InputThread::spawn(injectors, Arc::clone(&self.metrics), on_output)
             .inspect_err(|error| log::warn!("input has no thread: {error}"))
+            .ok()
+    }
+
+    /// The session's own sink. Without one there is no sound, and the session goes on.
+    fn open_sound(&self) -> Option<Box<dyn AudioSource>> {
+        let config = self.request.audio?;
+        let request = AudioRequest {
+            speakers: config.speakers,
+        };
+        let opened = self.backends.audio.as_ref()?.open(&request);
+        opened
+            .inspect_err(|error| log::warn!("the session has no sound: {error}"))
+            .ok()
+    }
+
+    fn start_sound(
+        &self,
+        source: Box<dyn AudioSource>,
+        out: Box<dyn AudioOut>,
+    ) -> Option<AudioStage> {
+        audio::spawn(source, self.request.audio?, out, Arc::clone(&self.metrics))
+            .inspect_err(|error| log::warn!("the session has no sound: {error}"))
             .ok()
     }
 

@@ -8,7 +8,8 @@ use engine::host::{Host, HostError, SessionEntry};
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
-    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot, Trust,
+    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+    Trust,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;

@@ -617,6 +617,7 @@ fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
     let request = DisplayRequest {
         mode: "640x480@60".parse().expect("a mode"),
         app: Vec::new(),
+        environment: Vec::new(),
         cancel: Cancel::default(),
     };
     let sway = PrivateSway.create(&request).expect("a private sway");

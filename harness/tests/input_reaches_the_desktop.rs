@@ -181,6 +181,7 @@ fn click_and_scroll(input: &ClientInput, listener: &Listener) {
 fn what_is_down_is_lifted_when_the_input_thread_ends() {
     let _alone = alone();
     let request = DisplayRequest {
+        environment: Vec::new(),
         mode: "1280x720@60".parse().expect("a mode"),
         app: Vec::new(),
         cancel: Cancel::default(),

@@ -88,6 +88,7 @@ fn every_decoder_goes_through_losses_without_a_failure() {
             let directory = tempfile::tempdir().expect("a directory");
             let h264 = directory.path().join("out.h264");
             let outputs = Outputs {
+                wave: None,
                 h264: Some(h264.clone()),
                 png: None,
             };

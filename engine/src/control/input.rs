@@ -1,7 +1,7 @@
 //! A peer's input plane: packets to the session's input thread, controllers' output to the peer.
 
 use net::native::HostSession;
-use net::native::input::{InputReceiver, OutputSender, PACKET_BYTES_MAX};
+use net::native::input::{InputReceiver, OutputSender};
 use net::quic::Link;
 use net::units::Timestamp;
 
@@ -31,15 +31,6 @@ impl InputPlane {
         }
         while let Some(event) = self.receiver.poll_event() {
             self.queue.push(now, event);
-        }
-    }
-
-    /// Takes what came by QUIC DATAGRAM.
-    pub(super) fn read_datagrams(&mut self, now: Timestamp, link: &mut Link) {
-        // Longer ones are no input, and dropped unread.
-        let mut packet = [0; PACKET_BYTES_MAX];
-        while let Some(bytes) = link.read_datagram(&mut packet) {
-            self.handle_packet(now, &packet[..bytes]);
         }
     }
 

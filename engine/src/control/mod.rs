@@ -4,6 +4,7 @@
 pub mod gamestream;
 mod input;
 mod native;
+mod sound;
 mod steer;
 mod terms;
 

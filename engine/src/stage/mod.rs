@@ -6,6 +6,7 @@ pub mod encode;
 pub mod protect;
 pub mod send;
 pub mod input;
+pub mod audio;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};

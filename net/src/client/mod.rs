@@ -4,6 +4,7 @@
 //! reassembly, feedback. [`Client::connect`] starts it and waits for the host's answer; access
 //! units and notices then come through bounded channels.
 
+mod audio;
 mod delivery;
 mod receive;
 mod stream;
@@ -28,6 +29,7 @@ use crate::units::FrameId;
 
 use receive::Receiving;
 
+pub use audio::HeardPacket;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
@@ -37,6 +39,8 @@ pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 /// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
 const NOTICES: usize = 64;
+/// Packets of sound that nobody took: 160 ms. Full: the newest is dropped and counted.
+const AUDIO_PACKETS: usize = 32;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
 const COMMANDS: usize = 8;
 
@@ -169,6 +173,19 @@ pub struct ReceiveSnapshot {
     pub round_trip_us: u64,
     /// How far the host's time may be off from what is believed, µs; 0 before the first.
     pub clock_uncertainty_us: u64,
+    /// Packets of sound to play.
+    pub audio_played: u64,
+    /// Of these, those that a copy brought.
+    pub audio_repaired: u64,
+    /// Packets concealed: they were missing, or the play-out had to wait for them.
+    pub audio_concealed: u64,
+    /// Packets left out because the play-out had fallen behind.
+    pub audio_skipped: u64,
+    /// Packets that nobody took in time.
+    pub audio_overrun: u64,
+    /// From the first sample of a packet being played by the application to the packet being given
+    /// out, smoothed, µs; 0 while the clocks are not compared.
+    pub audio_latency_us: u64,
 }
 
 /// The receive thread's counters; one writer, relaxed.
@@ -189,6 +206,12 @@ struct Counters {
     feedbacks: AtomicU64,
     round_trip_us: AtomicU64,
     clock_uncertainty_us: AtomicU64,
+    audio_played: AtomicU64,
+    audio_repaired: AtomicU64,
+    audio_concealed: AtomicU64,
+    audio_skipped: AtomicU64,
+    audio_overrun: AtomicU64,
+    audio_latency_us: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
     /// Time that the decoder took for its newest frame, µs.
@@ -213,6 +236,12 @@ impl Counters {
             feedbacks: self.feedbacks.load(Relaxed),
             round_trip_us: self.round_trip_us.load(Relaxed),
             clock_uncertainty_us: self.clock_uncertainty_us.load(Relaxed),
+            audio_played: self.audio_played.load(Relaxed),
+            audio_repaired: self.audio_repaired.load(Relaxed),
+            audio_concealed: self.audio_concealed.load(Relaxed),
+            audio_skipped: self.audio_skipped.load(Relaxed),
+            audio_overrun: self.audio_overrun.load(Relaxed),
+            audio_latency_us: self.audio_latency_us.load(Relaxed),
         }
     }
 }
@@ -230,6 +259,7 @@ pub struct Client {
     welcome: Welcome,
     fingerprint: Fingerprint,
     units: Option<Receiver<AccessUnit>>,
+    heard: Option<Receiver<HeardPacket>>,
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
@@ -242,6 +272,7 @@ pub struct Client {
 struct Ends {
     answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
     units: Sender<AccessUnit>,
+    heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
     commands: Receiver<Command>,
     inputs: Receiver<InputEvent>,
@@ -270,6 +301,7 @@ impl Client {
     ) -> Result<Self, ConnectError> {
         let (answer_in, answer) = bounded(1);
         let (units_in, units) = bounded(UNITS);
+        let (heard_in, heard) = bounded(AUDIO_PACKETS);
         let (notices_in, notices) = bounded(NOTICES);
         let (commands_in, commands) = bounded(COMMANDS);
         let (inputs_in, inputs) = bounded(INPUTS);
@@ -277,6 +309,7 @@ impl Client {
         let ends = Ends {
             answer: answer_in,
             units: units_in,
+            heard: heard_in,
             notices: notices_in,
             commands,
             inputs,
@@ -300,6 +333,7 @@ impl Client {
                 welcome,
                 fingerprint,
                 units: Some(units),
+                heard: Some(heard),
                 notices,
                 commands: commands_in,
                 inputs: inputs_in,
@@ -335,6 +369,17 @@ impl Client {
     #[must_use]
     pub fn units(&self) -> &Receiver<AccessUnit> {
         self.units.as_ref().expect("there until drop")
+    }
+
+    /// Sound, 5 ms at a time and when it is due, if the host agreed to it
+    /// ([`crate::native::Features::speakers`] of the Welcome). Closed when the session is over, and
+    /// whoever reads from a clone of it ends when the client is dropped.
+    ///
+    /// # Panics
+    /// Never: the channel is there until the client is dropped.
+    #[must_use]
+    pub fn heard(&self) -> &Receiver<HeardPacket> {
+        self.heard.as_ref().expect("there until drop")
     }
 
     /// What else happens.
@@ -387,6 +432,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.units = None;
+        self.heard = None;
         self.end();
     }
 }

@@ -10,10 +10,12 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::audio::Hearing;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
 };
+use crate::audio::datagram::KIND_AUDIO;
 use crate::clock;
 use crate::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
@@ -50,6 +52,8 @@ pub(super) struct Receiving {
     /// There once keys are.
     media: Option<MediaStream>,
     granularity: Granularity,
+    /// There once sound was agreed on.
+    hearing: Option<Hearing>,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
@@ -94,6 +98,7 @@ impl Receiving {
             session: ClientSession::new(now, StepLimits::default(), options.hello),
             media: None,
             granularity,
+            hearing: None,
             ends,
             answered: false,
             fingerprint: None,
@@ -129,6 +134,7 @@ impl Receiving {
             self.take_input();
             self.read_planes();
             self.deliver();
+            self.hear();
             self.control();
             self.transmit();
         }
@@ -142,6 +148,7 @@ impl Receiving {
         let wakes = [
             self.session.poll_timeout(),
             media.and_then(|media| media.poll_timeout(now)),
+            self.hearing.as_ref().and_then(Hearing::poll_timeout),
             Some(self.statistics_due),
             self.input.poll_timeout(),
         ];
@@ -230,20 +237,16 @@ impl Receiving {
 
     /// What came by QUIC DATAGRAM, told apart by the first byte.
     fn read_planes(&mut self) {
+        let now = clock::now();
         while let Some(bytes) = self.link.read_datagram(&mut self.scratch) {
-            if self.scratch[..bytes].first() == Some(&OUTPUT_DATAGRAM) {
-                let packet: Vec<u8> = self.scratch[..bytes].to_vec();
-                self.take_pad_output(&packet);
+            let datagram = &self.scratch[..bytes];
+            match (datagram.first(), &mut self.hearing) {
+                (Some(&OUTPUT_DATAGRAM), _) => {
+                    take_pad_output(&mut self.pad_output, &self.ends, datagram);
+                }
+                (Some(&KIND_AUDIO), Some(hearing)) => hearing.handle(now, datagram),
+                _ => {}
             }
-        }
-    }
-
-    fn take_pad_output(&mut self, packet: &[u8]) {
-        match self.pad_output.handle_packet(packet) {
-            // Full: the caller takes nothing; the stream's copy is as old by then.
-            Ok(Some(output)) => drop(self.ends.notices.try_send(ClientNotice::PadOutput(output))),
-            Ok(None) => {}
-            Err(error) => log::debug!("controllers' output: {error}"),
         }
     }
 
@@ -317,6 +320,16 @@ impl Receiving {
                 bytes: &datagram[..bytes],
             }]);
         }
+    }
+
+    fn hear(&mut self) {
+        let Some(hearing) = &mut self.hearing else {
+            return;
+        };
+        let now = clock::now();
+        let offset = self.media.as_mut().and_then(|it| it.clock().offset_at(now));
+        let (heard, counters) = (&self.ends.heard, &self.ends.counters);
+        hearing.deliver(now, offset, &mut self.link, heard, counters);
     }
 
     fn control(&mut self) {
@@ -417,7 +430,9 @@ impl Receiving {
                         add(&self.ends.counters.frame_times_dropped, count);
                     }
                 }
-                ClientEvent::PadOutput(packet) => self.take_pad_output(&packet),
+                ClientEvent::PadOutput(packet) => {
+                    take_pad_output(&mut self.pad_output, &self.ends, &packet);
+                }
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
@@ -443,6 +458,7 @@ impl Receiving {
                     granularity: self.granularity,
                     ..reassembler_config(&welcome)
                 };
+                self.hearing = welcome.features.speakers().map(|_| Hearing::new());
                 self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {
@@ -509,6 +525,15 @@ impl Receiving {
 
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
+}
+
+fn take_pad_output(receiver: &mut OutputReceiver, ends: &Ends, packet: &[u8]) {
+    match receiver.handle_packet(packet) {
+        // Full: the caller takes nothing; the stream's copy is as old by then.
+        Ok(Some(output)) => drop(ends.notices.try_send(ClientNotice::PadOutput(output))),
+        Ok(None) => {}
+        Err(error) => log::debug!("controllers' output: {error}"),
+    }
 }
 
 fn media_keys(

@@ -236,7 +236,9 @@ impl ClientSession {
     /// without room: ask [`ClientSession::has_input_room`] before.
     pub fn send_input(&mut self, packet: Vec<u8>) -> bool {
         self.state == ClientState::Streaming
-            && self.outbox.push(&Message::Input(packet), Priority::Droppable)
+            && self
+                .outbox
+                .push(&Message::Input(packet), Priority::Droppable)
     }
 
     /// Ends the session.

@@ -229,7 +229,9 @@ impl HostSession {
     /// Says what an application asks of a controller; false while the stream takes nothing.
     pub fn send_pad_output(&mut self, packet: [u8; super::input::OUTPUT_BYTES]) -> bool {
         self.state == HostState::Streaming
-            && self.outbox.push(&Message::PadOutput(packet), Priority::Droppable)
+            && self
+                .outbox
+                .push(&Message::PadOutput(packet), Priority::Droppable)
     }
 
     /// The next event.

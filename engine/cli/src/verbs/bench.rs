@@ -161,7 +161,14 @@ impl Bench {
             .as_ref()
             .map(|directory| directory.join("last.png"));
         let bench = Measured::start(setup, scenario).map_err(failure)?;
-        let measured = bench.measure(scenario, link, Outputs { h264: None, png });
+        let measured = bench.measure(
+            scenario,
+            link,
+            Outputs {
+                png,
+                ..Outputs::default()
+            },
+        );
         bench.stop();
         let measured = measured.map_err(failure)?;
         if let Some(path) = &self.record {

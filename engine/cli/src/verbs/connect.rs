@@ -59,6 +59,12 @@ pub struct Connect {
     /// write the last picture to this file
     #[argh(option)]
     png: Option<String>,
+    /// ask for the desktop's sound and write what was heard to this file (WAVE)
+    #[argh(option)]
+    audio_out: Option<String>,
+    /// channels of the sound: 2, 6 or 8 (default: 2)
+    #[argh(option)]
+    audio_channels: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
     stats: Option<String>,
@@ -87,6 +93,7 @@ impl Connect {
         let outputs = Outputs {
             h264: settings.value("out")?,
             png: settings.value("png")?,
+            wave: settings.value("audio-out")?,
         };
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
@@ -107,8 +114,10 @@ impl Connect {
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 13] {
+    fn settings(self) -> [(&'static str, Option<String>); 15] {
         [
+            ("audio-channels", self.audio_channels),
+            ("audio-out", self.audio_out),
             ("bitrate", self.bitrate),
             ("decoder", self.decoder),
             ("fec", self.fec),
@@ -148,6 +157,20 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
                 format!("{} cannot be written: {error}", path.display()),
             )
         })?;
+    }
+    if let Some(sound) = &outcome.sound {
+        let received = &outcome.received;
+        say(format_args!(
+            "sound: {} packets, {} repaired by copies, {} concealed, {} left out, {} overrun, {} \
+             refused; {:.1} ms from the application to the decoder",
+            sound.packets,
+            received.audio_repaired,
+            sound.concealed,
+            received.audio_skipped,
+            received.audio_overrun,
+            sound.refused,
+            received.audio_latency_us as f64 * 1e-3,
+        ));
     }
     match &outcome.ended {
         Some(reason) => Err(Failure::new(
@@ -228,12 +251,21 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         fec_codes: FecCodes::ALL,
         aeads: AeadSet::ALL,
         required: Features::NONE,
-        optional: Features::FRAME_TIMES,
+        optional: Features::FRAME_TIMES.union(sound(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
+    })
+}
+
+/// The sound to ask for: none, unless somebody listens.
+fn sound(settings: &Settings) -> Result<Features, Failure> {
+    let speakers = settings.speakers()?.unwrap_or_default();
+    Ok(match settings.value::<PathBuf>("audio-out")? {
+        Some(_) => Features::sound(speakers),
+        None => Features::NONE,
     })
 }
 
@@ -267,7 +299,9 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
         | ClientError::Thread(_)
         | ClientError::Decode(_) => Kind::System,
-        ClientError::NoDecoder { .. } | ClientError::Decoder(_) => Kind::Codec,
+        ClientError::NoDecoder { .. } | ClientError::Decoder(_) | ClientError::Opus(_) => {
+            Kind::Codec
+        }
         ClientError::Output { .. } => Kind::Output,
     };
     Failure::new(kind, error)
