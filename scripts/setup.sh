@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Debian machine able to build and run punktfunk: packages by apt, Rust by rustup. Run it by
+# Makes a Debian machine able to build and run punktfunk: packages by apt, Rust by rustup; with
+# --udev, and only then, lets ordinary users make virtual controllers. Run it by
 # itself, or source it for its functions, as scripts/run and scripts/test do. Where nothing is
 # missing it takes under 0.2 s and no network. `scripts/setup.sh moonlight` also installs the stock
 # GameStream client that the tests drive, in target/moonlight.
@@ -9,10 +10,10 @@ set -euo pipefail
 # What the build needs; what a host without a desktop needs; what the tests' stock GameStream client
 # needs; what scripts/lab needs beside.
 PACKAGES=(
-    ca-certificates cmake curl g++ git libclang-dev libx264-dev make pkg-config
-    sway
+    ca-certificates cmake curl g++ git libclang-dev libpipewire-0.3-dev libx264-dev make pkg-config
+    pipewire sway wireplumber
     python3-venv
-    iproute2
+    dbus-daemon iproute2 pipewire-bin
 )
 
 # The checkout that this file belongs to, without symbolic links.
@@ -115,7 +116,21 @@ ensure_rust() {
         die "rustc $want is installed but not found in PATH ($(command -v rustc || echo none))"
 }
 
-# ---- the stock GameStream client ------------------------------------------------------------------
+# ---- what the tests use beside ------------------------------------------------------------------
+
+# The system's libavcodec, which has its version in its package's name: the tests decode with it,
+# beside openh264, which is built in.
+ensure_libavcodec() {
+    [[ $(PATH=$PATH:/usr/sbin:/sbin ldconfig -p) != *libavcodec.so.* ]] || return 0
+    local PACKAGES=()
+    mapfile -t PACKAGES < <(apt-cache pkgnames libavcodec | grep -E '^libavcodec[0-9]+$' |
+        sort -V | tail -n 1)
+    if ((${#PACKAGES[@]} == 0)); then
+        say "apt knows no libavcodec: its tests are passed over (apt-get update may help)"
+        return 0
+    fi
+    ensure_packages
+}
 
 # What the tests know; its wheel holds moonlight-common-c. Under the GPL: a program of its own, in an
 # environment of its own, never part of this project.
@@ -231,7 +246,28 @@ set_up() {
     ensure_rust
 }
 
+# ---- controllers ------------------------------------------------------------------------------
+
+# Lets ordinary users make virtual controllers. Only for `--udev`, and only as root: a rule of the
+# system's is the operator's to want.
+install_udev_rule() {
+    local rules=${PUNKTFUNK_UDEV_DIR:-/etc/udev/rules.d}
+    [[ -d $rules && -w $rules ]] ||
+        die "$rules cannot be written: run sudo scripts/setup.sh --udev, on a machine with udev"
+    install -m 0644 "$ROOT/scripts/udev/60-punktfunk.rules" "$rules/"
+    echo uinput >"${PUNKTFUNK_MODULES_DIR:-/etc/modules-load.d}/punktfunk.conf"
+    # A container has neither; the rule then counts from the next start.
+    modprobe uinput 2>/dev/null || say "the module uinput is not there yet"
+    udevadm control --reload 2>/dev/null && udevadm trigger --sysname-match=uinput 2>/dev/null ||
+        say "udev does not run here: the rule counts from the next start"
+    say "$rules/60-punktfunk.rules is installed; log in again"
+}
+
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    if [[ ${1:-} == --udev ]]; then
+        install_udev_rule
+        exit
+    fi
     set_up "$0" "$@"
     [[ ${1:-} != moonlight ]] || ensure_moonlight "${CARGO_TARGET_DIR:-$ROOT/target}/moonlight"
     say "this machine can build and run punktfunk"

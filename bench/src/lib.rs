@@ -4,6 +4,7 @@
 
 pub mod alloc;
 pub mod gate;
+pub mod listener;
 pub mod marker;
 pub mod micro;
 pub mod picture;

@@ -1,5 +1,8 @@
 //! The native client's own pipeline: what [`net::client`] reassembles is decoded on a thread of
-//! its own, recorded and measured.
+//! its own, recorded and measured. A decoder that takes slices gets them as they come; else, and
+//! where it cannot follow, it gets whole access units. Both go the same way.
+
+mod audio;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -9,16 +12,23 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use gpu::bitstream::GapTracker;
 use gpu::convert::to_rgb;
-use gpu::decode::openh264::OpenH264Decoder;
-use gpu::decode::{Decoder, Picture};
-use net::client::{Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot};
+use gpu::decode::{Decoder, DecoderKind, Part, Picture};
+use net::client::{
+    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+};
 use net::clock;
 use net::identity::Fingerprint;
 use net::native::Welcome;
-use net::reassemble::AccessUnit;
+use net::reassemble::{AccessUnit, Granularity};
 use net::times::FrameTimes;
 use net::units::{FrameId, Timestamp};
+use platform::select::{self, Refusal, Selection};
 use platform::thread::{JoinError, Role, RoleThread};
+
+use crate::host::unchosen;
+use audio::{Listener, WaveFile};
+
+pub use audio::Sound;
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
 const FRAMES_RECORDED_MAX: usize = 36_000;
@@ -26,6 +36,15 @@ const FRAMES_RECORDED_MAX: usize = 36_000;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Decoding what waits and writing the results takes no longer.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which decoder, and how it gets frames.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderChoice {
+    /// The decoder.
+    pub kind: &'static DecoderKind,
+    /// Never slice by slice, even if it takes them so: for comparison.
+    pub whole_frames: bool,
+}
 
 /// Where results go.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +54,8 @@ pub struct Outputs {
     pub h264: Option<PathBuf>,
     /// The last decoded picture.
     pub png: Option<PathBuf>,
+    /// What was heard, as a WAVE file; the Hello must ask for sound.
+    pub wave: Option<PathBuf>,
 }
 
 /// What the client saw of one frame.
@@ -52,7 +73,7 @@ pub struct ClientFrame {
     pub slices_complete: Vec<Timestamp>,
     /// The access unit was complete.
     pub complete: Timestamp,
-    /// Taken by the decode thread.
+    /// Its first part was taken by the decode thread: before `complete` if it came in slices.
     pub decode_begin: Timestamp,
     /// The picture was there; zero if the decoder gave none.
     pub decoded: Timestamp,
@@ -77,7 +98,9 @@ pub struct Outcome {
     pub host_times: Vec<FrameTimes>,
     /// Counts of the receiver.
     pub received: ReceiveSnapshot,
-    /// Access units that the decoder could not decode.
+    /// What was heard, if anybody listened and the host had sound.
+    pub sound: Option<Sound>,
+    /// Frames that the decoder could not decode.
     pub decode_failures: u64,
     /// From the call of connect to the first decoded picture.
     pub first_picture: Option<Duration>,
@@ -91,9 +114,18 @@ pub enum ClientError {
     /// No session came about.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// No decoder.
+    /// None of the decoders fits, or there is none of the name asked for.
+    #[error("no decoder can be used here: {reasons}")]
+    NoDecoder {
+        /// What each said.
+        reasons: String,
+    },
+    /// The decoder cannot be opened.
     #[error(transparent)]
     Decoder(#[from] gpu::decode::DecodeError),
+    /// No decoder for sound.
+    #[error("the sound's decoder cannot be opened: {0}")]
+    Opus(#[from] opus::Error),
     /// A result could not be written. The session was ended in an orderly way.
     #[error("{path} cannot be written: {source}")]
     Output {
@@ -110,10 +142,40 @@ pub enum ClientError {
     Decode(#[from] JoinError),
 }
 
+impl DecoderChoice {
+    /// Asks every decoder, and takes the first that is ready, or the one that is `wanted`.
+    ///
+    /// # Errors
+    /// [`ClientError::NoDecoder`].
+    pub fn make(wanted: Option<&str>) -> Result<Self, ClientError> {
+        let selection = ask_decoders(wanted);
+        let Some(kind) = selection.chosen else {
+            return Err(ClientError::NoDecoder {
+                reasons: unchosen(wanted, &selection.answers),
+            });
+        };
+        Ok(Self {
+            kind: *kind,
+            whole_frames: false,
+        })
+    }
+}
+
+/// Asks every decoder of this build.
+pub(crate) fn ask_decoders(wanted: Option<&str>) -> Selection<&'static DecoderKind> {
+    let candidates = gpu::decode::candidates().iter().map(Box::new).collect();
+    select::choose("decoder", candidates, wanted, |kind| {
+        let answer = (kind.probe)();
+        let refusal = answer.map_err(|(reason, fix)| Refusal::new(reason, fix));
+        (kind.name, refusal)
+    })
+}
+
 /// A connected client that decodes.
 pub struct Viewer {
     client: Client,
     decode: RoleThread<Result<Decoded, ClientError>>,
+    listener: Option<Listener>,
     host_times: Vec<FrameTimes>,
     started: Timestamp,
     ended: Option<String>,
@@ -126,15 +188,35 @@ impl Viewer {
     /// See [`ClientError`]. Outputs are opened first, so that a bad path costs no session.
     pub fn connect(
         options: ConnectOptions,
+        decoder: DecoderChoice,
         outputs: Outputs,
         observer: Option<Box<dyn PictureObserver>>,
     ) -> Result<Self, ClientError> {
         let record = outputs.h264.as_deref().map(Recording::create).transpose()?;
-        let decoder = Box::new(OpenH264Decoder::open()?);
+        let wave = outputs.wave.as_deref().map(WaveFile::create).transpose()?;
+        let whole_frames = decoder.whole_frames;
+        let decoder = (decoder.kind.open)()?;
+        let granularity = if decoder.capabilities().takes_slices && !whole_frames {
+            Granularity::Slices
+        } else {
+            Granularity::Frames
+        };
         let started = clock::now();
-        let client = Client::connect_with(options, || {
+        let client = Client::connect_with(options, granularity, || {
             platform::thread::adopt(Role::Receive);
         })?;
+        let speakers = client.welcome().features.speakers();
+        let listener = match (speakers, wave) {
+            (Some(speakers), Some(wave)) => {
+                Some(Listener::start(speakers, client.heard().clone(), wave)?)
+            }
+            (None, Some(wave)) => {
+                log::warn!("the host has no sound to give");
+                wave.leave_empty()?;
+                None
+            }
+            (_, None) => None,
+        };
         let units = client.units().clone();
         let feedback = client.feedback();
         let decoding = Decoding {
@@ -143,6 +225,7 @@ impl Viewer {
             png: outputs.png,
             observer,
             feedback,
+            open: None,
             decoded: Decoded::default(),
         };
         let decode =
@@ -151,6 +234,7 @@ impl Viewer {
         Ok(Self {
             client,
             decode,
+            listener,
             host_times: Vec::new(),
             started,
             ended: None,
@@ -161,6 +245,12 @@ impl Viewer {
     #[must_use]
     pub fn welcome(&self) -> &Welcome {
         self.client.welcome()
+    }
+
+    /// Where input goes in.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        self.client.input()
     }
 
     /// Counts of the receiver so far.
@@ -213,13 +303,15 @@ impl Viewer {
         while let Ok(notice) = self.client.notices().try_recv() {
             self.note(notice);
         }
-        // Closes the channel of access units, which ends the decode thread.
+        // Closes the channels of access units and of sound, which ends the threads behind them.
         drop(self.client);
+        let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
             welcome,
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
+            sound,
             decode_failures: decoded.failures,
             host_times: self.host_times,
             received,
@@ -233,6 +325,8 @@ impl Viewer {
                 let room = FRAMES_RECORDED_MAX.saturating_sub(self.host_times.len());
                 self.host_times.extend(times.into_iter().take(room));
             }
+            // Controllers of this machine do not reach this client yet.
+            ClientNotice::PadOutput(output) => log::debug!("{output:?}"),
             ClientNotice::Ended { reason } => self.ended = Some(reason),
         }
     }
@@ -253,7 +347,17 @@ struct Decoding {
     png: Option<PathBuf>,
     observer: Option<Box<dyn PictureObserver>>,
     feedback: Feedback,
+    /// The frame whose parts are coming.
+    open: Option<OpenFrame>,
     decoded: Decoded,
+}
+
+/// A frame that is being decoded.
+struct OpenFrame {
+    frame: ClientFrame,
+    /// What the decoder has spent on it.
+    busy: Duration,
+    failed: bool,
 }
 
 impl Decoding {
@@ -262,7 +366,7 @@ impl Decoding {
         while let Ok(unit) = units.recv() {
             self.decode(&unit, &mut last);
             if let Some(record) = &mut self.record {
-                record.write(unit.bytes())?;
+                record.write(&unit)?;
             }
         }
         if let Some(record) = self.record {
@@ -275,39 +379,84 @@ impl Decoding {
     }
 
     fn decode(&mut self, unit: &AccessUnit, last: &mut LastPicture) {
-        let mut frame = ClientFrame {
-            frame: unit.frame,
-            keyframe: unit.keyframe,
-            bytes: unit.bytes().len(),
-            received_first: unit.received_first,
-            slices_complete: unit.slice_times().to_vec(),
-            complete: unit.complete,
-            decode_begin: clock::now(),
-            decoded: Timestamp::ZERO,
-            repaired_shards: unit.repaired_shards,
+        let part = Part {
+            begins: unit.begins,
+            ends: unit.ends,
         };
-        match self.decoder.decode(unit.frame, unit.bytes()) {
-            Ok(Some(picture)) => {
-                frame.decoded = clock::now();
-                self.feedback
-                    .decoded(frame.decoded.since(frame.decode_begin));
-                self.decoded.first_picture.get_or_insert(frame.decoded);
-                if self.png.is_some() {
-                    last.keep(&picture);
-                }
-                if let Some(observer) = &mut self.observer {
-                    observer.picture(&frame, &picture);
+        let begin = clock::now();
+        if part.begins {
+            // One that is still open was given up on the way; its picture was never there.
+            self.open = Some(OpenFrame::new(unit, begin));
+        }
+        let Some(open) = self.open.as_mut().filter(|open| !open.failed) else {
+            return self.close(part);
+        };
+        open.frame.note(unit);
+        match self.decoder.decode_part(unit.frame, part, unit.bytes()) {
+            Ok(picture) => {
+                let now = clock::now();
+                open.busy += now.since(begin);
+                if let Some(picture) = picture {
+                    open.frame.decoded = now;
+                    self.feedback.decoded(open.busy);
+                    self.decoded.first_picture.get_or_insert(now);
+                    if self.png.is_some() {
+                        last.keep(&picture);
+                    }
+                    if let Some(observer) = &mut self.observer {
+                        observer.picture(&open.frame, &picture);
+                    }
                 }
             }
-            Ok(None) => {}
             Err(error) => {
                 log::warn!("{error}; asking for an IDR");
+                open.failed = true;
                 self.decoded.failures += 1;
                 self.feedback.request_keyframe(unit.frame);
             }
         }
-        if self.decoded.frames.len() < FRAMES_RECORDED_MAX {
-            self.decoded.frames.push(frame);
+        self.close(part);
+    }
+
+    /// After a part that ends its frame: what was seen of it is kept.
+    fn close(&mut self, part: Part) {
+        let open = if part.ends { self.open.take() } else { None };
+        if let Some(open) = open
+            && self.decoded.frames.len() < FRAMES_RECORDED_MAX
+        {
+            self.decoded.frames.push(open.frame);
+        }
+    }
+}
+
+impl OpenFrame {
+    fn new(unit: &AccessUnit, decode_begin: Timestamp) -> Self {
+        Self {
+            frame: ClientFrame {
+                frame: unit.frame,
+                keyframe: unit.keyframe,
+                bytes: 0,
+                received_first: unit.received_first,
+                slices_complete: Vec::new(),
+                complete: unit.complete,
+                decode_begin,
+                decoded: Timestamp::ZERO,
+                repaired_shards: 0,
+            },
+            busy: Duration::ZERO,
+            failed: false,
+        }
+    }
+}
+
+impl ClientFrame {
+    /// A part of it has come.
+    fn note(&mut self, unit: &AccessUnit) {
+        self.bytes += unit.bytes().len();
+        self.complete = unit.complete;
+        self.repaired_shards = unit.repaired_shards;
+        if unit.ends {
+            self.slices_complete = unit.slice_times().to_vec();
         }
     }
 }
@@ -317,6 +466,8 @@ struct Recording {
     path: PathBuf,
     file: BufWriter<File>,
     gaps: GapTracker,
+    /// A frame has begun and not ended.
+    is_open: bool,
 }
 
 impl Recording {
@@ -326,18 +477,32 @@ impl Recording {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, file),
             gaps: GapTracker::default(),
+            is_open: false,
         })
     }
 
-    fn write(&mut self, access_unit: &[u8]) -> Result<(), ClientError> {
-        // What cannot be followed is kept as it is: the decoder has complained of it, and an IDR
-        // comes.
-        if let Ok(mut followed) = self.gaps.follow(access_unit) {
+    fn write(&mut self, unit: &AccessUnit) -> Result<(), ClientError> {
+        if unit.begins {
+            self.begin(unit.bytes())?;
+        }
+        self.is_open = !unit.ends;
+        put(&mut self.file, &self.path, unit.bytes())
+    }
+
+    /// Puts what a player needs before the access unit that begins so. What cannot be followed is
+    /// kept as it is: the decoder has complained of it, and an IDR comes.
+    fn begin(&mut self, slices: &[u8]) -> Result<(), ClientError> {
+        if self.is_open
+            && let Some(ending) = self.gaps.give_up()
+        {
+            put(&mut self.file, &self.path, ending.bytes())?;
+        }
+        if let Ok(mut followed) = self.gaps.follow(slices) {
             while let Some(unit) = followed.missing.next_unit() {
                 put(&mut self.file, &self.path, unit)?;
             }
         }
-        put(&mut self.file, &self.path, access_unit)
+        Ok(())
     }
 
     fn finish(mut self) -> Result<(), ClientError> {

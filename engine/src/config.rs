@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use net::audio::Speakers;
 use net::limits::{BITRATE_MAX, BITRATE_MIN, FEC_PERCENT_MAX, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
@@ -23,6 +24,9 @@ use crate::control::gamestream::{DEFAULT_BASE_PORT, GameStreamConfig, Ports};
 pub const DEFAULT_PORT: u16 = 9777;
 /// What a host sends when neither side says otherwise.
 pub const DEFAULT_BITRATE: BitsPerSecond = BitsPerSecond(20_000_000);
+
+/// The name that asks for no sound.
+pub const AUDIO_OFF: &str = "off";
 
 /// Where a value came from; the start of every message about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +103,12 @@ pub enum ConfigError {
 pub const SETTINGS: &[&str] = &[
     "app",
     "apps",
+    "audio",
+    "audio-channels",
+    "audio-out",
     "bind",
     "bitrate",
+    "decoder",
     "desktop",
     "encoder",
     "encoder-threads",
@@ -109,6 +117,7 @@ pub const SETTINGS: &[&str] = &[
     "gamestream-bind",
     "gamestream-port",
     "headless",
+    "input-test",
     "max-sessions",
     "mode",
     "name",
@@ -243,6 +252,17 @@ impl Settings {
         })
     }
 
+    /// Channels of sound.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn speakers(&self) -> Result<Option<Speakers>, ConfigError> {
+        self.parse("audio-channels", |text| {
+            let channels = text.parse().ok().and_then(Speakers::from_channels);
+            channels.ok_or("use 2, 6 or 8".to_owned())
+        })
+    }
+
     /// The FEC share in percent.
     ///
     /// # Errors
@@ -345,6 +365,8 @@ pub struct HostConfig {
     pub encoder_threads: u8,
     /// The only kind of display to try.
     pub desktop: Option<String>,
+    /// The only source of sound to try, or [`AUDIO_OFF`].
+    pub audio: Option<String>,
     /// What runs on a session's display.
     pub app: App,
     /// Leave out every Nth video datagram, to see FEC work.
@@ -441,6 +463,7 @@ impl HostConfig {
             encoder: settings.value("encoder")?,
             encoder_threads: encoder_threads.unwrap_or(1),
             desktop: settings.value("desktop")?,
+            audio: settings.parse("audio", parse_audio)?,
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
             pace: settings.value("pace")?.unwrap_or_default(),
@@ -548,6 +571,18 @@ pub fn parse_bitrate(text: &str) -> Result<BitsPerSecond, String> {
             BITRATE_MIN / 1000,
             BITRATE_MAX / 1000
         ))
+    }
+}
+
+/// A source of sound by its name, or [`AUDIO_OFF`].
+fn parse_audio(text: &str) -> Result<String, String> {
+    let candidates = platform::audio::candidates();
+    let mut names: Vec<_> = candidates.iter().map(|it| it.name()).collect();
+    names.push(AUDIO_OFF);
+    if names.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("use one of {}", names.join(", ")))
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// One line of the examination.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// `display`, `encoder`, `network`, `threads`, …
+    /// `display`, `encoder`, `decoder`, `network`, `threads`, …
     pub kind: String,
     /// The candidate or the ability.
     pub name: String,
@@ -40,8 +40,16 @@ pub fn examine() -> Report {
     let display = select::choose_display(platform::display::candidates(), None);
     let encoder = crate::host::choose_encoder(None);
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
-    let answers = display.answers.into_iter().chain(encoder.answers);
+    let decoder = crate::client::ask_decoders(None);
+    let audio = crate::host::ask_audio(None);
+    let answers = display
+        .answers
+        .into_iter()
+        .chain(encoder.answers)
+        .chain(decoder.answers)
+        .chain(audio.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
+    findings.extend(input());
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
     Report {
@@ -49,6 +57,17 @@ pub fn examine() -> Report {
         can_host,
         findings,
     }
+}
+
+/// Whether keyboard and pointer work is asked of each session's own compositor; controllers are
+/// the machine's.
+fn input() -> Option<Finding> {
+    let result = platform::inject::uinput::probe();
+    Some(Finding::from(Answer {
+        kind: "input",
+        name: "uinput",
+        result,
+    }))
 }
 
 fn network() -> Vec<Finding> {

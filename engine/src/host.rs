@@ -12,9 +12,10 @@ use net::identity::Fingerprint;
 use net::quic::QuicError;
 use net::udp::{Socket, SocketConfig};
 use net::units::Mode;
+use platform::audio::AudioBackend;
 use platform::select::{self, Answer, Refusal, Selection};
 
-use crate::config::HostConfig;
+use crate::config::{AUDIO_OFF, HostConfig};
 use crate::control::Control;
 use crate::control::gamestream::broker::Streams;
 use crate::control::gamestream::{GameStream, GameStreamError};
@@ -259,8 +260,30 @@ fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError>
     let backends = Backends {
         display: Arc::from(chosen),
         encoder: *kind,
+        audio: choose_audio(config.audio.as_deref()),
     };
     Ok((backends, detail))
+}
+
+/// The source of sound, if there is one: a host without is a host all the same.
+fn choose_audio(wanted: Option<&str>) -> Option<Arc<dyn AudioBackend>> {
+    if wanted == Some(AUDIO_OFF) {
+        return None;
+    }
+    let selection = ask_audio(wanted);
+    if selection.chosen.is_none() {
+        log::warn!("clients hear nothing: {}", selection.refusals());
+    }
+    selection.chosen.map(Arc::from)
+}
+
+/// Asks every source of sound, the synthetic one only by its name.
+pub(crate) fn ask_audio(wanted: Option<&str>) -> Selection<dyn AudioBackend> {
+    let mut candidates = platform::audio::candidates();
+    candidates.retain(|it| wanted.is_some() || it.name() != platform::audio::synthetic::NAME);
+    select::choose("audio", candidates, wanted, |backend| {
+        (backend.name(), backend.probe())
+    })
 }
 
 /// Asks every encoder of this build, and takes the first that is ready.
@@ -275,7 +298,7 @@ pub(crate) fn choose_encoder(wanted: Option<&str>) -> Selection<&'static Encoder
 }
 
 /// Why none was chosen: what each said, or that there is none of the name asked for.
-fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
+pub(crate) fn unchosen(wanted: Option<&str>, answers: &[Answer]) -> String {
     if let Some(wanted) = wanted
         && answers.iter().all(|answer| answer.name != wanted)
     {
@@ -410,6 +433,17 @@ impl LiveFigures {
                     + (now.encode_failures - old.encode_failures)
                     + (now.protect_failures - old.protect_failures),
             );
+            let sound = metrics.capture_to_audio_packet.snapshot();
+            if now.audio_packets > old.audio_packets {
+                let _ = write!(
+                    line,
+                    "; sound {:.0} packets/s, {} of silence, made {} ms after, p99 {} ms",
+                    (now.audio_packets - old.audio_packets) as f64 / seconds,
+                    now.audio_silent - old.audio_silent,
+                    ms(&sound, 0.5),
+                    ms(&sound, 0.99),
+                );
+            }
             let path = metrics.path.lock();
             if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
                 let repeated = now.repeated - old.repeated;

@@ -187,6 +187,16 @@ counters! {
         dropped_on_purpose,
         /// Batches that the kernel would not take in time.
         send_failures,
+        /// Input events that were injected.
+        input_events,
+        /// Input events that became one with the one before them in the queue.
+        input_merged,
+        /// Input events that a full queue replaced by the last word on the same thing.
+        input_cut,
+        /// Texts and contacts that found no room.
+        input_dropped,
+        /// Input events that nothing here could do.
+        input_unsupported,
         /// Frame reports that found the queue to the control thread full.
         reports_dropped,
         /// Heap allocations on the capture thread, but for those of `ask_allocations`.
@@ -201,6 +211,16 @@ counters! {
         protect_allocations,
         /// Heap allocations on the send thread.
         send_allocations,
+        /// Packets of sound, silence included.
+        audio_packets,
+        /// Of these, silence in the place of sound that had not come.
+        audio_silent,
+        /// Samples of one channel that came and were too late to be sent.
+        audio_dropped,
+        /// Packets of sound that control did not take in time.
+        audio_not_taken,
+        /// Heap allocations on the sound's thread.
+        audio_allocations,
     }
 }
 
@@ -213,8 +233,13 @@ pub struct SessionMetrics {
     pub capture_to_first_byte: Histogram,
     /// Pixels complete in the capture buffer → last byte of the frame taken by the kernel.
     pub capture_to_last_byte: Histogram,
+    /// First sample of a packet of sound played by the application → packet made. The packet's own
+    /// length is in it.
+    pub capture_to_audio_packet: Histogram,
     /// Taken by the encode thread → last slice out.
     pub encode: Histogram,
+    /// Input event at control → injected.
+    pub input_to_injected: Histogram,
     /// What the path is like and what was made of it; written by control once a feedback, read by
     /// whoever shows it.
     pub path: Mutex<Option<SteeringStatus>>,

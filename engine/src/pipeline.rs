@@ -145,6 +145,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let metrics = parts.metrics;
     let PipelineEnds {
         orders,
+        load,
         tasks,
         departures,
     } = parts.control;
@@ -164,6 +165,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         bitrate: parts.bitrate,
         slices: parts.slices,
         orders: Arc::clone(&orders),
+        load,
         outlet: SliceOutlet::new(slice_pool, slices_in, slice_bytes_max),
         done: done_in,
         metrics: Arc::clone(&metrics),

@@ -5,9 +5,9 @@
 //! way, whatever ends it:
 //!
 //! ```text
-//!  display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
-//!               ▲                                        │
-//!               └──── (Start) ◀──── display alone ◀──────┘ Suspend
+//!  sound ─▶ display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
+//!                       ▲                                        │
+//!                       └──── (Start) ◀──── display alone ◀──────┘ Suspend
 //! ```
 
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{BitsPerSecond, Mode, SliceCount};
+use platform::audio::{AudioBackend, AudioRequest, AudioSource};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
 use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
@@ -28,8 +29,10 @@ use platform::thread::{Role, RoleThread};
 use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
+use crate::stage::audio::{self, AudioConfig, AudioOut, AudioStage};
 use crate::stage::cutter::Cutter;
 use crate::stage::encode::EncodeCommand;
+use crate::stage::input::{InputQueue, InputThread};
 use crate::steering::PipelineEnds;
 
 /// How often a living display is asked whether it is.
@@ -55,6 +58,8 @@ pub struct SessionRequest {
     pub app: Vec<String>,
     /// Threads inside the encoder.
     pub encoder_threads: u8,
+    /// What is made of its sound; `None` for a client that wants none.
+    pub audio: Option<AudioConfig>,
 }
 
 /// The backends that this host's sessions are made with, chosen at start.
@@ -64,6 +69,8 @@ pub struct Backends {
     pub display: Arc<dyn DisplayBackend>,
     /// What encodes.
     pub encoder: &'static EncoderKind,
+    /// Where sound comes from, if it does.
+    pub audio: Option<Arc<dyn AudioBackend>>,
 }
 
 /// What control tells a session.
@@ -100,6 +107,8 @@ pub struct StartMedia {
     pub peer: SocketAddr,
     /// Orders and tasks from control, departures to it.
     pub control: PipelineEnds,
+    /// Where packets of sound go, if any are wanted.
+    pub audio: Option<Box<dyn AudioOut>>,
 }
 
 /// What a session tells control.
@@ -116,6 +125,8 @@ pub enum SessionEvent {
         slices_max: SliceCount,
         /// A loss can be encoded past without an IDR.
         invalidates_references: bool,
+        /// Where input goes; `None` if the display takes none.
+        input: Option<InputQueue>,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -124,6 +135,8 @@ pub enum SessionEvent {
         /// Name of the capture backend.
         capture: &'static str,
     },
+    /// An application says something to a controller: [`InputQueue::poll_output`].
+    PadOutput,
     /// It ended by itself, and why.
     Failed(SessionError),
 }
@@ -298,9 +311,14 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(self) -> Result<(), SessionError> {
+        let mut sound = self.open_sound();
+        let environment = sound
+            .as_ref()
+            .map(|it| it.capabilities().environment.clone());
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),
+            environment: environment.unwrap_or_default(),
             cancel: self.cancel.clone(),
         };
         let mut display = self.backends.display.create(&request)?;
@@ -314,18 +332,26 @@ impl Stage<'_> {
         let source = self.open_source(display.as_ref(), terms)?;
         let capabilities = source.encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
+        // Lives until the end of this function, and ends before the display does.
+        let input = self.open_input(display.as_ref());
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
             slices: source.config.slices.min(slices_max),
             slices_max,
             invalidates_references: capabilities.invalidates_references,
+            input: input.as_ref().map(InputThread::queue),
         });
         let mut source = Some(source);
         loop {
-            let Some(start) = self.await_start(display.as_mut())? else {
+            let Some(mut start) = self.await_start(display.as_mut())? else {
                 return Ok(());
             };
+            let _sound = start
+                .audio
+                .take()
+                .zip(sound.take())
+                .and_then(|(out, source)| self.start_sound(source, out));
             let source = self.source_for(&start, source.take(), display.as_ref())?;
             let capture = source.capture_name;
             let (pipeline, faults) = self.start(start, source)?;
@@ -387,6 +413,42 @@ impl Stage<'_> {
             source.config = config;
         }
         Ok(source)
+    }
+
+    /// A display that takes no input is shown all the same; the log says why it takes none.
+    fn open_input(&self, display: &dyn VirtualDisplay) -> Option<InputThread> {
+        let candidates = platform::inject::candidates();
+        let (injectors, _) = platform::inject::open(&candidates, display.address());
+        if injectors.is_empty() {
+            return None;
+        }
+        let on_event = Arc::clone(self.on_event);
+        let on_output = Box::new(move || on_event(SessionEvent::PadOutput));
+        InputThread::spawn(injectors, Arc::clone(&self.metrics), on_output)
+            .inspect_err(|error| log::warn!("input has no thread: {error}"))
+            .ok()
+    }
+
+    /// The session's own sink. Without one there is no sound, and the session goes on.
+    fn open_sound(&self) -> Option<Box<dyn AudioSource>> {
+        let config = self.request.audio?;
+        let request = AudioRequest {
+            speakers: config.speakers,
+        };
+        let opened = self.backends.audio.as_ref()?.open(&request);
+        opened
+            .inspect_err(|error| log::warn!("the session has no sound: {error}"))
+            .ok()
+    }
+
+    fn start_sound(
+        &self,
+        source: Box<dyn AudioSource>,
+        out: Box<dyn AudioOut>,
+    ) -> Option<AudioStage> {
+        audio::spawn(source, self.request.audio?, out, Arc::clone(&self.metrics))
+            .inspect_err(|error| log::warn!("the session has no sound: {error}"))
+            .ok()
     }
 
     /// `None` if the client goes away first.

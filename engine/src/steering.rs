@@ -3,12 +3,14 @@
 //! | way | carries | capacity, when full |
 //! |---|---|---|
 //! | [`StandingOrders`] | how much to encode, how to protect and pace it | newest wins |
+//! | [`EncoderLoad`], encode → control | how long pictures take | the mean since control looked |
 //! | tasks, control → protect | repeats, echoes, probes ([`Task`]) | [`TASKS`], dropped and counted: the client asks again |
 //! | departures, send → control | what left when ([`Departed`]) | [`DEPARTURES`], dropped and counted: unknown to rate control |
 
 use std::num::NonZeroU8;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use net::ladder::SentFrame;
@@ -26,6 +28,7 @@ pub const DEPARTURES: usize = 1024;
 /// together harms nobody.
 pub struct StandingOrders {
     bitrate: AtomicU64,
+    frame_divisor: AtomicU8,
     protection: AtomicU32,
     pace: AtomicU64,
     burst_bytes: AtomicU32,
@@ -38,6 +41,7 @@ impl StandingOrders {
     pub fn new(orders: &Orders) -> Self {
         let this = Self {
             bitrate: AtomicU64::new(0),
+            frame_divisor: AtomicU8::new(1),
             protection: AtomicU32::new(0),
             pace: AtomicU64::new(0),
             burst_bytes: AtomicU32::new(0),
@@ -59,6 +63,8 @@ impl StandingOrders {
         let protection = u32::from_le_bytes(packed);
         let datagram_bytes_max = orders.datagram_bytes_max.min(DATAGRAM_BYTES_MAX) as u32;
         self.bitrate.store(orders.bitrate.0, Relaxed);
+        self.frame_divisor
+            .store(orders.frame_divisor.get(), Relaxed);
         self.protection.store(protection, Relaxed);
         self.pace.store(orders.pace.rate.0, Relaxed);
         self.burst_bytes.store(orders.pace.burst_bytes, Relaxed);
@@ -69,6 +75,12 @@ impl StandingOrders {
     #[must_use]
     pub fn bitrate(&self) -> BitsPerSecond {
         BitsPerSecond(self.bitrate.load(Relaxed))
+    }
+
+    /// Of so many pictures one is encoded, from the next one on.
+    #[must_use]
+    pub fn frame_divisor(&self) -> NonZeroU8 {
+        NonZeroU8::new(self.frame_divisor.load(Relaxed)).unwrap_or(NonZeroU8::MIN)
     }
 
     /// How frames are protected, from the next parity group on.
@@ -100,6 +112,34 @@ impl StandingOrders {
     }
 }
 
+/// How long pictures took to encode since control looked last: their number in the upper 16 bits,
+/// µs in the others, so that one word says both.
+#[derive(Default)]
+pub struct EncoderLoad(AtomicU64);
+
+impl EncoderLoad {
+    const COUNT_SHIFT: u32 = 48;
+    /// Of one picture; 65 536 of them fit. Control looks every few milliseconds.
+    const US_MAX: u64 = (1 << (Self::COUNT_SHIFT - 16)) - 1;
+
+    /// A picture took so long.
+    pub fn add(&self, took: Duration) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let one = 1 << Self::COUNT_SHIFT | took_us.min(Self::US_MAX);
+        self.0.fetch_add(one, Relaxed);
+    }
+
+    /// The mean of those that were added since the last call, if any were.
+    pub fn take(&self) -> Option<Duration> {
+        let word = self.0.swap(0, Relaxed);
+        let (count, us) = (
+            word >> Self::COUNT_SHIFT,
+            word & ((1 << Self::COUNT_SHIFT) - 1),
+        );
+        us.checked_div(count).map(Duration::from_micros)
+    }
+}
+
 /// A batch that the kernel has taken, or refused for its size.
 #[derive(Clone, Copy, Debug)]
 pub struct Departed {
@@ -117,6 +157,8 @@ pub struct Departed {
 pub struct PipelineEnds {
     /// Read by encode and protect.
     pub orders: Arc<StandingOrders>,
+    /// Filled by encode.
+    pub load: Arc<EncoderLoad>,
     /// Taken by protect.
     pub tasks: Receiver<Task>,
     /// Filled by send.
@@ -127,6 +169,8 @@ pub struct PipelineEnds {
 pub struct ControlEnds {
     /// Written when the path changes.
     pub orders: Arc<StandingOrders>,
+    /// From encode.
+    pub load: Arc<EncoderLoad>,
     /// To protect.
     pub tasks: Sender<Task>,
     /// From send.
@@ -137,15 +181,18 @@ pub struct ControlEnds {
 #[must_use]
 pub fn ways(orders: &Orders) -> (PipelineEnds, ControlEnds) {
     let orders = Arc::new(StandingOrders::new(orders));
+    let load = Arc::new(EncoderLoad::default());
     let (tasks_in, tasks) = bounded(TASKS);
     let (departures_in, departures) = bounded(DEPARTURES);
     let pipeline = PipelineEnds {
         orders: Arc::clone(&orders),
+        load: Arc::clone(&load),
         tasks,
         departures: departures_in,
     };
     let control = ControlEnds {
         orders,
+        load,
         tasks: tasks_in,
         departures,
     };

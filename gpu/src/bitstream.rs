@@ -7,7 +7,7 @@ mod gap;
 mod headers;
 mod skip;
 
-pub use gap::{Followed, GapError, GapTracker, Missing};
+pub use gap::{Ending, Followed, GapError, GapTracker, Missing};
 pub use headers::{Colour, Pps, SliceHeader, Sps};
 pub use skip::{SKIP_PICTURE_BYTES_MAX, skip_picture};
 

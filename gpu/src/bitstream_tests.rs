@@ -156,6 +156,28 @@ fn gaps_are_filled_across_the_wrap_and_no_longer_than_the_reference_list() {
     assert_eq!(begun(3).follow(&[]).err(), Some(GapError::NoSlice));
 }
 
+#[test]
+fn a_picture_that_is_given_up_is_ended_from_its_second_macroblock_on() {
+    let mut tracker = GapTracker::at(sps(99, 4), pps(), 14);
+    tracker.follow(&slice(15)).expect("a slice");
+    let ending = tracker.give_up().expect("a simple stream");
+    let units: Vec<_> = nals(ending.bytes()).collect();
+    assert_eq!((units.len(), units[0].kind), (1, NalKind::Slice));
+    let header = SliceHeader::parse(&units[0], &sps(99, 4), &pps()).expect("a slice");
+    assert_eq!((header.first_mb, header.frame_num), (1, 15));
+    // It counts as given: nothing is missing before the next.
+    let followed = tracker.follow(&slice(0)).expect("a slice");
+    assert_eq!(followed.missing.clone().next_unit(), None);
+
+    // An IDR has no such slice, and after it nothing is left.
+    let mut idr = slice(0);
+    idr[4] = 0x65;
+    assert!(tracker.follow(&idr).expect("a slice").idr);
+    assert!(tracker.give_up().is_none());
+    assert_eq!(tracker.follow(&slice(1)).err(), Some(GapError::NotBegun));
+    assert!(tracker.follow(&idr).is_ok());
+}
+
 proptest! {
     /// Whatever arrives: no panic, no NAL unit outside the input, parsers that end.
     #[test]
@@ -186,6 +208,7 @@ fn walk(stream: &[u8]) {
         if let Ok(mut followed) = tracker.follow(stream) {
             while followed.missing.next_unit().is_some() {}
         }
+        let _ = tracker.give_up();
     }
     for nal in nals(stream) {
         total += nal.bytes.len() + 3;

@@ -18,6 +18,7 @@ pub mod rig;
 pub mod sim;
 pub mod stranger;
 pub mod stub_host;
+pub mod wave;
 
 use std::time::Duration;
 

@@ -8,7 +8,8 @@ use engine::host::{Host, HostError, SessionEntry};
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
-    Client, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot, Trust,
+    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+    Trust,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;
@@ -164,6 +165,12 @@ impl LoopbackClient {
     #[must_use]
     pub fn received(&self) -> ReceiveSnapshot {
         self.client.received()
+    }
+
+    /// Where input goes in.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        self.client.input()
     }
 
     /// Asks for an IDR as a decoder that gave up on `unit` would.

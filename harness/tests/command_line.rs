@@ -150,6 +150,13 @@ fn backends_that_do_not_exist() {
         CODEC,
         &["nvenc9", "openh264"],
     );
+    let connect = ["connect", "127.0.0.1:1", "--headless"];
+    let decoder = [&connect[..], &["--decoder", "nvdec9"]].concat();
+    refused(&decoder, CODEC, &["nvdec9", "libavcodec, openh264"]);
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&connect);
+    let ended = start(command.env("PUNKTFUNK_DECODER", "nvdec9")).wait();
+    assert_refused(&ended, CODEC, &["nvdec9"]);
 }
 
 #[test]
@@ -610,6 +617,7 @@ fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
     let request = DisplayRequest {
         mode: "640x480@60".parse().expect("a mode"),
         app: Vec::new(),
+        environment: Vec::new(),
         cancel: Cancel::default(),
     };
     let sway = PrivateSway.create(&request).expect("a private sway");

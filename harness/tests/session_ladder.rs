@@ -53,10 +53,12 @@ impl Ladder {
             bitrate: BitsPerSecond(2_000_000),
             app: Vec::new(),
             encoder_threads: 1,
+            audio: None,
         };
         let backends = Backends {
             display: Arc::new(backend),
             encoder,
+            audio: None,
         };
         let on_event = Arc::new(move |event| events_in.try_send(event).expect("a few"));
         let session = Session::spawn(request, backends, on_event).expect("a thread");
@@ -86,6 +88,7 @@ impl Ladder {
             socket: Socket::bind(any, SocketConfig::default()).expect("a port on loopback"),
             peer: peer.address(),
             control: ways(&unsteered(PacketizerConfig::default().protection)).0,
+            audio: None,
         };
         let session = self.session.as_ref().expect("it runs");
         let taken = session.command(SessionCommand::Start(Box::new(media)));
@@ -101,6 +104,7 @@ impl Ladder {
             SessionEvent::Failed(error) => error,
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
+            SessionEvent::PadOutput => panic!("no controller is there"),
         }
     }
 

@@ -107,22 +107,7 @@ impl Identity {
     pub fn generate() -> Result<Self, IdentityError> {
         let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
         let key = PKey::from_ec_key(EcKey::generate(&group)?)?;
-        let mut name = X509NameBuilder::new()?;
-        name.append_entry_by_text("CN", "punktfunk")?;
-        let name = name.build();
-        let mut serial = BigNum::new()?;
-        serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-
-        let mut builder = X509::builder()?;
-        builder.set_version(2)?;
-        builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-        builder.set_subject_name(&name)?;
-        builder.set_issuer_name(&name)?;
-        builder.set_pubkey(&key)?;
-        builder.set_not_before(&*Asn1Time::from_unix(0)?)?;
-        builder.set_not_after(&*Asn1Time::days_from_now(VALID_DAYS)?)?;
-        builder.sign(&key, MessageDigest::sha256())?;
-        Self::new(builder.build(), key)
+        Self::new(self_signed("punktfunk", &key)?, key)
     }
 
     /// From the PEM texts of certificate and PKCS#8 key.
@@ -185,6 +170,26 @@ impl fmt::Debug for Identity {
             .field("fingerprint", &self.fingerprint)
             .finish_non_exhaustive()
     }
+}
+
+/// A certificate for `key`, signed by itself, with a serial number of its own.
+pub(crate) fn self_signed(common_name: &str, key: &PKey<Private>) -> Result<X509, IdentityError> {
+    let mut name = X509NameBuilder::new()?;
+    name.append_entry_by_text("CN", common_name)?;
+    let name = name.build();
+    let mut serial = BigNum::new()?;
+    serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
+
+    let mut builder = X509::builder()?;
+    builder.set_version(2)?;
+    builder.set_serial_number(&*serial.to_asn1_integer()?)?;
+    builder.set_subject_name(&name)?;
+    builder.set_issuer_name(&name)?;
+    builder.set_pubkey(key)?;
+    builder.set_not_before(&*Asn1Time::from_unix(0)?)?;
+    builder.set_not_after(&*Asn1Time::days_from_now(VALID_DAYS)?)?;
+    builder.sign(key, MessageDigest::sha256())?;
+    Ok(builder.build())
 }
 
 #[cfg(test)]

@@ -353,3 +353,17 @@ pub struct ControllerBattery {
     /// 0 to 100.
     pub percent: Option<u8>,
 }
+
+/// What an application wants of a controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PadOutput {
+    /// Rumble like this until told otherwise; zeros end it.
+    Rumble {
+        /// Which controller, below [`CONTROLLERS_MAX`].
+        controller: u8,
+        /// The heavy motor (low frequency), share of its full force in 1/65535.
+        strong: u16,
+        /// The light motor (high frequency).
+        weak: u16,
+    },
+}

@@ -40,6 +40,8 @@ const HANDSHAKES_WITHOUT_RETRY: usize = 8;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A Retry token is good for this long (one round trip plus patience).
 const TOKEN_SECONDS: u64 = 10;
+/// Unreliable datagrams that wait to be sent, or to be read: a third of a second of sound.
+pub const DATAGRAMS_WAITING: usize = 64;
 /// Bytes that a peer may have under way: four control messages of the largest kind.
 const WINDOW_BYTES: u64 = 4 * CONTROL_BODY_BYTES_MAX as u64;
 
@@ -175,6 +177,25 @@ impl Link {
             Ok(taken) => Ok(taken),
             Err(quiche::Error::Done) => Ok(0),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends an unreliable datagram (RFC 9221). False if it was dropped: too long for the peer, the
+    /// peer takes none, or [`DATAGRAMS_WAITING`] wait already, of which none is worth less.
+    pub fn send_datagram(&mut self, bytes: &[u8]) -> bool {
+        self.conn.dgram_send(bytes).is_ok()
+    }
+
+    /// The oldest unreliable datagram that has come: its length in `out`. One that is longer than
+    /// `out` is dropped.
+    pub fn read_datagram(&mut self, out: &mut [u8]) -> Option<usize> {
+        loop {
+            match self.conn.dgram_recv(out) {
+                Ok(bytes) => return Some(bytes),
+                // It is out of the queue; perhaps there is another.
+                Err(quiche::Error::BufferTooShort) => {}
+                Err(_) => return None,
+            }
         }
     }
 
@@ -536,6 +557,7 @@ fn config(identity: &Identity) -> Result<quiche::Config, QuicError> {
     config.set_max_stream_window(WINDOW_BYTES);
     config.set_initial_max_streams_bidi(1);
     config.set_initial_max_streams_uni(0);
+    config.enable_dgram(true, DATAGRAMS_WAITING, DATAGRAMS_WAITING);
     Ok(config)
 }
 

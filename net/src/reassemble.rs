@@ -4,8 +4,9 @@
 //! call the caller drains [`Reassembler::poll`] and sleeps until [`Reassembler::poll_timeout`].
 //!
 //! - Frames leave in order of their numbers, each once: as [`Event::Frame`], or within an
-//!   [`Event::Lost`]. What comes after a loss is still delivered; what it is good for is the
-//!   caller's to decide.
+//!   [`Event::Lost`]. With [`Granularity::Slices`] the front frame leaves in parts, each as soon as
+//!   its slices and all before them came; it can then still be lost. What comes after a loss is
+//!   still delivered; what it is good for is the caller's to decide.
 //! - Memory is allocated once, in [`Reassembler::new`]: see [`ReassemblerConfig::memory_bytes`].
 //!   Every field of a header is held against it before anything is written.
 //! - A frame is given up by time: no new shard for [`ReassemblerConfig::silence_max`], or
@@ -42,6 +43,17 @@ const EVENTS_MAX: usize = 4 * FRAMES_IN_FLIGHT_MAX;
 /// How soon a complete frame that found no free buffer is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
 
+/// In what pieces frames leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Granularity {
+    /// Whole.
+    #[default]
+    Frames,
+    /// Slice by slice, or several at once where they came together, for a decoder that can begin
+    /// with the first ones.
+    Slices,
+}
+
 /// How a reassembler is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReassemblerConfig {
@@ -55,9 +67,11 @@ pub struct ReassemblerConfig {
     pub reorder_grace: Duration,
     /// Largest access unit, bytes; clamped to [`ACCESS_UNIT_BYTES_MAX`].
     pub access_unit_bytes_max: usize,
-    /// Access units that may be with the caller at once. A complete frame waits for one to be
-    /// dropped.
+    /// Access units and parts that may be with the caller at once. A complete frame waits for one
+    /// to be dropped; slices wait, too, and go together.
     pub access_units: usize,
+    /// In what pieces frames leave.
+    pub granularity: Granularity,
 }
 
 impl Default for ReassemblerConfig {
@@ -69,6 +83,7 @@ impl Default for ReassemblerConfig {
             reorder_grace: Duration::from_millis(8),
             access_unit_bytes_max: 4 << 20,
             access_units: FRAMES_IN_FLIGHT_MAX,
+            granularity: Granularity::Frames,
         }
     }
 }
@@ -104,9 +119,9 @@ impl ReassemblerConfig {
     reason = "a box would be an allocation for every frame"
 )]
 pub enum Event {
-    /// A whole access unit.
+    /// An access unit, or with [`Granularity::Slices`] the next part of one.
     Frame(AccessUnit),
-    /// Frames that will not come.
+    /// Frames that will not come, or not to their end.
     Lost(Loss),
 }
 
@@ -293,6 +308,12 @@ impl Reassembler {
         self.config.reorder_grace = grace;
     }
 
+    /// From now on: in what pieces frames leave. The rest of a frame of which parts have left comes
+    /// as one, then.
+    pub const fn set_granularity(&mut self, granularity: Granularity) {
+        self.config.granularity = granularity;
+    }
+
     /// When the first of the frames that wait for an incomplete front frame was complete.
     #[must_use]
     pub fn newer_complete(&self) -> Option<Timestamp> {
@@ -307,7 +328,7 @@ impl Reassembler {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            if self.window[slot(self.front)].is_complete() {
+            if self.front_is_ready() {
                 let unit = self.take_unit()?;
                 return Some(Event::Frame(unit));
             }
@@ -325,10 +346,16 @@ impl Reassembler {
         if !self.events.is_empty() {
             return Some(self.now);
         }
-        if self.window[slot(self.front)].is_complete() {
+        if self.front_is_ready() {
             return Some(self.now + POOL_RETRY);
         }
         self.deadline()
+    }
+
+    /// True if the front frame, or the next part of it, can leave.
+    fn front_is_ready(&self) -> bool {
+        let front = &self.window[slot(self.front)];
+        front.is_complete() || self.config.granularity == Granularity::Slices && front.has_slices()
     }
 
     /// When the front frame is given up; `None` while nothing of it or of a newer one came.
@@ -399,13 +426,15 @@ impl Reassembler {
         });
     }
 
-    /// The front frame as an access unit, if a buffer is free.
+    /// What the front frame has to give, if a buffer is free.
     fn take_unit(&mut self) -> Option<AccessUnit> {
         let assembly = &mut self.window[slot(self.front)];
         let unit = assembly.assemble(self.pool.take()?);
-        assembly.clear();
-        self.front = self.front.next();
-        self.stats.frames += 1;
+        if unit.ends {
+            assembly.clear();
+            self.front = self.front.next();
+            self.stats.frames += 1;
+        }
         Some(unit)
     }
 

@@ -15,8 +15,11 @@
 //! lost for it counts as loss no more, repeats of the frames so far are refused, as they have the
 //! old size, and the encoder is asked for a recovery before the client knows that it needs one.
 
+mod codecs;
+
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::crypto::Opener;
@@ -31,6 +34,8 @@ use crate::path_mtu::PathMtu;
 use crate::rate::UNMEASURED_BURST_BYTES;
 use crate::rate::{self, Decision, Fate, Judged, Pace, Rate, Sent, SentKind};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
+
+use codecs::Codecs;
 
 /// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
 /// client asks again.
@@ -80,6 +85,8 @@ pub struct SteeringConfig {
 pub struct Orders {
     /// What the encoder aims for.
     pub bitrate: BitsPerSecond,
+    /// Of so many pictures one is encoded: more than 1 where encoder or decoder cannot follow.
+    pub frame_divisor: NonZeroU8,
     /// How frames are protected.
     pub protection: Protection,
     /// How fast datagrams leave.
@@ -93,6 +100,7 @@ pub struct Orders {
 pub const fn unsteered(protection: Protection) -> Orders {
     Orders {
         bitrate: BitsPerSecond(10_000_000),
+        frame_divisor: NonZeroU8::MIN,
         protection,
         pace: Pace {
             rate: BitsPerSecond(u64::MAX),
@@ -194,9 +202,10 @@ impl fmt::Display for SteeringStatus {
         }
         write!(
             f,
-            ", encoder {:.1}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, queue {:.1} ms, \
-             loss {:.1} % in runs of {:.1}, datagrams of {}",
+            ", encoder {:.1}, one picture of {}, parity {} of {}, {}, paced at {:.0}, round trip {:.1} ms, \
+             queue {:.1} ms, loss {:.1} % in runs of {:.1}, datagrams of {}",
             mbit(self.orders.bitrate),
+            self.orders.frame_divisor,
             self.frame.1,
             self.frame.0,
             self.rung,
@@ -231,6 +240,7 @@ pub struct Steering {
     mtu: PathMtu,
     /// What [`PathMtu`] said last.
     path_bytes: usize,
+    codecs: Codecs,
     newest_lost: FrameId,
     last_good: Option<FrameId>,
     orders: Orders,
@@ -274,6 +284,7 @@ impl Steering {
         let mut steering = Self {
             orders: Orders {
                 bitrate: config.bitrate_max,
+                frame_divisor: NonZeroU8::MIN,
                 protection,
                 pace: Pace {
                     rate: BitsPerSecond(2 * config.bitrate_max.0),
@@ -281,6 +292,7 @@ impl Steering {
                 },
                 datagram_bytes_max: mtu.datagram_bytes_max(),
             },
+            codecs: Codecs::new(config.frame_interval),
             config,
             opener,
             rate,
@@ -338,6 +350,12 @@ impl Steering {
         self.follow_path(at);
     }
 
+    /// The encoder has taken so long for a picture, on average of those since the last call.
+    pub fn handle_encoder(&mut self, now: Timestamp, took: Duration) {
+        self.codecs.handle_encoder(now, took);
+        self.rate.handle_encoder(self.codecs.encoder_load());
+    }
+
     /// A media datagram has come from the client.
     ///
     /// # Errors
@@ -347,10 +365,14 @@ impl Steering {
         now: Timestamp,
         datagram: &mut [u8],
     ) -> Result<(), SteeringError> {
-        let taken = self.open(datagram);
-        match &taken {
+        let mut taken = self.open(datagram);
+        match &mut taken {
             Ok(feedback) => {
                 self.feedbacks += 1;
+                let took = Duration::from_micros(feedback.decode_us.into());
+                self.codecs.handle_decoder(now, took);
+                // Rate control knows of intervals, and not that a picture lasts several.
+                feedback.decode_us = self.codecs.decoder_share_us(feedback.decode_us);
                 self.take(now, feedback);
                 self.climb(now, feedback);
                 if now >= self.echo_due {
@@ -523,6 +545,7 @@ impl Steering {
             self.orders.bitrate = BitsPerSecond(bitrate);
         }
         self.orders.pace = self.decision.pace;
+        self.orders.frame_divisor = self.codecs.divisor();
         self.orders != before
     }
 

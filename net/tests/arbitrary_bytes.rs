@@ -11,6 +11,8 @@ mod clock_echo;
 mod control_stream;
 #[path = "../fuzz/bodies/feedback.rs"]
 mod feedback;
+#[path = "../fuzz/bodies/input_plane.rs"]
+mod input_plane;
 #[path = "../fuzz/bodies/gamestream_http.rs"]
 mod gamestream_http;
 #[path = "../fuzz/bodies/gamestream_pairing.rs"]
@@ -28,7 +30,7 @@ mod reassembler;
 
 /// A stream of messages with valid headers and arbitrary, mostly short bodies.
 fn framed() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![0..6u16, 0x0f..0x14u16, Just(0x1fu16), any::<u16>()];
+    let kind = prop_oneof![0..6u16, 0x0f..0x14u16, 0x1f..0x22u16, any::<u16>()];
     let body = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..90),
         prop::collection::vec(0..3u8, 0..90),
@@ -181,6 +183,29 @@ proptest! {
         let mut data = [0xc9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 7, 8];
         data[at] = value;
         audio_plane::run(&data);
+    }
+
+    #[test]
+    fn input(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        input_plane::run(&data);
+    }
+
+    /// Packets with a valid header: a state, a snapshot, events of known kinds.
+    #[test]
+    fn nearly_valid_input(
+        packets in prop::collection::vec(
+            (0..4u8, 0..6u8, 0..6u8, 0..4u8, prop::collection::vec(0..16u8, 0..200)),
+            0..12,
+        ),
+    ) {
+        let mut data = Vec::new();
+        for (flags, sequence, first, count, body) in packets {
+            let mut packet = vec![0xc8, flags, sequence, 0, 0, 0, first, 0, 0, 0, count, 0];
+            packet.extend_from_slice(&body);
+            data.extend_from_slice(&(packet.len() as u16).to_le_bytes());
+            data.extend_from_slice(&packet);
+        }
+        input_plane::run(&data);
     }
 
     #[test]

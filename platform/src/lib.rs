@@ -1,12 +1,15 @@
-//! What touches a desktop: virtual displays, capture, threads and the clock.
+//! What touches a desktop: virtual displays, capture, injection, sound, threads and the clock.
 //!
 //! Each kind of backend is a small trait with one ordered list of candidates ([`select`]); a new
 //! backend is one new file and one line in that list.
 
+pub mod audio;
 pub mod capture;
 pub mod display;
+pub mod inject;
 pub mod process;
 pub mod select;
+pub mod pipewire_link;
 mod sys;
 pub mod thread;
 

@@ -43,6 +43,8 @@ pub enum Role {
     Encode,
     /// Waits for the compositor.
     Capture,
+    /// Sound: capture to packets on the host, packets to speakers on the client.
+    Audio,
     /// Decoding (client).
     Decode,
     /// Everything that is not in a frame's way.
@@ -51,12 +53,13 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Send,
         Self::Receive,
         Self::Protect,
         Self::Encode,
         Self::Capture,
+        Self::Audio,
         Self::Decode,
         Self::Control,
     ];
@@ -69,6 +72,8 @@ impl Role {
             Self::Send | Self::Receive => Some(9),
             Self::Protect => Some(8),
             Self::Encode => Some(7),
+            // Little work, often; what it is late with is heard.
+            Self::Audio => Some(8),
             Self::Capture => Some(6),
             // Where host and client share a machine, the host's stages come first.
             Self::Decode => Some(5),
@@ -82,6 +87,7 @@ impl Role {
             Self::Send | Self::Receive => Some(-16),
             Self::Protect => Some(-14),
             Self::Encode => Some(-12),
+            Self::Audio => Some(-14),
             Self::Capture => Some(-10),
             Self::Decode => Some(-8),
             Self::Control => None,
@@ -400,7 +406,7 @@ impl Placement {
             // A client captures nothing, so its receiver has that core to itself.
             Role::Capture | Role::Receive => &self.capture,
             Role::Encode | Role::Decode => &self.rest,
-            Role::Control => &[],
+            Role::Audio | Role::Control => &[],
         }
     }
 

@@ -72,6 +72,7 @@ fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
     let request = DisplayRequest {
         mode,
         app: vec!["/nonexistent/game".into()],
+        environment: Vec::new(),
         cancel: Cancel::default(),
     };
     let before = directories();

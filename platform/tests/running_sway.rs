@@ -28,6 +28,7 @@ fn request(mode: &str, app: &[&str]) -> DisplayRequest {
         cancel: Cancel::default(),
         mode: mode.parse().expect("a valid mode"),
         app,
+        environment: Vec::new(),
     }
 }
 

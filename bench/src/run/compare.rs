@@ -1,4 +1,5 @@
-//! The same content sliced and as whole pictures, in turn, so that both meet the same weather.
+//! The same content in two ways, in turn, so that both meet the same weather: sliced and as whole
+//! pictures, or sliced to a decoder that gets slices and to one that gets whole frames.
 
 use engine::client::Outputs;
 use net::units::SliceCount;
@@ -14,7 +15,7 @@ const ROUNDS: u32 = 4;
 pub struct Compared {
     /// The scenario as it was given.
     pub sliced: Report,
-    /// The same with one slice a picture.
+    /// The same with one slice a picture, or with whole frames for the decoder.
     pub whole: Report,
     /// The first over the second, stage by stage.
     pub comparison: Comparison,
@@ -29,15 +30,41 @@ pub fn compare_whole(
     scenario: &Scenario,
     link: Link,
 ) -> Result<Compared, BenchError> {
-    let sliced = Scenario {
-        time: scenario.time / ROUNDS,
-        ..scenario.clone()
-    };
     let whole = Scenario {
         name: format!("{}, whole pictures", scenario.name),
         slices: Some(SliceCount::ONE),
-        ..sliced.clone()
+        ..scenario.clone()
     };
+    compare(setup, scenario, &whole, link)
+}
+
+/// Measures `scenario` and the same with whole frames for the decoder, in turn, for its time each.
+///
+/// # Errors
+/// See [`BenchError`].
+pub fn compare_frames(
+    setup: &Setup,
+    scenario: &Scenario,
+    link: Link,
+) -> Result<Compared, BenchError> {
+    let whole = Scenario {
+        name: format!("{}, whole frames for the decoder", scenario.name),
+        whole_frames: true,
+        ..scenario.clone()
+    };
+    compare(setup, scenario, &whole, link)
+}
+
+fn compare(
+    setup: &Setup,
+    sliced: &Scenario,
+    whole: &Scenario,
+    link: Link,
+) -> Result<Compared, BenchError> {
+    let [sliced, whole] = [sliced, whole].map(|scenario| Scenario {
+        time: scenario.time / ROUNDS,
+        ..scenario.clone()
+    });
     let bench = Bench::start(setup, &sliced)?;
     let mut sums: [Option<Measured>; 2] = [None, None];
     for _ in 0..ROUNDS {

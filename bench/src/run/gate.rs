@@ -215,6 +215,7 @@ fn scenario(name: &str, mode: Mode, megabits: u64, time: Duration) -> Scenario {
         cut_every_frames: 0,
         bitrate: BitsPerSecond::from_kbps(megabits * 1000),
         slices: None,
+        whole_frames: false,
         time,
     }
 }

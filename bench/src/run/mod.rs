@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use engine::client::{ClientError, Outcome, Outputs, Viewer};
+use engine::client::{ClientError, DecoderChoice, Outcome, Outputs, Viewer};
 use engine::config::{App, ConfigError, HostConfig, Settings};
 use engine::host::{Host, HostError};
 use engine::metrics::CounterSnapshot;
@@ -35,7 +35,7 @@ use records::DrawnLog;
 use relay::Relay;
 use usage::{Usage, UsageSpan};
 
-pub use compare::{Compared, compare_whole};
+pub use compare::{Compared, compare_frames, compare_whole};
 pub use gate::{GateReport, Gated, measure_budgets};
 pub use link::{Line, Link, LinkError, Passed, Path as LinkPath, Way};
 pub use records::from_outcome;
@@ -67,6 +67,8 @@ pub struct Scenario {
     pub bitrate: BitsPerSecond,
     /// Slices asked for; `None` for the host's choice.
     pub slices: Option<SliceCount>,
+    /// The decoder gets whole frames, even if it takes slices.
+    pub whole_frames: bool,
     /// Measured time, after the warm-up.
     pub time: Duration,
 }
@@ -165,6 +167,7 @@ pub struct Bench {
     host: Host,
     drawn_log: PathBuf,
     encoder_threads: u8,
+    decoder: DecoderChoice,
 }
 
 impl Bench {
@@ -186,6 +189,8 @@ impl Bench {
         settings.overrule("app", "testcard");
         let read = HostConfig::from_settings(&settings)?;
         let encoder_threads = read.encoder_threads;
+        let decoder = settings.value::<String>("decoder")?;
+        let decoder = DecoderChoice::make(decoder.as_deref())?;
         let config = HostConfig {
             app: App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
             mode: None,
@@ -200,6 +205,7 @@ impl Bench {
             host,
             drawn_log,
             encoder_threads,
+            decoder,
         })
     }
 
@@ -220,7 +226,12 @@ impl Bench {
             .map_or(self.host.local_addr(), Relay::address);
         let options = self.options(scenario, address)?;
         let (observer, observed) = Observer::new(scenario);
-        let mut viewer = Viewer::connect(options, outputs, Some(Box::new(observer)))?;
+        let decoder = DecoderChoice {
+            whole_frames: scenario.whole_frames,
+            ..self.decoder
+        };
+        let observer = Box::new(observer);
+        let mut viewer = Viewer::connect(options, decoder, outputs, Some(observer))?;
         let mut path = PathLog::default();
         self.watch(&mut viewer, WARM_UP, relay.as_ref(), &mut path)?;
         let before = Usage::take(&self.host)?;
@@ -326,7 +337,7 @@ impl Bench {
     /// See [`BenchError`].
     pub fn first_picture(&self, scenario: &Scenario) -> Result<Option<Duration>, BenchError> {
         let options = self.options(scenario, self.host.local_addr())?;
-        let mut viewer = Viewer::connect(options, Outputs::default(), None)?;
+        let mut viewer = Viewer::connect(options, self.decoder, Outputs::default(), None)?;
         run_for(&mut viewer, scenario.time)?;
         Ok(viewer.finish()?.first_picture)
     }

@@ -2,7 +2,9 @@
 //! socket that it shares with the sessions' send threads.
 
 pub mod gamestream;
+mod input;
 mod native;
+mod sound;
 mod steer;
 mod terms;
 

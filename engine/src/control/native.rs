@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
+use net::audio::datagram::KIND_REPORT;
+use net::audio::{PACKET_BYTES_MAX as AUDIO_BYTES_MAX, Quality};
 use net::clock;
 use net::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
@@ -23,9 +25,10 @@ use net::crypto::{
 use net::identity::Identity;
 use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
+use net::native::input::INPUT_DATAGRAM;
 use net::native::{
-    Agreed, ClockDomain, End, EndReason, Hello, HostEvent, HostSession, HostState, Refuse,
-    RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
+    Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState,
+    Refuse, RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig, Protection};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
@@ -34,6 +37,8 @@ use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{BitsPerSecond, FrameId, Timestamp};
 
+use super::input::InputPlane;
+use super::sound::Sound;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
@@ -42,9 +47,11 @@ use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
     self, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
+use crate::stage::audio::{AudioConfig, PacketLength};
 use crate::stage::encode::EncodeCommand;
 
-/// Events of sessions under way: each sends three in its life.
+/// Events of sessions under way: each sends three in its life, and word of controllers' output,
+/// which may be lost.
 const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 /// Receive calls in a turn before timers and peers get theirs: a flood must not starve them.
 const RECEIVES_PER_TURN: usize = 16;
@@ -96,8 +103,12 @@ struct Peer {
     wanted: Option<Wanted>,
     /// From the decision on.
     session: Option<Session>,
+    /// From the Welcome on, if the display takes input.
+    input: Option<InputPlane>,
     /// From Start on.
     steer: Option<Steer>,
+    /// From Start on, if the client listens.
+    sound: Option<Sound>,
     /// From Start on.
     reports: Option<Receiver<FrameTimes>>,
     /// The frame sent last, and when control heard of it.
@@ -253,8 +264,10 @@ impl NativeHost {
                     mode,
                     encoder,
                     slices,
+                    input,
                     ..
                 } => {
+                    peer.input = input.map(InputPlane::new);
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
                     let welcome = wanted.agreed.welcome(
@@ -278,6 +291,8 @@ impl NativeHost {
                         });
                     }
                 }
+                // It waits where the peer's plane finds it.
+                SessionEvent::PadOutput => {}
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -317,6 +332,7 @@ impl NativeHost {
             return;
         };
         peer.read(now, link, &mut self.scratch);
+        peer.read_datagrams(now, link, &mut self.scratch);
         peer.machine.handle_timeout(now);
         if let Some(steer) = &mut peer.steer {
             steer.handle_timeout(now);
@@ -331,6 +347,11 @@ impl NativeHost {
                     // the client repeats what has none.
                     let _ = peer.command(SessionCommand::Encode(repair(&request)));
                 }
+                HostEvent::Input(packet) => {
+                    if let Some(input) = &mut peer.input {
+                        input.handle_packet(now, &packet);
+                    }
+                }
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
                     peer.mend_the_end(now, statistics.newest_frame);
@@ -341,8 +362,12 @@ impl NativeHost {
         let Some(link) = self.endpoint.link(id) else {
             return;
         };
+        peer.pass_pad_output(link);
         peer.follow(link);
         peer.pass_reports();
+        if let Some(sound) = &mut peer.sound {
+            sound.pass_on(link);
+        }
         peer.write(link);
         if peer.machine.state() == HostState::Ended {
             peer.end_session(&mut self.ending, &self.registry);
@@ -370,7 +395,11 @@ impl NativeHost {
             return;
         }
         let hello = &overrule(hello, config);
-        let agreed = match negotiate(hello, &offer(config)) {
+        let mut offer = offer(config);
+        if self.backends.audio.is_none() {
+            offer.features = offer.features.without(Features::AUDIO);
+        }
+        let agreed = match negotiate(hello, &offer) {
             Ok(agreed) => agreed,
             Err(refuse) => return peer.machine.refuse(refuse),
         };
@@ -411,11 +440,18 @@ impl NativeHost {
             bitrate: agreed.bitrate,
             app: app_command(&self.config.app)?,
             encoder_threads: self.config.encoder_threads,
+            audio: agreed.features.speakers().map(|speakers| AudioConfig {
+                speakers,
+                quality: Quality::Normal,
+                packet: PacketLength::Ms5,
+                packet_bytes_max: AUDIO_BYTES_MAX,
+            }),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Full cannot be: a session sends three. Gone means that the host has stopped.
+            // Full: control is told by the wake-up alone, which is enough for controllers' output;
+            // of others a session sends three. Gone means that the host has stopped.
             let _ = events.try_send((id, event));
             if let Err(error) = waker.wake() {
                 log::error!("control cannot be woken: {error}");
@@ -440,6 +476,11 @@ impl NativeHost {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let agreed = &wanted.agreed;
                 let steering = steering_config(wanted);
+                let (sound, audio) = agreed
+                    .features
+                    .speakers()
+                    .map(|_| Sound::new(Arc::clone(&self.waker), Arc::clone(&metrics)))
+                    .unzip();
                 let (steer, control) = Steer::new(clock::now(), opener, steering, metrics);
                 let config = PacketizerConfig {
                     protection: control.orders.protection(),
@@ -454,12 +495,14 @@ impl NativeHost {
                     socket,
                     peer: link.peer(),
                     control,
+                    audio,
                 };
-                Ok((start, steer))
+                Ok((start, steer, sound))
             });
         match started {
-            Ok((start, steer)) => {
+            Ok((start, steer, sound)) => {
                 peer.steer = Some(steer);
+                peer.sound = sound;
                 // It is the first command but for redirections, so there is room; if the session
                 // has ended by itself, its event says so.
                 let _ = peer.command(SessionCommand::Start(Box::new(start)));
@@ -541,7 +584,9 @@ impl Peer {
             machine,
             wanted: None,
             session: None,
+            input: None,
             steer: None,
+            sound: None,
             reports: None,
             last_sent: None,
             moved: None,
@@ -560,6 +605,22 @@ impl Peer {
                     }
                 }
                 Err(_) => return self.machine.handle_closed(),
+            }
+        }
+    }
+
+    /// Told apart by their first byte; of a kind that nobody here knows they are dropped.
+    fn read_datagrams(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {
+        while let Some(bytes) = link.read_datagram(scratch) {
+            let datagram = &scratch[..bytes];
+            match datagram.first() {
+                Some(&KIND_REPORT) => {
+                    if let Some(sound) = &mut self.sound {
+                        sound.handle_report(now, datagram);
+                    }
+                }
+                Some(&INPUT_DATAGRAM) => self.take_input(now, datagram),
+                _ => {}
             }
         }
     }
@@ -588,6 +649,23 @@ impl Peer {
             // Left out where the queue is full; the client reports its damage until it is gone.
             let session = self.session.as_ref();
             let _ = session.is_some_and(|it| it.command(SessionCommand::Encode(command)));
+        }
+    }
+
+    /// Input that is ahead of the stream. Before Start nothing is taken.
+    fn take_input(&mut self, now: Timestamp, datagram: &[u8]) {
+        if let Some(input) = &mut self.input
+            && self.machine.state() == HostState::Streaming
+        {
+            input.handle_packet(now, datagram);
+        }
+    }
+
+    fn pass_pad_output(&mut self, link: &mut Link) {
+        if let Some(input) = &mut self.input
+            && self.machine.state() == HostState::Streaming
+        {
+            input.pass_output(&mut self.machine, link);
         }
     }
 
@@ -632,6 +710,8 @@ impl Peer {
     fn end_session(&mut self, ending: &mut Vec<Session>, registry: &Registry) {
         self.reports = None;
         self.steer = None;
+        self.input = None;
+        self.sound = None;
         if let Some(mut session) = self.session.take() {
             session.end();
             ending.push(session);

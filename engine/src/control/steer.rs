@@ -110,6 +110,9 @@ impl Steer {
 
     fn poll(&mut self, now: Timestamp) {
         self.polled = now;
+        if let Some(took) = self.ends.load.take() {
+            self.steering.handle_encoder(now, took);
+        }
         if self.steering.poll(now) {
             self.ends.orders.set(&self.steering.orders());
         }

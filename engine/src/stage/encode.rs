@@ -9,7 +9,13 @@
 //! where the encoder cannot, an IDR. An IDR is made at once. Of a recovery picture what is on the
 //! screen is repeated only once it is still: while it moves, the next captured picture costs 1.0
 //! to 2 times as much as it would anyway, and a repeat on top 3 to 4 times.
+//!
+//! # An encoder that cannot follow
+//! Control hears how long each picture took. Where that is too long it orders that only one of so
+//! many is encoded: the one that comes when it is due, or, where none comes, the newest of those
+//! that were left out (`State::hold`).
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +30,7 @@ use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 use super::{PictureDone, Slice, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations, thread_cpu_ns};
 use crate::pipeline::Stop;
-use crate::steering::StandingOrders;
+use crate::steering::{EncoderLoad, StandingOrders};
 
 /// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
 const FAILURES_MAX: u32 = 3;
@@ -65,6 +71,8 @@ pub struct EncodeStage {
     pub commands: Receiver<EncodeCommand>,
     /// What to aim for.
     pub orders: Arc<StandingOrders>,
+    /// To control: how long pictures take.
+    pub load: Arc<EncoderLoad>,
     /// What the encoder aims for.
     pub bitrate: BitsPerSecond,
     /// Slices of each picture.
@@ -81,6 +89,8 @@ enum Work {
     New(Frame),
     Command(EncodeCommand),
     Refine,
+    /// The picture that was held back is due.
+    Held,
     End,
 }
 
@@ -91,9 +101,13 @@ impl EncodeStage {
         while !self.outlet.broken {
             match self.wait(&state) {
                 Work::New(frame) => {
-                    state.picture = Some(frame);
-                    state.refinement.restart();
+                    let left_out = u64::from(state.held_until.is_some());
+                    add(&self.metrics.counters.superseded, left_out);
+                    if state.hold(frame, self.interval, self.orders.frame_divisor()) {
+                        continue;
+                    }
                 }
+                Work::Held => {}
                 Work::Command(command) => {
                     state.obey(command, self.encoder.as_mut());
                     if !state.idr_due {
@@ -123,6 +137,13 @@ impl EncodeStage {
                 Err(TryRecvError::Disconnected) => Work::End,
             };
         }
+        if let Some(until) = state.held_until {
+            return select! {
+                recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
+                recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+                default(until.since(clock::now())) => Work::Held,
+            };
+        }
         let repeat_at = if state.recovery_due {
             state.refinement.still_at(self.interval)
         } else {
@@ -144,9 +165,11 @@ impl EncodeStage {
     /// Encodes `state.picture`; a failure costs a picture and takes a new encoder.
     fn encode(&mut self, state: &mut State) -> Result<(), StageFault> {
         self.aim();
+        state.held_until = None;
         let Some(frame) = &state.picture else {
             return Ok(());
         };
+        state.last_captured = frame.captured;
         let (id, kind) = (state.next, state.kind());
         let counters = &self.metrics.counters;
         let encode_begin = clock::now();
@@ -159,7 +182,11 @@ impl EncodeStage {
         add(&counters.handing_on_ns, handing_on_ns);
         match encoded {
             Ok(encoded) => {
-                self.metrics.encode.record(clock::now().since(encode_begin));
+                let took = clock::now().since(encode_begin);
+                self.metrics.encode.record(took);
+                // Waiting for the stages behind is no fault of the encoder's.
+                let handing_on = Duration::from_nanos(handing_on_ns);
+                self.load.add(took.saturating_sub(handing_on));
                 add(&counters.encoded, 1);
                 add(&counters.encoded_bytes, encoded.bytes as u64);
                 state.next = id.next();
@@ -232,9 +259,29 @@ struct State {
     recovery_due: bool,
     failures: u32,
     refinement: Refinement,
+    /// When the picture encoded last was captured.
+    last_captured: Timestamp,
+    /// `picture` is held back until then, or until a newer one comes that is due.
+    held_until: Option<Timestamp>,
 }
 
 impl State {
+    /// A new picture: true if it is to be held back. It is due from half an interval before its
+    /// time on, as pictures do not come to the microsecond, and encoded half an interval after it
+    /// at the latest: a screen that stands still then shows its last picture all the same.
+    fn hold(&mut self, mut frame: Frame, interval: Duration, divisor: NonZeroU8) -> bool {
+        if let (Some(_), Some(left_out)) = (self.held_until, &self.picture) {
+            frame.damage = frame.damage.union(left_out.damage);
+        }
+        let time = interval * u32::from(divisor.get());
+        let early = self.last_captured + time - interval / 2;
+        let is_held = divisor > NonZeroU8::MIN && frame.captured < early && self.next != FrameId(0);
+        self.held_until = is_held.then_some(self.last_captured + time + interval / 2);
+        self.picture = Some(frame);
+        self.refinement.restart();
+        is_held
+    }
+
     fn obey(&mut self, command: EncodeCommand, encoder: &mut dyn Encoder) {
         let (EncodeCommand::Invalidate { newest_lost, .. }
         | EncodeCommand::Keyframe { newest_lost }) = command;
@@ -264,8 +311,11 @@ impl State {
     }
 
     /// The kept picture once more: nothing in it changed, and its latency counts from now. One
-    /// that failed has been waiting since it was captured.
+    /// that failed has been waiting since it was captured; one that is held back is new.
     fn repeat(&mut self) {
+        if self.held_until.is_some() {
+            return;
+        }
         if let Some(frame) = &mut self.picture {
             frame.damage = Rect {
                 x: 0,

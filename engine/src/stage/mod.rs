@@ -6,6 +6,8 @@ pub mod cutter;
 pub mod encode;
 pub mod protect;
 pub mod send;
+pub mod input;
+pub mod audio;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};

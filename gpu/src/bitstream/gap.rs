@@ -5,7 +5,7 @@
 //! client needs no other numbering to know how many its decoder was not given.
 
 use super::headers::{Pps, SliceHeader, Sps};
-use super::skip::{SKIP_PICTURE_BYTES_MAX, skip_picture};
+use super::skip::{SKIP_PICTURE_BYTES_MAX, skip_picture, skip_slice};
 use super::{NalKind, nals};
 
 /// Follows the pictures that a decoder is given, in order.
@@ -15,6 +15,8 @@ pub struct GapTracker {
     pps: Option<Pps>,
     /// `frame_num` of the reference picture given last.
     frame_num: Option<u32>,
+    /// The picture that was followed last is one that [`GapTracker::give_up`] can end.
+    can_end: bool,
 }
 
 /// What is known of an access unit.
@@ -61,6 +63,13 @@ pub struct Missing {
     unit: [u8; SKIP_PICTURE_BYTES_MAX],
 }
 
+/// The last slice of a picture that is given up; see [`GapTracker::give_up`].
+#[derive(Clone, Debug)]
+pub struct Ending {
+    unit: [u8; SKIP_PICTURE_BYTES_MAX],
+    used: usize,
+}
+
 impl GapTracker {
     /// As after a reference picture with that `frame_num`.
     #[cfg(test)]
@@ -69,6 +78,7 @@ impl GapTracker {
             sps: Some(sps),
             pps: Some(pps),
             frame_num: Some(frame_num),
+            can_end: true,
         }
     }
 
@@ -88,6 +98,7 @@ impl GapTracker {
                     let header = SliceHeader::parse(&nal, &sps, &pps).ok_or(GapError::Header)?;
                     let idr = nal.kind == NalKind::IdrSlice;
                     let missing = self.missing(&sps, &pps, &header, idr)?;
+                    self.can_end = !idr && nal.ref_idc != 0;
                     if nal.ref_idc != 0 {
                         self.frame_num = Some(header.frame_num);
                     }
@@ -97,6 +108,23 @@ impl GapTracker {
             }
         }
         Err(GapError::NoSlice)
+    }
+
+    /// The access unit that was followed last is given up; the decoder has only its first slices.
+    /// The slice (Annex B) that ends the picture all the same: it skips all macroblocks but the
+    /// first, those that were decoded once more, so it takes no knowledge of how far they went, and
+    /// no decoder takes it for the beginning of another picture. The picture is then as good as one
+    /// that stands in for a lost one. `None` where there is no such slice: it takes an IDR to go on,
+    /// because a decoder lets go of everything when an IDR begins.
+    pub fn give_up(&mut self) -> Option<Ending> {
+        let (sps, pps) = (self.sps?, self.pps?);
+        let frame_num = self.frame_num.filter(|_| self.can_end);
+        let mut unit = [0; SKIP_PICTURE_BYTES_MAX];
+        let used = frame_num.and_then(|number| skip_slice(&sps, &pps, number, 1, &mut unit));
+        if used.is_none() {
+            self.frame_num = None;
+        }
+        Some(Ending { unit, used: used? })
     }
 
     fn missing(
@@ -132,6 +160,14 @@ impl GapTracker {
             left,
             unit,
         })
+    }
+}
+
+impl Ending {
+    /// The slice, with its start code.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.unit[..self.used]
     }
 }
 

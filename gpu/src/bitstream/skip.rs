@@ -22,6 +22,21 @@ pub fn skip_picture(
     frame_num: u32,
     out: &mut [u8; SKIP_PICTURE_BYTES_MAX],
 ) -> Option<usize> {
+    skip_slice(sps, pps, frame_num, 0, out)
+}
+
+/// The same from macroblock `first_mb` to the picture's end, as one slice.
+pub(super) fn skip_slice(
+    sps: &Sps,
+    pps: &Pps,
+    frame_num: u32,
+    first_mb: u32,
+    out: &mut [u8; SKIP_PICTURE_BYTES_MAX],
+) -> Option<usize> {
+    let run = sps
+        .macroblocks
+        .checked_sub(first_mb)
+        .filter(|&run| run > 0)?;
     if pps.cabac || pps.weighted_p || !sps.frame_mbs_only || sps.separate_planes {
         return None;
     }
@@ -34,7 +49,7 @@ pub fn skip_picture(
     // header leaves to the stream is what the conditions above say.
     let frame_num = frame_num & ((1 << sps.frame_num_bits) - 1);
     // slice_header(), clause 7.3.3.
-    let whole = bits.exp_golomb(0) // first_mb_in_slice
+    let whole = bits.exp_golomb(first_mb) // first_mb_in_slice
         && bits.exp_golomb(5) // slice_type: P, as all slices of this picture (table 7-6)
         && bits.exp_golomb(pps.id)
         && bits.bits(frame_num, sps.frame_num_bits)
@@ -43,8 +58,8 @@ pub fn skip_picture(
         && bits.bits(0, 1) // adaptive_ref_pic_marking_mode_flag: sliding window (7.3.3.3)
         && bits.exp_golomb(0) // slice_qp_delta, as se(v): the same bit
         && (!pps.deblocking_control || bits.exp_golomb(1)) // no deblocking: a plain copy
-        // slice_data(), clause 7.3.4: the run covers the picture, so nothing follows it.
-        && bits.exp_golomb(sps.macroblocks); // mb_skip_run
+        // slice_data(), clause 7.3.4: the run ends with the picture, so nothing follows it.
+        && bits.exp_golomb(run); // mb_skip_run
     let used = whole.then(|| bits.finish())??;
     // nal_ref_idc 2, nal_unit_type 1: a reference picture, like those it stands for.
     out[..5].copy_from_slice(&[0, 0, 0, 1, 0x41]);

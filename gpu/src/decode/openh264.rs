@@ -1,15 +1,9 @@
-//! Software decoding of H.264 by openh264 (BSD), whole access units in, pictures out.
-//!
-//! # Lost pictures
-//! openh264 without concealment stops at a gap in `frame_num` until the next IDR. This decoder
-//! bridges such gaps with pictures that repeat the one before ([`GapTracker`]), which keeps the
-//! reference list in step with the encoder's, so that the encoder's recovery picture and all
-//! after it are exact. The pictures between the loss and the recovery come out damaged and
-//! without an error: the caller knows from the frame numbers what it lost, and hides them.
+//! Software decoding of H.264 by openh264 (BSD), whole access units in, pictures out. Lost pictures
+//! are bridged as in `sequence.rs`.
 
+use super::sequence::Sequence;
 use super::sys::Library;
-use super::{DecodeError, Decoder, Picture};
-use crate::bitstream::GapTracker;
+use super::{Capabilities, DecodeError, Decoder, Part, Picture};
 use net::units::FrameId;
 
 /// Name for logs, errors and statistics.
@@ -18,9 +12,15 @@ pub const NAME: &str = "openh264";
 /// The decoder; see the module's text.
 pub struct OpenH264Decoder {
     library: Library,
-    gaps: GapTracker,
-    /// A picture has failed since the last IDR; what refers to it is unusable.
-    broken: bool,
+    sequence: Sequence,
+}
+
+/// Always ready.
+///
+/// # Errors
+/// Never: the library is built in.
+pub fn probe() -> Result<String, (String, String)> {
+    Ok("built in; whole pictures".to_owned())
 }
 
 impl OpenH264Decoder {
@@ -35,24 +35,18 @@ impl OpenH264Decoder {
         })?;
         Ok(Self {
             library,
-            gaps: GapTracker::default(),
-            broken: false,
+            sequence: Sequence::default(),
         })
     }
 
-    /// Brings the library to where it can decode `access_unit`: feeds it what stands in for the
-    /// pictures missing before, and shows none of that.
-    fn prepare(&mut self, access_unit: &[u8]) -> Result<(), String> {
-        let mut followed = self
-            .gaps
-            .follow(access_unit)
-            .map_err(|error| error.to_string())?;
-        if followed.idr {
-            self.broken = false;
-        } else if self.broken {
-            return Err("an earlier picture failed; it takes an IDR to go on".to_owned());
+    /// Brings the library to where it can decode `access_unit`.
+    fn prepare(&mut self, frame: FrameId, part: Part, access_unit: &[u8]) -> Result<(), String> {
+        if part != Part::WHOLE {
+            return Err("it takes whole access units only".to_owned());
         }
-        while let Some(unit) = followed.missing.next_unit() {
+        // It never has anything half way, and begins anew with each IDR by itself.
+        let mut before = self.sequence.begin(frame, part, access_unit)?;
+        while let Some(unit) = before.missing.next_unit() {
             self.library.decode(unit).map_err(|error| {
                 format!("pictures before it are missing and could not be replaced: {error}")
             })?;
@@ -62,13 +56,17 @@ impl OpenH264Decoder {
 }
 
 impl Decoder for OpenH264Decoder {
-    fn name(&self) -> &'static str {
-        NAME
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            takes_slices: false,
+        }
     }
 
-    fn decode(
+    fn decode_part(
         &mut self,
         frame: FrameId,
+        part: Part,
         access_unit: &[u8],
     ) -> Result<Option<Picture<'_>>, DecodeError> {
         let failed = |reason: String| DecodeError::Picture {
@@ -76,14 +74,14 @@ impl Decoder for OpenH264Decoder {
             frame,
             reason,
         };
-        if let Err(reason) = self.prepare(access_unit) {
-            self.broken = true;
+        if let Err(reason) = self.prepare(frame, part, access_unit) {
+            self.sequence.fail();
             return Err(failed(reason));
         }
         match self.library.decode(access_unit) {
             Ok(picture) => Ok(picture),
             Err(error) => {
-                self.broken = true;
+                self.sequence.fail();
                 Err(failed(error.to_string()))
             }
         }

@@ -53,9 +53,7 @@ fn main() -> ExitCode {
         generated(packets, seed)
     } else if let Some(name) = &arguments.scenario {
         match Figure::named(name) {
-            Some(figure) => (seed..seed + arguments.seeds.unwrap_or(1))
-                .map(|seed| print_row(&figure.run(seed)))
-                .fold(true, |all, held| all & held),
+            Some(figure) => seeds(figure, seed, arguments.seeds.unwrap_or(1)),
             None => {
                 let names: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
                 eprintln!("no figure is named {name}; there are {}", names.join(", "));
@@ -124,6 +122,16 @@ fn everything(quick: bool, seed: u64) -> bool {
         begin.elapsed().as_secs_f64()
     );
     held && drawn
+}
+
+/// One figure with `count` seeds from `first` on.
+fn seeds(figure: &Figure, first: u64, count: u64) -> bool {
+    let rows = on_all_cores(count as usize, |index| figure.run(first + index as u64));
+    let held = rows.iter().map(print_row).filter(|held| *held).count();
+    if rows.len() > 1 {
+        println!("{held} of {} seeds from {first} on held", rows.len());
+    }
+    held == rows.len()
 }
 
 fn print_row(row: &Row) -> bool {

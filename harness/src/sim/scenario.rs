@@ -12,6 +12,8 @@
 
 mod table;
 
+pub(super) use table::STALL_BEGIN;
+
 use std::ops::Range;
 use std::time::Duration;
 

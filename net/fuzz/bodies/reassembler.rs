@@ -7,23 +7,29 @@ use std::time::Duration;
 
 use net::limits;
 use net::media::VideoHeader;
-use net::reassemble::{Event, Reassembler, ReassemblerConfig, ReassemblerStats};
+use net::reassemble::{Event, Granularity, Reassembler, ReassemblerConfig, ReassemblerStats};
 use net::units::{FrameId, Timestamp};
 
 const COMMAND_BYTES: usize = 16;
 const UNIT_BYTES_MAX: usize = 1 << 17;
 
-/// One session; what became of it.
+/// One session, with whole frames or, if the first bit says so, slice by slice; what became of it.
 pub fn run(data: &[u8]) -> ReassemblerStats {
+    let granularity = match data.first() {
+        Some(first) if first & 1 != 0 => Granularity::Slices,
+        _ => Granularity::Frames,
+    };
     let config = ReassemblerConfig {
         access_unit_bytes_max: UNIT_BYTES_MAX,
         access_units: 3,
+        granularity,
         ..ReassemblerConfig::default()
     };
     let mut reassembler = Reassembler::new(config);
     let mut now = Timestamp::from_ns(1);
     let mut next = FrameId(0);
     let mut held = None;
+    let mut begun = None;
     for command in data.chunks_exact(COMMAND_BYTES) {
         now = now + Duration::from_micros(u64::from(command[0]) * u64::from(command[1]));
         let mut datagram = [0; limits::DATAGRAM_BYTES_MAX];
@@ -41,16 +47,23 @@ pub fn run(data: &[u8]) -> ReassemblerStats {
             match event {
                 Event::Frame(unit) => {
                     assert_eq!(unit.frame, next, "in order");
-                    assert!(!unit.bytes().is_empty() && unit.bytes().len() <= UNIT_BYTES_MAX);
+                    assert_eq!(unit.begins, begun.is_none(), "parts in order");
+                    assert!(unit.ends || granularity == Granularity::Slices);
+                    let bytes = begun.unwrap_or(0) + unit.bytes().len();
+                    assert!(bytes > 0 && bytes <= UNIT_BYTES_MAX);
+                    begun = Some(bytes).filter(|_| !unit.ends);
                     assert!(unit.slice_times().iter().all(|&time| time <= unit.complete));
                     assert!(unit.received_first <= unit.complete);
-                    next = unit.frame.next();
+                    if unit.ends {
+                        next = unit.frame.next();
+                    }
                     // Now and then the caller keeps one, so that buffers run out.
                     held = Some(unit).filter(|_| command[2] & 4 != 0);
                 }
                 Event::Lost(loss) => {
                     assert_eq!(loss.first, next, "in order");
                     assert!(loss.count() >= 1);
+                    begun = None;
                     next = loss.last.next();
                 }
             }

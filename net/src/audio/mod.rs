@@ -12,6 +12,7 @@
 //!
 //! All of it is sans-IO and allocates nothing after construction.
 
+pub mod layout;
 pub mod datagram;
 pub mod receive;
 pub mod redundancy;
@@ -22,6 +23,7 @@ mod tests;
 use std::time::Duration;
 
 pub use datagram::{AudioDatagram, AudioDatagramError, AudioReport};
+pub use layout::{CHANNELS_MAX, OpusLayout, Quality, SAMPLE_RATE, Speakers};
 pub use receive::{AudioReceiver, AudioReceiverStats, ConcealReason, Playout};
 pub use send::{AudioSendError, AudioSender};
 

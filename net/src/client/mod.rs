@@ -4,6 +4,7 @@
 //! reassembly, feedback. [`Client::connect`] starts it and waits for the host's answer; access
 //! units and notices then come through bounded channels.
 
+mod audio;
 mod delivery;
 mod receive;
 mod stream;
@@ -18,25 +19,34 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
 
 use crate::identity::{Fingerprint, Identity};
+use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
 use crate::native::{Hello, RefuseCode, Welcome};
 use crate::quic::QuicError;
-use crate::reassemble::AccessUnit;
+use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
 use crate::units::FrameId;
 
 use receive::Receiving;
 
+pub use audio::HeardPacket;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
-/// reported so, because a decoder that is so far behind will not catch up frame by frame.
+/// reported so, because a decoder that is so far behind will not catch up frame by frame. The rest
+/// of a frame that was begun always finds room: a part is only sent where nothing waits.
 /// One less than the reassembler's buffers: the decoder works on another.
 const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 /// Notices that the caller has not taken yet. Full: frame times are dropped and counted.
 const NOTICES: usize = 64;
+/// Packets of sound that nobody took: 160 ms. Full: the newest is dropped and counted.
+const AUDIO_PACKETS: usize = 32;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
 const COMMANDS: usize = 8;
+
+/// Input events on their way to the receive thread. Full: [`ClientInput::send`] says so; it takes
+/// a thread that does not run for a quarter of a second under 1000 events a second.
+const INPUTS: usize = 256;
 
 /// How the host's certificate is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +131,8 @@ pub enum ClientNotice {
     /// Stamps of the host's stages, of a host that shares this machine's clock or not: see
     /// [`Welcome::clock`].
     FrameTimes(Vec<FrameTimes>),
+    /// What an application on the host says to a controller.
+    PadOutput(PadOutput),
     /// The session is over, and not because the caller ended it.
     Ended {
         /// For people.
@@ -161,6 +173,19 @@ pub struct ReceiveSnapshot {
     pub round_trip_us: u64,
     /// How far the host's time may be off from what is believed, µs; 0 before the first.
     pub clock_uncertainty_us: u64,
+    /// Packets of sound to play.
+    pub audio_played: u64,
+    /// Of these, those that a copy brought.
+    pub audio_repaired: u64,
+    /// Packets concealed: they were missing, or the play-out had to wait for them.
+    pub audio_concealed: u64,
+    /// Packets left out because the play-out had fallen behind.
+    pub audio_skipped: u64,
+    /// Packets that nobody took in time.
+    pub audio_overrun: u64,
+    /// From the first sample of a packet being played by the application to the packet being given
+    /// out, smoothed, µs; 0 while the clocks are not compared.
+    pub audio_latency_us: u64,
 }
 
 /// The receive thread's counters; one writer, relaxed.
@@ -181,6 +206,12 @@ struct Counters {
     feedbacks: AtomicU64,
     round_trip_us: AtomicU64,
     clock_uncertainty_us: AtomicU64,
+    audio_played: AtomicU64,
+    audio_repaired: AtomicU64,
+    audio_concealed: AtomicU64,
+    audio_skipped: AtomicU64,
+    audio_overrun: AtomicU64,
+    audio_latency_us: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
     /// Time that the decoder took for its newest frame, µs.
@@ -205,6 +236,12 @@ impl Counters {
             feedbacks: self.feedbacks.load(Relaxed),
             round_trip_us: self.round_trip_us.load(Relaxed),
             clock_uncertainty_us: self.clock_uncertainty_us.load(Relaxed),
+            audio_played: self.audio_played.load(Relaxed),
+            audio_repaired: self.audio_repaired.load(Relaxed),
+            audio_concealed: self.audio_concealed.load(Relaxed),
+            audio_skipped: self.audio_skipped.load(Relaxed),
+            audio_overrun: self.audio_overrun.load(Relaxed),
+            audio_latency_us: self.audio_latency_us.load(Relaxed),
         }
     }
 }
@@ -222,8 +259,10 @@ pub struct Client {
     welcome: Welcome,
     fingerprint: Fingerprint,
     units: Option<Receiver<AccessUnit>>,
+    heard: Option<Receiver<HeardPacket>>,
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
+    inputs: Sender<InputEvent>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
@@ -233,8 +272,10 @@ pub struct Client {
 struct Ends {
     answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
     units: Sender<AccessUnit>,
+    heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
     commands: Receiver<Command>,
+    inputs: Receiver<InputEvent>,
     counters: Arc<Counters>,
 }
 
@@ -244,31 +285,37 @@ impl Client {
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
     pub fn connect(options: ConnectOptions) -> Result<Self, ConnectError> {
-        Self::connect_with(options, || ())
+        Self::connect_with(options, Granularity::Frames, || ())
     }
 
-    /// Like [`Client::connect`]. `on_thread_start` is called once on the receive thread, to give it
-    /// its priority and place: this crate knows nothing of schedulers.
+    /// Like [`Client::connect`]. `granularity` is what the decoder takes; `on_thread_start` is called
+    /// once on the receive thread, to give it its priority and place: this crate knows nothing of
+    /// schedulers.
     ///
     /// # Errors
     /// See [`ConnectError`]; no thread is left then.
     pub fn connect_with(
         options: ConnectOptions,
+        granularity: Granularity,
         on_thread_start: fn(),
     ) -> Result<Self, ConnectError> {
         let (answer_in, answer) = bounded(1);
         let (units_in, units) = bounded(UNITS);
+        let (heard_in, heard) = bounded(AUDIO_PACKETS);
         let (notices_in, notices) = bounded(NOTICES);
         let (commands_in, commands) = bounded(COMMANDS);
+        let (inputs_in, inputs) = bounded(INPUTS);
         let counters = Arc::new(Counters::default());
         let ends = Ends {
             answer: answer_in,
             units: units_in,
+            heard: heard_in,
             notices: notices_in,
             commands,
+            inputs,
             counters: Arc::clone(&counters),
         };
-        let receiving = Receiving::new(options, ends)?;
+        let receiving = Receiving::new(options, granularity, ends)?;
         let waker = receiving.waker();
         let thread = std::thread::Builder::new()
             .name("pf-receive".to_owned())
@@ -286,8 +333,10 @@ impl Client {
                 welcome,
                 fingerprint,
                 units: Some(units),
+                heard: Some(heard),
                 notices,
                 commands: commands_in,
+                inputs: inputs_in,
                 waker,
                 counters,
                 thread: Some(thread),
@@ -312,7 +361,7 @@ impl Client {
         self.fingerprint
     }
 
-    /// Access units that can be decoded, in order. Closed when the session is over. Whoever
+    /// Access units that can be decoded, or parts of them, in order. Closed when the session is over. Whoever
     /// reads from a clone of it ends when the client is dropped.
     ///
     /// # Panics
@@ -320,6 +369,17 @@ impl Client {
     #[must_use]
     pub fn units(&self) -> &Receiver<AccessUnit> {
         self.units.as_ref().expect("there until drop")
+    }
+
+    /// Sound, 5 ms at a time and when it is due, if the host agreed to it
+    /// ([`crate::native::Features::speakers`] of the Welcome). Closed when the session is over, and
+    /// whoever reads from a clone of it ends when the client is dropped.
+    ///
+    /// # Panics
+    /// Never: the channel is there until the client is dropped.
+    #[must_use]
+    pub fn heard(&self) -> &Receiver<HeardPacket> {
+        self.heard.as_ref().expect("there until drop")
     }
 
     /// What else happens.
@@ -344,6 +404,15 @@ impl Client {
         }
     }
 
+    /// A handle for whoever reads keyboard, pointer and controllers.
+    #[must_use]
+    pub fn input(&self) -> ClientInput {
+        ClientInput {
+            inputs: self.inputs.clone(),
+            waker: Arc::clone(&self.waker),
+        }
+    }
+
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels
     /// can still be taken. Harmless if it is over.
     pub fn end(&mut self) {
@@ -363,7 +432,24 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.units = None;
+        self.heard = None;
         self.end();
+    }
+}
+
+/// What a person does, from any thread.
+#[derive(Clone)]
+pub struct ClientInput {
+    inputs: Sender<InputEvent>,
+    waker: Arc<Waker>,
+}
+
+impl ClientInput {
+    /// Sends it to the host's desktop; never waits. False if it was not taken, because the session
+    /// is over or too much waits already.
+    #[must_use]
+    pub fn send(&self, event: InputEvent) -> bool {
+        self.inputs.try_send(event).is_ok() && self.waker.wake().is_ok()
     }
 }
 

@@ -10,10 +10,12 @@ use crossbeam::channel::TrySendError;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::audio::Hearing;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
 };
+use crate::audio::datagram::KIND_AUDIO;
 use crate::clock;
 use crate::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
@@ -21,12 +23,13 @@ use crate::crypto::{
 use crate::identity::Fingerprint;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
 use crate::media;
+use crate::native::input::{InputSender, OUTPUT_DATAGRAM, OutputReceiver};
 use crate::native::{
     ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
     StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
-use crate::reassemble::ReassemblerConfig;
+use crate::reassemble::{Granularity, ReassemblerConfig};
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
 use crate::units::{FrameId, Timestamp};
 
@@ -48,16 +51,27 @@ pub(super) struct Receiving {
     session: ClientSession,
     /// There once keys are.
     media: Option<MediaStream>,
+    granularity: Granularity,
+    /// There once sound was agreed on.
+    hearing: Option<Hearing>,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
     fingerprint: Option<Fingerprint>,
     statistics_due: Timestamp,
     scratch: Box<[u8]>,
+    input: InputSender,
+    /// Room for a packet of [`Receiving::input`].
+    packet: Vec<u8>,
+    pad_output: OutputReceiver,
 }
 
 impl Receiving {
-    pub(super) fn new(options: ConnectOptions, ends: Ends) -> Result<Self, ConnectError> {
+    pub(super) fn new(
+        options: ConnectOptions,
+        granularity: Granularity,
+        ends: Ends,
+    ) -> Result<Self, ConnectError> {
         let any: IpAddr = match options.host {
             SocketAddr::V4(host) if host.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -83,11 +97,16 @@ impl Receiving {
             link,
             session: ClientSession::new(now, StepLimits::default(), options.hello),
             media: None,
+            granularity,
+            hearing: None,
             ends,
             answered: false,
             fingerprint: None,
             statistics_due: now + STATISTICS_INTERVAL,
             scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
+            input: InputSender::default(),
+            packet: Vec::with_capacity(PACKET_BYTES_MAX),
+            pad_output: OutputReceiver::default(),
         })
     }
 
@@ -112,7 +131,10 @@ impl Receiving {
             more = self.take_datagrams();
             self.link.handle_timeout();
             self.take_commands();
+            self.take_input();
+            self.read_planes();
             self.deliver();
+            self.hear();
             self.control();
             self.transmit();
         }
@@ -126,7 +148,9 @@ impl Receiving {
         let wakes = [
             self.session.poll_timeout(),
             media.and_then(|media| media.poll_timeout(now)),
+            self.hearing.as_ref().and_then(Hearing::poll_timeout),
             Some(self.statistics_due),
+            self.input.poll_timeout(),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
         let own = own.unwrap_or(STATISTICS_INTERVAL);
@@ -186,6 +210,46 @@ impl Receiving {
         }
     }
 
+    /// Input, from the caller to datagrams and stream.
+    fn take_input(&mut self) {
+        let now = clock::now();
+        if self.session.state() != ClientState::Streaming {
+            return;
+        }
+        self.input.handle_timeout(now);
+        loop {
+            let next = self.ends.inputs.try_recv();
+            if let Ok(event) = next {
+                self.input.push(now, event);
+            }
+            while self.input.poll_datagram(now, &mut self.packet) {
+                // What is not sent is repeated, and told by the stream.
+                self.link.send_datagram(&self.packet);
+            }
+            if next.is_err() {
+                break;
+            }
+        }
+        while self.session.has_input_room() && self.input.poll_message(now, &mut self.packet) {
+            self.session.send_input(self.packet.clone());
+        }
+    }
+
+    /// What came by QUIC DATAGRAM, told apart by the first byte.
+    fn read_planes(&mut self) {
+        let now = clock::now();
+        while let Some(bytes) = self.link.read_datagram(&mut self.scratch) {
+            let datagram = &self.scratch[..bytes];
+            match (datagram.first(), &mut self.hearing) {
+                (Some(&OUTPUT_DATAGRAM), _) => {
+                    take_pad_output(&mut self.pad_output, &self.ends, datagram);
+                }
+                (Some(&KIND_AUDIO), Some(hearing)) => hearing.handle(now, datagram),
+                _ => {}
+            }
+        }
+    }
+
     fn deliver(&mut self) {
         let Some(media) = &mut self.media else {
             return;
@@ -199,7 +263,7 @@ impl Receiving {
         while let Some(event) = media.poll(now) {
             match event {
                 StreamEvent::Unit(unit) => {
-                    add(&counters.frames, 1);
+                    add(&counters.frames, u64::from(unit.ends));
                     let (frame, keyframe) = (unit.frame, unit.keyframe);
                     match self.ends.units.try_send(unit) {
                         Ok(()) => media.delivered(frame, keyframe),
@@ -256,6 +320,16 @@ impl Receiving {
                 bytes: &datagram[..bytes],
             }]);
         }
+    }
+
+    fn hear(&mut self) {
+        let Some(hearing) = &mut self.hearing else {
+            return;
+        };
+        let now = clock::now();
+        let offset = self.media.as_mut().and_then(|it| it.clock().offset_at(now));
+        let (heard, counters) = (&self.ends.heard, &self.ends.counters);
+        hearing.deliver(now, offset, &mut self.link, heard, counters);
     }
 
     fn control(&mut self) {
@@ -356,6 +430,9 @@ impl Receiving {
                         add(&self.ends.counters.frame_times_dropped, count);
                     }
                 }
+                ClientEvent::PadOutput(packet) => {
+                    take_pad_output(&mut self.pad_output, &self.ends, &packet);
+                }
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
@@ -377,7 +454,11 @@ impl Receiving {
         });
         match keys {
             Ok((opener, sealer)) => {
-                let config = reassembler_config(&welcome);
+                let config = ReassemblerConfig {
+                    granularity: self.granularity,
+                    ..reassembler_config(&welcome)
+                };
+                self.hearing = welcome.features.speakers().map(|_| Hearing::new());
                 self.media = Some(MediaStream::new(clock::now(), opener, sealer, config));
                 let fingerprint = self.fingerprint.expect("judged before Hello was sent");
                 if self.session.start() {
@@ -444,6 +525,15 @@ impl Receiving {
 
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
+}
+
+fn take_pad_output(receiver: &mut OutputReceiver, ends: &Ends, packet: &[u8]) {
+    match receiver.handle_packet(packet) {
+        // Full: the caller takes nothing; the stream's copy is as old by then.
+        Ok(Some(output)) => drop(ends.notices.try_send(ClientNotice::PadOutput(output))),
+        Ok(None) => {}
+        Err(error) => log::debug!("controllers' output: {error}"),
+    }
 }
 
 fn media_keys(

@@ -4,6 +4,13 @@
 //! Sans-IO: every media datagram goes to [`MediaStream::handle_datagram`]; after each, and when
 //! [`MediaStream::poll_timeout`] says so, the caller drains [`MediaStream::poll`], then sends what
 //! [`MediaStream::poll_feedback`] gives. Nothing allocates after [`MediaStream::new`].
+//!
+//! # Slices
+//! With [`Granularity::Slices`] the decoder is offered the first slices of a frame while the others
+//! are on their way, under the same rules: a part is offered only if the whole frame would be. A
+//! frame that was begun so and is then given up, because it is lost or because the decoder has failed
+//! meanwhile, never ends: the next part begins another. While anything waits for the decoder no
+//! part is offered, for it would wait, too; the slices then go together.
 
 use std::time::Duration;
 
@@ -15,7 +22,7 @@ use crate::limits::{DATAGRAM_BYTES_MAX, MEDIA_HEADER_BYTES};
 use crate::media::{self, Kind, MediaError, VideoError, VideoHeader};
 use crate::native::RepairRequest;
 use crate::reassemble::{
-    AccessUnit, Event, Loss, Reassembler, ReassemblerConfig, ReassemblerStats,
+    AccessUnit, Event, Granularity, Loss, Reassembler, ReassemblerConfig, ReassemblerStats,
 };
 use crate::units::{FrameId, Timestamp};
 
@@ -42,7 +49,7 @@ const SILENCE_MIN: Duration = Duration::from_millis(150);
     reason = "a box would be an allocation for every frame"
 )]
 pub enum StreamEvent {
-    /// The decoder's next access unit. The caller says [`MediaStream::delivered`] or
+    /// The decoder's next access unit, or part of one. The caller says [`MediaStream::delivered`] or
     /// [`MediaStream::overrun`] before it polls again.
     Unit(AccessUnit),
     /// An access unit came whole, but refers to what the decoder does not have.
@@ -58,7 +65,7 @@ pub enum StreamEvent {
 pub struct DecoderLoad {
     /// Time that it took for its newest frame, µs; 0 unknown.
     pub decode_us: u32,
-    /// Access units waiting for it.
+    /// Access units waiting for it; a part counts as one.
     pub waiting_units: u8,
 }
 
@@ -73,6 +80,14 @@ pub struct MediaStream {
     delivery: Delivery,
     clock: ClockSync,
     feedback: Feedback,
+    /// In what pieces the decoder takes frames.
+    granularity: Granularity,
+    /// What waits for the decoder: what its load says, and what was delivered since.
+    waiting: u8,
+    /// The unit that was offered last, and whether its frame ends with it.
+    offered: Option<(FrameId, bool)>,
+    /// The frame that the decoder has begun and of which more comes.
+    begun: Option<FrameId>,
     /// Since when feedback knows of damage that is not healed.
     damaged_since: Option<Timestamp>,
 }
@@ -98,6 +113,10 @@ impl MediaStream {
             delivery: Delivery::new(now),
             clock: ClockSync::new(),
             feedback: Feedback::default(),
+            granularity: config.granularity,
+            waiting: 0,
+            offered: None,
+            begun: None,
             damaged_since: None,
         }
     }
@@ -156,22 +175,21 @@ impl MediaStream {
     pub fn poll(&mut self, now: Timestamp) -> Option<StreamEvent> {
         let grace = self.wants.reorder_grace(now, &self.reassembler);
         self.reassembler.set_reorder_grace(grace);
-        match self.reassembler.poll(now) {
-            Some(Event::Frame(unit)) => {
-                let arrival = arrival(&unit);
-                let verdict = self.delivery.judge(arrival);
-                self.note_damage();
-                return Some(match verdict {
-                    Verdict::Deliver => StreamEvent::Unit(unit),
-                    Verdict::Hide => StreamEvent::Hidden(arrival.frame),
-                });
+        self.reassembler.set_granularity(self.granularity());
+        while let Some(event) = self.reassembler.poll(now) {
+            match event {
+                Event::Frame(unit) => {
+                    if let Some(event) = self.judge(unit) {
+                        return Some(event);
+                    }
+                }
+                Event::Lost(loss) => {
+                    self.begun = None;
+                    self.delivery.lost(loss.first, loss.last);
+                    self.note_damage();
+                    return Some(StreamEvent::Lost(loss));
+                }
             }
-            Some(Event::Lost(loss)) => {
-                self.delivery.lost(loss.first, loss.last);
-                self.note_damage();
-                return Some(StreamEvent::Lost(loss));
-            }
-            None => {}
         }
         let request = self.delivery.poll_request(now)?;
         self.note_damage();
@@ -180,8 +198,14 @@ impl MediaStream {
         Some(StreamEvent::Repair(request))
     }
 
-    /// The decoder was given that unit, an IDR or not.
+    /// The decoder was given the unit that was offered last, of that frame, an IDR or not.
     pub fn delivered(&mut self, frame: FrameId, keyframe: bool) {
+        self.waiting = self.waiting.saturating_add(1);
+        if self.offered.take() == Some((frame, false)) {
+            self.begun = Some(frame);
+            return;
+        }
+        self.begun = None;
         self.delivery.delivered(frame, keyframe);
         self.feedback.last_good = Some(frame);
         self.note_damage();
@@ -189,12 +213,14 @@ impl MediaStream {
 
     /// The decoder had no room for the unit.
     pub fn overrun(&mut self, frame: FrameId) {
+        self.begun = None;
         self.delivery.lost(frame, frame);
         self.note_damage();
     }
 
     /// The decoder was given that frame and failed.
     pub fn undecodable(&mut self, frame: FrameId) {
+        self.begun = self.begun.filter(|&begun| begun != frame);
         self.delivery.undecodable(frame);
         self.note_damage();
     }
@@ -203,6 +229,7 @@ impl MediaStream {
     pub fn set_decoder_load(&mut self, load: DecoderLoad) {
         self.feedback.decode_us = load.decode_us;
         self.feedback.waiting_units = load.waiting_units;
+        self.waiting = load.waiting_units;
     }
 
     /// Writes the feedback that is due at `now`, if one is: a whole datagram, whose length it
@@ -235,6 +262,28 @@ impl MediaStream {
         let mut header: [u8; MEDIA_HEADER_BYTES] = Kind::Feedback.header();
         // It fails only after 2⁶⁴ feedbacks.
         self.sealer.seal(&mut header, &plaintext[..bytes], out).ok()
+    }
+
+    /// In what pieces the decoder should have frames now.
+    fn granularity(&self) -> Granularity {
+        match self.waiting {
+            0 => self.granularity,
+            _ => Granularity::Frames,
+        }
+    }
+
+    /// What becomes of a unit; nothing of a part whose frame was judged before.
+    fn judge(&mut self, unit: AccessUnit) -> Option<StreamEvent> {
+        let arrival = arrival(&unit);
+        let is_wanted = unit.begins || self.begun == Some(arrival.frame);
+        // What was right when the frame began need not be any more.
+        if is_wanted && self.delivery.judge(arrival) == Verdict::Deliver {
+            self.offered = Some((arrival.frame, unit.ends));
+            return Some(StreamEvent::Unit(unit));
+        }
+        self.begun = None;
+        self.note_damage();
+        unit.ends.then_some(StreamEvent::Hidden(arrival.frame))
     }
 
     /// When the damage is to be said again, which may be past.

@@ -1,6 +1,8 @@
 //! What feedback says of damage, and when: a host's packetizer before the stream, datagrams left
 //! out on purpose.
 
+use std::ops::Range;
+
 use super::*;
 use crate::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
 use crate::feedback::Damage;
@@ -23,8 +25,15 @@ struct Path {
 
 impl Path {
     fn new() -> Self {
+        Self::with(Granularity::Frames)
+    }
+
+    fn with(granularity: Granularity) -> Self {
         let (opener, sealer) = (Opener::new(keys(1)), Sealer::new(keys(2)));
-        let config = ReassemblerConfig::default();
+        let config = ReassemblerConfig {
+            granularity,
+            ..ReassemblerConfig::default()
+        };
         Self {
             packetizer: Packetizer::new(Sealer::new(keys(1)), PacketizerConfig::default()),
             stream: MediaStream::new(at(0), opener, sealer, config),
@@ -56,6 +65,68 @@ impl Path {
                 }
             }
         }
+    }
+
+    /// Sends a frame of four slices at `us`; those in `late` are on their way still.
+    fn sliced(&mut self, us: u64, frame: u32, recovery: bool, late: Range<u8>) -> Vec<Vec<u8>> {
+        let (mut comes, mut held) = (Vec::new(), Vec::new());
+        for index in 0..4 {
+            let meta = SliceMeta {
+                frame: FrameId(frame),
+                index: SliceIndex(index),
+                last: index == 3,
+                keyframe: frame == 0,
+                recovery,
+                captured: at(us),
+            };
+            self.packetizer
+                .begin(&meta, &[index; 600])
+                .expect("a small slice");
+            let mut batch = Batch::new();
+            while self.packetizer.next_batch(&mut batch) {
+                let datagrams = batch.iter().map(<[u8]>::to_vec);
+                let way = if late.contains(&index) {
+                    &mut held
+                } else {
+                    &mut comes
+                };
+                way.extend(datagrams);
+            }
+        }
+        self.take(us, comes);
+        held
+    }
+
+    fn take(&mut self, us: u64, datagrams: Vec<Vec<u8>>) {
+        for mut datagram in datagrams {
+            let taken = self.stream.handle_datagram(at(us), &mut datagram);
+            taken.expect("an honest host's");
+        }
+    }
+
+    /// All events at `us`, each a word; the decoder takes units up to the `room`th, and what it is
+    /// given does not wait.
+    fn events(&mut self, us: u64, room: usize) -> Vec<String> {
+        let mut events = Vec::new();
+        while let Some(event) = self.stream.poll(at(us)) {
+            events.push(match event {
+                StreamEvent::Unit(unit) if events.len() >= room => {
+                    self.stream.overrun(unit.frame);
+                    format!("overrun {}", unit.frame.0)
+                }
+                StreamEvent::Unit(unit) => {
+                    self.stream.delivered(unit.frame, unit.keyframe);
+                    self.stream.set_decoder_load(DecoderLoad::default());
+                    let [begins, ends] = [unit.begins, unit.ends].map(u8::from);
+                    let first = unit.bytes()[0];
+                    format!("unit {} {begins}{ends} from {first}", unit.frame.0)
+                }
+                StreamEvent::Hidden(frame) => format!("hidden {}", frame.0),
+                StreamEvent::Lost(loss) => format!("lost {}", loss.first.0),
+                StreamEvent::Repair(_) => continue,
+            });
+        }
+        events
     }
 
     /// All events at `us`: the units delivered, and whether frames were lost.
@@ -149,4 +220,91 @@ fn a_first_picture_that_is_lost_is_damage_too() {
         .feedback(given_up + 1000)
         .expect("there is something to say");
     assert!(said.damage.is_some());
+}
+
+/// With parity that repairs nothing, so that what does not come is missing.
+fn by_slices() -> Path {
+    let mut path = Path::with(Granularity::Slices);
+    path.packetizer
+        .set_protection(crate::packetize::Protection::at_frame_end(0));
+    path
+}
+
+#[test]
+fn a_frame_that_was_begun_and_is_lost_never_ends() {
+    let mut path = by_slices();
+    path.sliced(0, 0, false, 0..0);
+    assert_eq!(path.events(0, 9), ["unit 0 11 from 0"]);
+    path.sliced(1000, 1, false, 2..3);
+    assert_eq!(path.events(1000, 9), ["unit 1 10 from 0"]);
+    let mut feedback = || path.feedback(1000).expect("the first");
+    assert_eq!(feedback().last_good, Some(FrameId(0)), "1 is not whole");
+    path.sliced(2000, 2, false, 0..0);
+    let events: Vec<_> = (2000..200_000)
+        .step_by(1000)
+        .flat_map(|us| path.events(us, 9))
+        .collect();
+    assert_eq!(events, ["lost 1", "hidden 2"]);
+    // A recovery ends it, and comes by slices as well.
+    path.sliced(300_000, 3, true, 3..4);
+    assert_eq!(path.events(300_000, 9), ["unit 3 10 from 0"]);
+    assert!(
+        path.stream.delivery.damage().is_some(),
+        "it may be lost yet"
+    );
+}
+
+#[test]
+fn no_part_is_offered_while_something_waits() {
+    let mut path = by_slices();
+    path.sliced(0, 0, false, 0..0);
+    assert_eq!(path.events(0, 9).len(), 1);
+    let busy = DecoderLoad {
+        decode_us: 20_000,
+        waiting_units: 1,
+    };
+    path.stream.set_decoder_load(busy);
+    path.sliced(1000, 1, false, 3..4);
+    assert!(path.stream.poll(at(1000)).is_none());
+    path.stream.set_decoder_load(DecoderLoad::default());
+    assert_eq!(path.events(1000, 9), ["unit 1 10 from 0"]);
+}
+
+#[test]
+fn of_a_frame_without_room_at_its_beginning_nothing_more_is_offered() {
+    let mut path = by_slices();
+    // An IDR: any part of it that is judged by itself would be delivered.
+    let rest = path.sliced(0, 0, false, 3..4);
+    assert_eq!(path.events(0, 0), ["overrun 0"]);
+    path.take(100, rest);
+    assert_eq!(path.events(100, 9), ["hidden 0"]);
+    assert_eq!(path.feedback(100).expect("the first").last_good, None);
+}
+
+#[test]
+fn a_frame_whose_beginning_failed_goes_no_further() {
+    // The decoder speaks of the frame that it has begun, or late, of the one before, or of an IDR.
+    for (begun, failed, is_over) in [(1, 0, true), (1, 1, true), (0, 0, true), (1, 9, false)] {
+        let mut path = by_slices();
+        if begun == 1 {
+            path.sliced(0, 0, false, 0..0);
+            path.events(0, 9);
+        }
+        let rest = path.sliced(1000, begun, false, 3..4);
+        let begins = format!("unit {begun} 10 from 0");
+        assert_eq!(path.events(1000, 9), [begins]);
+        if is_over {
+            path.stream.undecodable(FrameId(failed));
+        }
+        path.take(2000, rest);
+        let events = path.events(2000, 9);
+        if is_over {
+            assert_eq!(events, [format!("hidden {begun}")]);
+            let damage = path.stream.delivery.damage().expect("an IDR is due");
+            assert_eq!(damage.first_lost, FrameId(failed));
+        } else {
+            assert_eq!(events, [format!("unit {begun} 01 from 3")]);
+            assert_eq!(path.stream.delivery.damage(), None);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What both sides can do, as sets of bits and numbers on the wire.
 
+use crate::audio::Speakers;
 use crate::crypto::Aead;
 use crate::fec::Code;
 
@@ -110,8 +111,41 @@ impl Features {
     pub const NONE: Self = Self(0);
     /// The host sends the stamps of its stages.
     pub const FRAME_TIMES: Self = Self(1 << 0);
+    /// The host sends sound: Opus, 48 kHz, packets of 5 ms, in QUIC datagrams (0xC9).
+    pub const AUDIO: Self = Self(1 << 1);
+    /// With [`Self::AUDIO`]: in 5.1.
+    pub const AUDIO_51: Self = Self(1 << 2);
+    /// With [`Self::AUDIO`]: in 7.1, whatever [`Self::AUDIO_51`] says.
+    pub const AUDIO_71: Self = Self(1 << 3);
     /// All that this version knows.
-    pub const KNOWN: Self = Self::FRAME_TIMES;
+    pub const KNOWN: Self = Self::FRAME_TIMES
+        .union(Self::AUDIO)
+        .union(Self::AUDIO_51)
+        .union(Self::AUDIO_71);
+
+    /// What to ask for to hear sound on these speakers.
+    #[must_use]
+    pub const fn sound(speakers: Speakers) -> Self {
+        match speakers {
+            Speakers::Stereo => Self::AUDIO,
+            Speakers::Surround51 => Self::AUDIO.union(Self::AUDIO_51),
+            Speakers::Surround71 => Self::AUDIO.union(Self::AUDIO_71),
+        }
+    }
+
+    /// What sound was agreed on; `None` for none.
+    #[must_use]
+    pub const fn speakers(self) -> Option<Speakers> {
+        if !self.contains(Self::AUDIO) {
+            None
+        } else if self.contains(Self::AUDIO_71) {
+            Some(Speakers::Surround71)
+        } else if self.contains(Self::AUDIO_51) {
+            Some(Speakers::Surround51)
+        } else {
+            Some(Speakers::Stereo)
+        }
+    }
 
     /// True if every feature of `other` is one of them.
     #[must_use]

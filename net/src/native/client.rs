@@ -64,6 +64,8 @@ pub enum ClientEvent {
     Refused(Refuse),
     /// Stamps of the host's stages. If they are not polled, the oldest are dropped and counted.
     FrameTimes(Vec<FrameTimes>),
+    /// A packet for [`super::input::OutputReceiver`].
+    PadOutput([u8; super::input::OUTPUT_BYTES]),
     /// The host, a time limit or the stream ended the session. Not sent for the caller's own
     /// [`ClientSession::end`].
     Ended(End),
@@ -223,6 +225,22 @@ impl ClientSession {
         }
     }
 
+    /// True if [`ClientSession::send_input`] would take the largest packet.
+    #[must_use]
+    pub fn has_input_room(&self) -> bool {
+        let bytes = super::framing::HEADER_BYTES + super::input::PACKET_BYTES_MAX;
+        self.state == ClientState::Streaming && self.outbox.has_room(bytes)
+    }
+
+    /// Sends a packet of [`super::input::InputSender::poll_message`]. False, and it is lost,
+    /// without room: ask [`ClientSession::has_input_room`] before.
+    pub fn send_input(&mut self, packet: Vec<u8>) -> bool {
+        self.state == ClientState::Streaming
+            && self
+                .outbox
+                .push(&Message::Input(packet), Priority::Droppable)
+    }
+
     /// Ends the session.
     pub fn end(&mut self, end: End) {
         if self.state != ClientState::Ended {
@@ -266,6 +284,9 @@ impl ClientSession {
                 self.events.push_back(ClientEvent::Refused(refuse));
             }
             (ClientState::Streaming, Message::FrameTimes(frames)) => self.push_times(frames),
+            (ClientState::Streaming, Message::PadOutput(packet)) => {
+                self.events.push_back(ClientEvent::PadOutput(packet));
+            }
             (_, Message::End(end)) => {
                 self.state = ClientState::Ended;
                 self.deadline = None;

@@ -10,6 +10,7 @@ use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount};
 
 use super::framing::HEADER_BYTES;
+use super::input::PACKET_BYTES_MAX;
 use super::messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
     Hello, Kind, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish,
@@ -32,6 +33,8 @@ impl Message {
             Self::RepairRequest(_) => Kind::RepairRequest,
             Self::Statistics(_) => Kind::Statistics,
             Self::FrameTimes(_) => Kind::FrameTimes,
+            Self::Input(_) => Kind::Input,
+            Self::PadOutput(_) => Kind::PadOutput,
             Self::End(_) => Kind::End,
         }
     }
@@ -54,6 +57,8 @@ impl Message {
             Self::RepairRequest(request) => write_repair(request, &mut writer),
             Self::Statistics(statistics) => write_statistics(statistics, &mut writer),
             Self::FrameTimes(frames) => write_frame_times(frames, &mut writer),
+            Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
+            Self::PadOutput(packet) => writer.bytes(packet),
             Self::End(End { reason, text }) => {
                 writer.u16(reason.to_wire());
                 text::write(&mut writer, text, REASON_BYTES_MAX);
@@ -82,6 +87,16 @@ impl Message {
             Kind::RepairRequest => Self::RepairRequest(read_repair(reader)?),
             Kind::Statistics => Self::Statistics(read_statistics(reader)?),
             Kind::FrameTimes => Self::FrameTimes(read_frame_times(reader)?),
+            Kind::Input => {
+                if body.len() > PACKET_BYTES_MAX {
+                    return Err(MessageError::Value {
+                        field: "size of an input packet",
+                        value: body.len() as u64,
+                    });
+                }
+                Self::Input(body.to_vec())
+            }
+            Kind::PadOutput => Self::PadOutput(reader.array()?),
             Kind::End => Self::End(End {
                 reason: EndReason::from_wire(reader.u16()?),
                 text: text::read(reader, REASON_BYTES_MAX)?,

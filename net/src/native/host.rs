@@ -64,6 +64,8 @@ pub enum HostEvent {
     /// Encode a picture that the client can decode. Requests that were not polled are merged into
     /// the newest.
     RepairRequest(RepairRequest),
+    /// A packet for [`super::input::InputReceiver`]: none may be left out.
+    Input(Vec<u8>),
     /// The client's counters; the newest only.
     Statistics(ClientStatistics),
     /// The client, a time limit or the stream ended the session. Not sent for the caller's own
@@ -224,6 +226,14 @@ impl HostSession {
         }
     }
 
+    /// Says what an application asks of a controller; false while the stream takes nothing.
+    pub fn send_pad_output(&mut self, packet: [u8; super::input::OUTPUT_BYTES]) -> bool {
+        self.state == HostState::Streaming
+            && self
+                .outbox
+                .push(&Message::PadOutput(packet), Priority::Droppable)
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<HostEvent> {
         self.events.pop_front()
@@ -267,6 +277,9 @@ impl HostSession {
                 self.events
                     .retain(|event| !matches!(event, HostEvent::Statistics(_)));
                 self.events.push_back(HostEvent::Statistics(statistics));
+            }
+            (HostState::Streaming, Message::Input(packet)) => {
+                self.events.push_back(HostEvent::Input(packet));
             }
             (_, Message::End(end)) => {
                 self.state = HostState::Ended;

@@ -11,6 +11,8 @@
 //! | 0x0010 | RepairRequest | C→H | u8 1 if last good is known; u32 last good, first lost, newest lost; u8 wish |
 //! | 0x0011 | Statistics | C→H | 7 × u64 counters; u8 1 if a frame is known, u32 newest frame |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
+//! | 0x0020 | Input | C→H | a packet of [`super::input`] |
+//! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x001F | End | both | u16 reason; text |
 //!
 //! | Hello, offset | size | field | | Welcome, offset | size | field |
@@ -90,6 +92,10 @@ pub enum Kind {
     Statistics = 0x0011,
     /// The host's stamps.
     FrameTimes = 0x0012,
+    /// A packet of the input plane.
+    Input = 0x0020,
+    /// A packet of controllers' output.
+    PadOutput = 0x0021,
     /// The session is over.
     End = 0x001F,
 }
@@ -106,6 +112,8 @@ impl Kind {
             0x0010 => Some(Self::RepairRequest),
             0x0011 => Some(Self::Statistics),
             0x0012 => Some(Self::FrameTimes),
+            0x0020 => Some(Self::Input),
+            0x0021 => Some(Self::PadOutput),
             0x001F => Some(Self::End),
             _ => None,
         }
@@ -122,6 +130,8 @@ impl Kind {
             Self::RepairRequest => "RepairRequest",
             Self::Statistics => "Statistics",
             Self::FrameTimes => "FrameTimes",
+            Self::Input => "Input",
+            Self::PadOutput => "PadOutput",
             Self::End => "End",
         }
     }
@@ -144,6 +154,11 @@ pub enum Message {
     Statistics(ClientStatistics),
     /// Stamps of at most [`FRAME_TIMES_PER_BATCH_MAX`](crate::limits::FRAME_TIMES_PER_BATCH_MAX) frames.
     FrameTimes(Vec<FrameTimes>),
+    /// A packet of [`super::input`], which reads it: its whole body, at most
+    /// [`super::input::PACKET_BYTES_MAX`].
+    Input(Vec<u8>),
+    /// A packet for [`super::input::OutputReceiver`].
+    PadOutput([u8; super::input::OUTPUT_BYTES]),
     /// See [`End`].
     End(End),
 }

@@ -10,7 +10,8 @@
 //!    | ◀───────────────────────── Welcome    |   the whole session, or Refuse with the reason
 //!    | Start  ─────────────────────────────▶ |   keys are derived: media may flow
 //!    | RepairRequest, Statistics ──────────▶ |
-//!    | ◀───────────────────────── FrameTimes |
+//!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
+//!    | ◀────────────── FrameTimes, PadOutput |
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 
@@ -19,6 +20,7 @@ pub mod client;
 mod codec;
 pub mod framing;
 pub mod host;
+pub mod input;
 pub mod messages;
 pub mod negotiate;
 mod outbox;

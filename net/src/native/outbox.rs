@@ -42,6 +42,11 @@ impl Outbox {
         true
     }
 
+    /// True if a droppable message of up to `bytes`, header included, would be let in.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.len() - self.taken + bytes <= CONTROL_OUTBOX_BYTES_MAX / 2
+    }
+
     /// What the stream should take next; `None` if nothing waits.
     pub(super) fn waiting(&self) -> Option<&[u8]> {
         let waiting = &self.bytes[self.taken..];

@@ -16,6 +16,8 @@
 //!    slowly near where a queue was last seen.
 //! 7. [`Controller::output`]: the target less what drains the queue.
 
+mod contest;
+
 use std::time::Duration;
 
 use crate::limits::{BITRATE_MAX, BITRATE_MIN};
@@ -24,7 +26,10 @@ use crate::units::{BitsPerSecond, Timestamp};
 use super::bottleneck::PEAK_AGE;
 use super::decision::{Config, Decision, Load, Probe, State};
 use super::estimator::{STANDING_WINDOW, Signals};
+use super::load::Loads;
 use super::pacer::{Pace, UNMEASURED_BURST_BYTES};
+
+use contest::{Contest, SHARE_LEAST};
 
 /// A standing queue of more than this is congestion.
 const OVERUSE: Duration = Duration::from_millis(8);
@@ -34,10 +39,14 @@ const DRAINED: Duration = Duration::from_millis(3);
 const BACK_OFF_SHARE: f64 = 0.3;
 /// A back-off takes at least this.
 const BACK_OFF_LEAST: f64 = 0.1;
+/// No back-off goes below this part of how fast the newest burst passed, whatever was delivered.
+const BACK_OFF_TO_LEAST: f64 = 0.25;
 /// What is left after loss or load, which no bottleneck explains.
 const SHED: f64 = 0.85;
-/// Delivery above this part of the target drains the queue without a back-off.
+/// Delivery above this part of what we add drains the queue without a back-off.
 const DRAINS_BY_ITSELF: f64 = 1.03;
+/// Who is delivered at more than this part of the bottleneck's peak shares it with nobody.
+const ALONE: f64 = 0.9;
 /// The output falls by as much as drains the queue in this time.
 const DRAIN_TIME: Duration = Duration::from_millis(150);
 /// The output never falls below this part of the target for a queue's sake.
@@ -74,20 +83,6 @@ const PACE_GAIN_LOSSY: f64 = 1.1;
 const PROBE_GAIN: f64 = 1.25;
 /// The part of a share that is used for the share to count as used.
 const USED: f64 = 0.7;
-/// A burst faster than this times our delivery, through a queue that stands, shows that others
-/// have the rest.
-const OTHERS: f64 = 1.5;
-/// How long that must prevail before it is a contest.
-const PRESSED: Duration = Duration::from_millis(800);
-/// The part of the bottleneck that is held against a competitor: at least, at most.
-const SHARE_LEAST: f64 = 0.35;
-const SHARE_MOST: f64 = 0.45;
-/// A contest is examined again after this long.
-const CONTEST_TIME: Duration = Duration::from_secs(20);
-/// What left this long into a contest shows in [`Signals::delivered`] when it arrives.
-const CONTEST_SETTLES: Duration = Duration::from_millis(100);
-/// Delivery below this part of what is sent means that there is not even our share.
-const STARVED: f64 = 0.7;
 /// Silence beyond the round trip that is an outage.
 const OUTAGE_AFTER: Duration = Duration::from_millis(100);
 /// Silence that is one before the round trip is known (RFC 6298 section 2.1).
@@ -120,9 +115,12 @@ const LOSS_FORGET: f64 = 0.01;
 const LOSS_DATAGRAMS_MIN: u32 = 100;
 /// Runs of loss that make a share believable.
 const LOSS_BURSTS_MIN: u32 = 48;
-/// The same over 0.4 s, and in a contest, where a full queue loses little of ours.
+/// The same over 0.4 s.
 const LOSS_BURSTS_SHORT: u32 = 12;
-const LOSS_BURSTS_CONTEST: u32 = 4;
+/// No climb for this long after a codec got less.
+const LOAD_HOLD: Duration = Duration::from_secs(2);
+/// A picture of which less than this part of the target is sent stands still.
+const STILL: f64 = 0.1;
 /// Between two polls.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -139,17 +137,6 @@ struct Knee {
 #[derive(Clone, Copy, Debug)]
 struct Drain {
     /// No other back-off before this.
-    hold_until: Timestamp,
-}
-
-/// A share held against a competitor.
-#[derive(Clone, Copy, Debug)]
-struct Contest {
-    since: Timestamp,
-    bottleneck: f64,
-    /// Since when the queue was short, or we get less than we send.
-    quiet_since: Option<Timestamp>,
-    starved_since: Option<Timestamp>,
     hold_until: Timestamp,
 }
 
@@ -180,9 +167,7 @@ pub struct Controller {
     probed: Timestamp,
     probes: u32,
     loss_floor: Option<f64>,
-    decoder: Load,
-    encoder: Load,
-    load_hold_until: Timestamp,
+    loads: Loads,
 }
 
 impl Controller {
@@ -205,9 +190,7 @@ impl Controller {
             probed: now,
             probes: 0,
             loss_floor: None,
-            decoder: Load::default(),
-            encoder: Load::default(),
-            load_hold_until: now,
+            loads: Loads::default(),
         };
         controller.set_bounds(config.floor, config.ceiling);
         controller
@@ -222,16 +205,13 @@ impl Controller {
     }
 
     /// What the client said about its decoder.
-    pub fn handle_decoder(&mut self, decode_us: u32, waiting: u8) {
-        self.decoder = Load {
-            time: Duration::from_micros(u64::from(decode_us)),
-            waiting,
-        };
+    pub fn handle_decoder(&mut self, load: Load) {
+        self.loads.decoder = load;
     }
 
     /// What the encode stage said.
     pub fn handle_encoder(&mut self, load: Load) {
-        self.encoder = load;
+        self.loads.encoder = load;
     }
 
     /// When to poll next at the latest.
@@ -256,7 +236,7 @@ impl Controller {
             } else {
                 self.back_off(now, s);
                 self.shed_loss(now, s, elapsed_s);
-                self.shed_load(now);
+                self.shed_load(now, s);
                 self.climb(now, s, elapsed_s);
             }
         }
@@ -294,85 +274,6 @@ impl Controller {
         }
     }
 
-    /// Rule 2. Two of us drain a queue together; somebody who fills it keeps it. So a queue that
-    /// stands most of the time, in which our bursts pass faster than we are delivered on average,
-    /// is not ours. A link that became slower shows in the bursts.
-    fn watch_competitor(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
-        let is_pressed = s.standing > OVERUSE / 2
-            && s.burst.is_some_and(|rate| rate > OTHERS * s.delivered_long);
-        let change_s = if is_pressed { elapsed_s } else { -elapsed_s };
-        self.pressed_s = (self.pressed_s + change_s).clamp(0.0, PRESSED.as_secs_f64());
-        let Some(bottleneck) = s.bottleneck_peak else {
-            return;
-        };
-        if self.contest.is_some()
-            || now < self.contest_after
-            || self.pressed_s < PRESSED.as_secs_f64()
-        {
-            return;
-        }
-        self.pressed_s = 0.0;
-        self.drain = None;
-        self.contest = Some(Contest {
-            since: now,
-            bottleneck,
-            quiet_since: None,
-            starved_since: None,
-            hold_until: now,
-        });
-        let share = self
-            .target
-            .clamp(SHARE_LEAST * bottleneck, SHARE_MOST * bottleneck);
-        self.target = self.bounded(share.max(self.target));
-    }
-
-    /// While somebody else fills the queue: a share of the bottleneck between two bounds, up by
-    /// the step of rule 6, down on loss.
-    fn compete(&mut self, now: Timestamp, s: &Signals, elapsed_s: f64) {
-        let Some(mut contest) = self.contest else {
-            return;
-        };
-        let since = |since: Option<Timestamp>, is: bool| is.then(|| since.unwrap_or(now));
-        let lasted = |since: Option<Timestamp>, ms: u64| {
-            since.is_some_and(|since| now.since(since) > Duration::from_millis(ms))
-        };
-        contest.quiet_since = since(contest.quiet_since, s.standing < OVERUSE / 2);
-        let delivered = s.delivered.unwrap_or(s.delivered_long);
-        let is_settled = s.answered > contest.since + CONTEST_SETTLES;
-        let is_starved = is_settled && delivered < STARVED * s.sent;
-        contest.starved_since = since(contest.starved_since, is_starved);
-        self.contest = Some(contest);
-        if lasted(contest.starved_since, 200) {
-            // No competitor: the link itself is slower than our share.
-            self.contest = None;
-            self.contest_after = now + PEAK_AGE;
-            return;
-        }
-        if lasted(contest.quiet_since, 1000) {
-            self.contest = None;
-            self.knee = Some(Knee {
-                at: now,
-                rate: self.target,
-                bottleneck: contest.bottleneck,
-            });
-            return;
-        }
-        if now.since(contest.since) > CONTEST_TIME {
-            // Two sessions that take each other for a bulk flow would never know better.
-            self.contest = None;
-            return;
-        }
-        if self.loses_more(s, LOSS_BURSTS_CONTEST) && now >= contest.hold_until {
-            let least = SHARE_LEAST * contest.bottleneck;
-            self.target = self.bounded((self.target * SHED).max(least.min(self.target)));
-            contest.hold_until = now + Duration::from_millis(500);
-            self.contest = Some(contest);
-        } else if self.target < SHARE_MOST * contest.bottleneck {
-            let step = CLIMB_NEAR * contest.bottleneck * elapsed_s;
-            self.target = self.bounded(self.target + step);
-        }
-    }
-
     /// Rule 3. One back-off for each queue; another if it still stands when this one must have
     /// worked. Wants arrivals over the whole window: a gap in them is a stall, not a queue.
     fn back_off(&mut self, now: Timestamp, s: &Signals) {
@@ -385,8 +286,7 @@ impl Controller {
         if s.standing <= OVERUSE || self.drain.is_some_and(|drain| now < drain.hold_until) {
             return;
         }
-        // A stall of the link left a queue, and the link already carries more than we add.
-        if delivered > DRAINS_BY_ITSELF * self.target {
+        if Self::drains_by_itself(s, self.target, delivered) {
             return;
         }
         let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
@@ -396,7 +296,8 @@ impl Controller {
             bottleneck: s.bottleneck.unwrap_or(delivered),
         });
         let part = (BACK_OFF_SHARE * delivered / bottleneck).max(BACK_OFF_LEAST);
-        self.target = self.bounded((1.0 - part) * self.target.min(delivered));
+        let least = BACK_OFF_TO_LEAST * s.burst.unwrap_or(delivered);
+        self.target = self.bounded((1.0 - part) * self.target.min(delivered.max(least)));
         self.is_starting = false;
         // The effect is seen a round trip later, and the queue takes its time to drain.
         let settle = s.rtt + STANDING_WINDOW + s.standing.min(DRAIN_TIME) * 2 + DRAIN_TIME;
@@ -404,6 +305,21 @@ impl Controller {
             hold_until: now + settle,
         });
         self.hold_until = now + s.rtt + STANDING_WINDOW;
+    }
+
+    /// True if more is delivered than we add: a stall of the link left the queue. What we add is
+    /// what we send, not only what we aim for: who sends more than that makes the queue himself,
+    /// and would leave the yielding to the others. Only where nobody else is, as all of the
+    /// bottleneck is ours, it is the noise of our own frames around a target that is less.
+    fn drains_by_itself(s: &Signals, target: f64, delivered: f64) -> bool {
+        let is_alone = s
+            .bottleneck_peak
+            .is_some_and(|peak| delivered > ALONE * peak);
+        if is_alone {
+            delivered > target
+        } else {
+            delivered > DRAINS_BY_ITSELF * target.max(s.sent)
+        }
     }
 
     /// Rule 4. A policer drops without a queue. Random loss is no congestion: only a share that
@@ -432,16 +348,14 @@ impl Controller {
         self.hold_until = now + super::loss::WINDOW;
     }
 
-    /// Rule 5. A codec that takes longer than a frame lasts falls behind for good; fewer bits
-    /// are less work for both.
-    fn shed_load(&mut self, now: Timestamp) {
+    /// Rule 5. A codec that cannot follow gets less.
+    fn shed_load(&mut self, now: Timestamp, s: &Signals) {
         let interval = self.config.frame_interval;
-        let is_behind = |load: &Load| load.time > interval || load.waiting > 2;
-        if now >= self.load_hold_until && (is_behind(&self.decoder) || is_behind(&self.encoder)) {
-            self.target = self.bounded(self.target * SHED);
+        let is_still = s.sent < STILL * self.target;
+        if let Some(less) = self.loads.shed(now, interval, is_still, self.target) {
+            self.target = self.bounded(less);
             self.is_starting = false;
-            self.load_hold_until = now + Duration::from_millis(500);
-            self.hold_until = self.hold_until.max(now + Duration::from_secs(2));
+            self.hold_until = self.hold_until.max(now + LOAD_HOLD);
         }
     }
 

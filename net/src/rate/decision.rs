@@ -81,9 +81,10 @@ pub struct Probe {
 /// How busy a codec is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Time that the newest frame took.
+    /// For how long the newest frame kept it from the next.
     pub time: Duration,
-    /// Frames waiting for it.
+    /// Frames waiting for it. An encoder that gets only the newest picture counts what was
+    /// dropped for it since the one before.
     pub waiting: u8,
 }
 

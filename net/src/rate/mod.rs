@@ -19,6 +19,7 @@ mod bottleneck;
 mod loss;
 mod estimator;
 mod decision;
+mod load;
 mod controller;
 mod pacer;
 #[cfg(test)]
@@ -31,6 +32,8 @@ pub use estimator::Signals;
 pub use loss::Loss;
 pub use pacer::{Pace, Pacer, UNMEASURED_BURST_BYTES, Urgency};
 pub use sent::{Fate, Judged, SENT_MAX, Sent, SentKind};
+
+use std::time::Duration;
 
 use crate::feedback::Feedback;
 use crate::units::{BitsPerSecond, Timestamp};
@@ -76,8 +79,10 @@ impl Rate {
         is_load: impl FnMut(&Judged) -> bool,
     ) {
         self.estimator.handle_feedback(now, feedback, is_load);
-        self.controller
-            .handle_decoder(feedback.decode_us, feedback.waiting_units);
+        self.controller.handle_decoder(Load {
+            time: Duration::from_micros(feedback.decode_us.into()),
+            waiting: feedback.waiting_units,
+        });
     }
 
     /// What was lost lately was lost for its size, and says nothing of what the path takes now.
@@ -91,7 +96,11 @@ impl Rate {
         self.estimator.log().is_received(sequence)
     }
 
-    /// How busy the encoder is.
+    /// How busy the encoder is, after each frame: for how long the newest one kept it from the
+    /// next (from when it took the picture until it could take another, not the time through a
+    /// pipeline of several), and pictures that wait or were dropped for it since the one before.
+    /// It is too busy if that is more than the frame interval, or more than two wait, for half a
+    /// second of a picture that moves.
     pub fn handle_encoder(&mut self, load: Load) {
         self.controller.handle_encoder(load);
     }

@@ -443,6 +443,29 @@ mod tests {
     }
 
     #[test]
+    fn the_last_datagram_of_a_batch_is_as_short_as_it_is() {
+        let sent = Sent {
+            first_sequence: 7,
+            datagrams: 3,
+            datagram_bytes: 1000,
+            last_bytes: 100,
+            burst: 0,
+            kind: SentKind::Video,
+        };
+        assert_eq!(sent.bytes(), 2100);
+        let mut log = SentLog::new();
+        log.handle_sent(ms(1), &sent);
+        let mut bytes = Vec::new();
+        log.handle_feedback(
+            &feedback(9, 3, &[(7, 3, 8)]),
+            |datagram| bytes.push(datagram.bytes),
+            |_| {},
+        );
+        assert_eq!(bytes, [1000, 1000, 100]);
+        assert_eq!(Sent::from(&Batch::new()).bytes(), 0);
+    }
+
+    #[test]
     fn an_echo_waits_for_no_answer() {
         let mut log = SentLog::new();
         sent(&mut log, 0, 2);

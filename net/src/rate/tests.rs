@@ -321,6 +321,34 @@ fn stalls_of_a_radio_are_no_congestion() {
     }
 }
 
+/// A pause of everything: what queued behind it drains, and the rate is back.
+#[test]
+fn a_long_stall_costs_no_rate() {
+    for mbit in [10.0, 50.0] {
+        for lasts in [100, 300] {
+            let mut path = Path::new(mbit, 20, 2_000_000);
+            path.stall = Some((10_000, lasts));
+            let mut net = one(1, path);
+            net.run(20_000);
+            let over = 10_000 + lasts;
+            let history = || net.streams[0].history.iter();
+            let back = history()
+                .filter(|it| it.0 >= at_ms(over) && it.0 < at_ms(19_000))
+                .filter(|it| it.2 < 0.78 * mbit)
+                .map(|it| it.0.since(at_ms(over)))
+                .max()
+                .unwrap_or_default();
+            let queue = net.wait_percentile(over + 1_000, 20_000, 99.0);
+            figure(format_args!(
+                "stall of {lasts} ms at {mbit} Mbit/s: last below 78 % after {back:.1?}, then \
+                 queue p99 {queue:.1?}"
+            ));
+            assert!(back <= ms(lasts + 250), "{back:?}");
+            assert!(queue <= ms(30), "{queue:?}");
+        }
+    }
+}
+
 #[test]
 fn a_longer_way_is_no_queue_for_ever() {
     let mut path = Path::new(50.0, 10, 400_000);
@@ -493,4 +521,31 @@ fn lies_change_nothing_but_the_liars_stream() {
     rate.poll(at_ms(1));
     assert!(rate.poll_timeout() > Timestamp::ZERO);
     assert_eq!(Duration::ZERO, at_ms(1).since(at_ms(2)));
+}
+
+/// A picture that stands still beside somebody who fills the queue says nothing about our share.
+#[test]
+fn a_still_desktop_beside_a_bulk_flow_keeps_its_rate() {
+    for seed in 1..4 {
+        let mut net = Net::new(seed, Path::new(50.0, 20, queue_of(50.0, 50)));
+        net.cubic(5_000, 40_000);
+        let stream = net.stream(0, Config::default());
+        stream.app = vec![(0, 1_000.0), (10_000, 1.0), (20_000, 1_000.0)];
+        net.run(40_000);
+        let stream = &net.streams[0];
+        let at = |from: u64, to: u64| {
+            let history = stream.history.iter();
+            let span = at_ms(from)..at_ms(to);
+            let least = history.filter(|it| span.contains(&it.0)).map(|it| it.2);
+            least.fold(f64::INFINITY, f64::min)
+        };
+        let (still, resumed) = (at(11_000, 20_000), at(20_000, 21_000));
+        let (first, later) = (stream.mbit(20_000, 21_000), stream.mbit(25_000, 40_000));
+        figure(format_args!(
+            "still beside cubic seed {seed}: least {still:.1} while still, {resumed:.1} after; \
+             {first:.1} in the first second, {later:.1} later"
+        ));
+        assert!(still >= 15.0 && resumed >= 12.0, "{still} {resumed}");
+        assert!(first >= 15.0 && later >= 15.0, "{first} {later}");
+    }
 }

@@ -129,6 +129,10 @@ pub(super) struct Assembly {
     highest: usize,
     /// All columns below came.
     prefix: usize,
+    /// Columns of the slices of which all came, and all before them.
+    whole_slices: usize,
+    /// Columns that were handed over.
+    handed: usize,
     unit_bytes: usize,
     unit_bytes_max: usize,
     begun: Option<Begun>,
@@ -159,6 +163,8 @@ impl Assembly {
             end: None,
             highest: 0,
             prefix: 0,
+            whole_slices: 0,
+            handed: 0,
             unit_bytes: 0,
             unit_bytes_max,
             begun: None,
@@ -178,6 +184,11 @@ impl Assembly {
         self.begun.is_some_and(|begun| begun.complete.is_some())
     }
 
+    /// True if slices can be handed over that were not.
+    pub(super) const fn has_slices(&self) -> bool {
+        self.broken.is_none() && self.handed < self.whole_slices
+    }
+
     /// True if waiting for it is pointless.
     pub(super) const fn is_broken(&self) -> bool {
         self.broken.is_some()
@@ -194,6 +205,8 @@ impl Assembly {
         self.end = None;
         self.highest = 0;
         self.prefix = 0;
+        self.whole_slices = 0;
+        self.handed = 0;
         self.unit_bytes = 0;
         self.begun = None;
         self.slice_complete = [Timestamp::ZERO; SLICES_PER_FRAME_MAX as usize];
@@ -291,26 +304,33 @@ impl Assembly {
         self.settle(now, decoder)
     }
 
-    /// Moves the frame, which is complete, into `buffer`.
-    pub(super) fn assemble(&self, mut buffer: PooledBuffer) -> AccessUnit {
-        let begun = self.begun.expect("a complete frame has begun");
-        let complete = begun.complete.expect("the caller asked is_complete");
-        for column in 0..self.prefix {
+    /// Moves what was not handed over yet into `buffer`: the rest of a frame that is complete, the
+    /// whole slices of another.
+    pub(super) fn assemble(&mut self, mut buffer: PooledBuffer) -> AccessUnit {
+        let begun = self.begun.expect("what has slices has begun");
+        let ends = begun.complete.is_some();
+        let columns = self.handed..if ends { self.prefix } else { self.whole_slices };
+        for column in columns.clone() {
             let at = column * self.shard_bytes;
             let [low, high, ..] = self.descriptors[column];
             let bytes = usize::from(u16::from_le_bytes([low, high]));
             buffer.bytes.extend_from_slice(&self.data[at..at + bytes]);
         }
+        self.handed = columns.end;
+        let slices = &self.slice_complete[..usize::from(self.slice_count)];
+        let newest = slices.iter().copied().max().unwrap_or(begun.latest);
         AccessUnit {
             buffer,
             frame: self.header.frame,
+            begins: columns.start == 0,
+            ends,
             keyframe: self.header.keyframe,
             recovery: self.header.recovery,
             captured: self.header.captured,
             received_first: begun.first,
             slice_complete: self.slice_complete,
             slice_count: self.slice_count,
-            complete,
+            complete: begun.complete.unwrap_or(newest),
             repaired_shards: self.repaired_shards,
             received_shards: self.received_shards,
         }
@@ -473,6 +493,7 @@ impl Assembly {
             if descriptor.is_some_and(|descriptor| descriptor.last_of_slice) {
                 self.slice_complete[usize::from(slice)] = now;
                 self.slice_count = self.slice_count.max(slice + 1);
+                self.whole_slices = self.prefix + 1;
             }
             self.prefix += 1;
         }

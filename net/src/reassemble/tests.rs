@@ -626,3 +626,147 @@ fn groups_of(shards: &[Shard]) -> Vec<GroupFacts> {
     }
     groups
 }
+
+fn by_slices() -> Reassembler {
+    Reassembler::new(ReassemblerConfig {
+        granularity: Granularity::Slices,
+        ..small()
+    })
+}
+
+/// All that is due: of frames their number, whether they begin and end with it, and the bytes.
+fn parts(reassembler: &mut Reassembler, now: Timestamp) -> Vec<(u32, bool, bool, Vec<u8>)> {
+    std::iter::from_fn(|| reassembler.poll(now))
+        .filter_map(|event| match event {
+            Event::Frame(unit) => {
+                let bytes = unit.bytes().to_vec();
+                Some((unit.frame.0, unit.begins, unit.ends, bytes))
+            }
+            Event::Lost(_) => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_slice_leaves_as_soon_as_it_and_all_before_it_came() {
+    let mut host = Host::with(Protection::at_frame_end(0));
+    let mut client = by_slices();
+    let sent = slices(0, &[3000, 1000, 2500, 1]);
+    let shards = host.send(0, &sent);
+    let of = |slice: u8| -> Vec<Shard> {
+        let is_of = |shard: &&Shard| data_of(shard).is_some_and(|h| h.descriptor.slice.0 == slice);
+        shards.iter().filter(is_of).cloned().collect()
+    };
+    let first = of(0);
+    handle(&mut client, at(0), &first[..2]);
+    assert_eq!(parts(&mut client, at(0)), []);
+    // The second slice has to wait for the first.
+    handle(&mut client, at(1), &of(1));
+    assert_eq!(parts(&mut client, at(1)), []);
+    handle(&mut client, at(2), &first[2..]);
+    let both = sent[..2].concat();
+    assert_eq!(parts(&mut client, at(2)), [(0, true, false, both)]);
+    assert_eq!(client.front(), FrameId(0), "it is not whole yet");
+    handle(&mut client, at(3), &of(2));
+    let third = sent[2].clone();
+    assert_eq!(parts(&mut client, at(3)), [(0, false, false, third)]);
+    handle(&mut client, at(4), &of(3));
+    let last = sent[3].clone();
+    assert_eq!(parts(&mut client, at(4)), [(0, false, true, last)]);
+    assert_eq!((client.front(), client.stats().frames), (FrameId(1), 1));
+}
+
+#[test]
+fn a_frame_that_was_begun_and_never_ends_is_lost_in_time() {
+    let mut host = Host::with(Protection::at_frame_end(0));
+    let mut client = by_slices();
+    let shards = host.send(0, &slices(0, &[1000, 1000]));
+    handle(&mut client, at(0), &shards[..1]);
+    assert_eq!(parts(&mut client, at(0)).len(), 1);
+    let next = host.send(1, &slices(1, &[1000, 1000]));
+    handle(&mut client, at(10), &next);
+    let grace = ReassemblerConfig::default().reorder_grace;
+    assert_eq!(client.poll_timeout(), Some(at(10) + grace));
+    assert!(client.poll(at(10)).is_none());
+    let lost = "lost 0..=0 Incomplete { column: 1, received: 1, columns: None }";
+    assert_eq!(drain(&mut client, at(10) + grace), [lost, "frame 1"]);
+}
+
+#[test]
+fn slices_that_find_no_buffer_go_together_later() {
+    let mut host = Host::with(Protection::at_frame_end(0));
+    let mut client = Reassembler::new(ReassemblerConfig {
+        granularity: Granularity::Slices,
+        access_units: 1,
+        ..small()
+    });
+    let sent = slices(0, &[100, 200, 300]);
+    let shards = host.send(0, &sent);
+    handle(&mut client, at(0), &shards[..1]);
+    let held = client.poll(at(0)).expect("the first slice");
+    handle(&mut client, at(1), &shards[1..2]);
+    assert!(client.poll(at(1)).is_none());
+    assert_eq!(client.poll_timeout(), Some(at(1) + POOL_RETRY));
+    handle(&mut client, at(2), &shards[2..]);
+    assert!(client.poll(at(2)).is_none());
+    drop(held);
+    let rest = sent[1..].concat();
+    assert_eq!(parts(&mut client, at(3)), [(0, false, true, rest)]);
+}
+
+proptest! {
+    /// Slice by slice or whole, with parity, loss and reordering: the same frames come, the same
+    /// are lost, the bytes are the same, and the parts of a frame come in order and in one row.
+    #[test]
+    fn parts_add_up_to_what_comes_whole(
+        sizes in prop::collection::vec(prop::collection::vec(1usize..6000, 1..6), 1..12),
+        percent in 0u8..60,
+        lost in prop::collection::vec(prop::bool::weighted(0.15), 64),
+        swaps in prop::collection::vec((0usize..400, 0usize..6), 0..40),
+    ) {
+        let mut host = Host::with(Protection::at_frame_end(percent));
+        let mut shards = Vec::new();
+        for (frame, sizes) in (0u32..).zip(&sizes) {
+            shards.extend(host.send(frame, &slices(frame, sizes)));
+        }
+        for (from, ahead) in swaps {
+            let from = from % shards.len();
+            let to = (from + ahead).min(shards.len() - 1);
+            shards.swap(from, to);
+        }
+        let run = |mut client: Reassembler| {
+            let mut whole = Vec::new();
+            let mut open: Option<(u32, Vec<u8>)> = None;
+            let arrived = (0..).zip(&shards).filter(|(index, _)| !lost[index % lost.len()]);
+            let last = std::iter::once((shards.len() + 10_000, None));
+            for (index, shard) in arrived.map(|(i, s)| (i, Some(s))).chain(last) {
+                let now = Timestamp::from_ns(1_000_000_000 + index as u64 * 100_000);
+                if let Some(shard) = shard {
+                    handle(&mut client, now, std::slice::from_ref(shard));
+                }
+                while let Some(event) = client.poll(now) {
+                    match event {
+                        Event::Frame(unit) => {
+                            assert_eq!(unit.begins, open.is_none());
+                            let (frame, mut bytes) = open.take().unwrap_or((unit.frame.0, vec![]));
+                            assert_eq!(frame, unit.frame.0);
+                            bytes.extend_from_slice(unit.bytes());
+                            if unit.ends {
+                                whole.push((now, frame, Some(bytes)));
+                            } else {
+                                open = Some((frame, bytes));
+                            }
+                        }
+                        Event::Lost(loss) => {
+                            let begun = open.take().is_none_or(|(frame, _)| frame == loss.first.0);
+                            assert!(begun, "what was begun is lost first");
+                            whole.push((now, loss.first.0, None));
+                        }
+                    }
+                }
+            }
+            (whole, client.stats())
+        };
+        prop_assert_eq!(run(Reassembler::new(small())), run(by_slices()));
+    }
+}

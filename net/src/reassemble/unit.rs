@@ -9,12 +9,20 @@ use crate::limits::SLICES_PER_FRAME_MAX;
 use crate::media::CaptureMicros;
 use crate::units::{FrameId, Timestamp};
 
-/// One access unit, as the host's encoder made it. Dropping it gives its buffer back to the
-/// reassembler; it may be dropped on another thread.
+/// One access unit, as the host's encoder made it, or with
+/// [`Granularity::Slices`](super::Granularity) the next slices of one. Dropping it gives its buffer
+/// back to the reassembler; it may be dropped on another thread.
+///
+/// The parts of an access unit come one after the other, those of no other one between them. A part
+/// that begins one, while an earlier one has not ended, says that the earlier one was given up.
 pub struct AccessUnit {
     pub(super) buffer: PooledBuffer,
     /// Which frame.
     pub frame: FrameId,
+    /// It begins with the frame's first slice.
+    pub begins: bool,
+    /// It ends with the frame's last slice: a whole access unit both begins and ends.
+    pub ends: bool,
     /// It is an IDR.
     pub keyframe: bool,
     /// It depends on nothing that was reported lost.
@@ -23,16 +31,16 @@ pub struct AccessUnit {
     pub captured: CaptureMicros,
     /// When its first shard came.
     pub received_first: Timestamp,
-    /// When each slice was complete; the first [`Self::slice_count`] are in use. Slices that
-    /// share a block share its time.
+    /// When each slice of the frame was complete, with those of earlier parts; the first
+    /// [`Self::slice_count`] are in use. Slices that share a block share its time.
     pub slice_complete: [Timestamp; SLICES_PER_FRAME_MAX as usize],
     /// How many slices are known by the blocks that begin with them.
     pub slice_count: u8,
-    /// When the last block was complete.
+    /// When its last slice was complete, and all before it.
     pub complete: Timestamp,
-    /// Data shards that were recovered from parity.
+    /// Data shards of the frame so far that were recovered from parity.
     pub repaired_shards: u32,
-    /// Shards that came and were of use.
+    /// Shards of the frame so far that came and were of use.
     pub received_shards: u32,
 }
 
@@ -54,6 +62,8 @@ impl fmt::Debug for AccessUnit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessUnit")
             .field("frame", &self.frame)
+            .field("begins", &self.begins)
+            .field("ends", &self.ends)
             .field("bytes", &self.buffer.bytes.len())
             .field("keyframe", &self.keyframe)
             .field("recovery", &self.recovery)

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Opener, Sealer};
 use net::media;
 use net::packetize::{Batch, Packetizer, PacketizerConfig, SliceMeta};
-use net::reassemble::{Event, Reassembler, ReassemblerConfig};
+use net::reassemble::{Event, Granularity, Reassembler, ReassemblerConfig};
 use net::units::{FrameId, SliceIndex, Timestamp};
 
 /// Slices of a frame: the last is large enough for the GF(2¹⁶) code.
@@ -26,14 +26,17 @@ struct Session {
 }
 
 impl Session {
-    fn new() -> Self {
+    fn new(granularity: Granularity) -> Self {
         let keys = || MediaKeys::from_exporter(Aead::Aes128Gcm, &mut [9; EXPORTER_BYTES]);
         let mut packetizer = Packetizer::new(Sealer::new(keys()), PacketizerConfig::default());
         packetizer.set_drop_every(NonZeroU32::new(9));
         Self {
             packetizer,
             opener: Opener::new(keys()),
-            reassembler: Reassembler::new(ReassemblerConfig::default()),
+            reassembler: Reassembler::new(ReassemblerConfig {
+                granularity,
+                ..ReassemblerConfig::default()
+            }),
             slice: vec![0xC7; 500_000],
             batch: Batch::new(),
             datagram: Vec::with_capacity(2000),
@@ -65,7 +68,7 @@ impl Session {
                 }
                 while let Some(event) = self.reassembler.poll(now) {
                     let Event::Frame(unit) = event else { continue };
-                    self.delivered += u64::from(unit.frame == FrameId(frame));
+                    self.delivered += u64::from(unit.ends && unit.frame == FrameId(frame));
                 }
             }
         }
@@ -74,12 +77,14 @@ impl Session {
 
 #[test]
 fn packetizing_and_reassembling_allocate_nothing() {
-    let mut session = Session::new();
-    let before = sys::allocations();
-    for frame in 0..100 {
-        session.frame(frame);
+    for granularity in [Granularity::Frames, Granularity::Slices] {
+        let mut session = Session::new(granularity);
+        let before = sys::allocations();
+        for frame in 0..100 {
+            session.frame(frame);
+        }
+        assert_eq!(sys::allocations() - before, 0, "{granularity:?}");
+        assert_eq!(session.delivered, 100);
+        assert!(session.reassembler.stats().repaired_shards > 1000);
     }
-    assert_eq!(sys::allocations() - before, 0);
-    assert_eq!(session.delivered, 100);
-    assert!(session.reassembler.stats().repaired_shards > 1000);
 }

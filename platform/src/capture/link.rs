@@ -27,11 +27,11 @@ use crate::display::{self, Cancel, OutputAddress};
 use crate::process::timespec;
 
 /// How long a compositor may take to answer while a capture opens.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a wait came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// Events were dispatched (or the wait ended for no reason).
     Events,
     /// Somebody called the waker.
@@ -42,22 +42,22 @@ pub(super) enum Wait {
 
 /// A waker over an eventfd.
 #[derive(Debug)]
-pub(super) struct EventWaker(OwnedFd);
+pub(crate) struct EventWaker(OwnedFd);
 
 impl EventWaker {
-    pub(super) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> Result<Self, Errno> {
         Ok(Self(eventfd(
             0,
             EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK,
         )?))
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &OwnedFd {
         &self.0
     }
 
     /// True if it was woken since it was last asked.
-    pub(super) fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let mut count = [0u8; 8];
         rustix::io::read(&self.0, &mut count).is_ok()
     }
@@ -82,30 +82,30 @@ struct Global {
 }
 
 /// What the connection knows, and in `protocol` what the capture protocol in use knows.
-pub(super) struct State<P> {
+pub(crate) struct State<P> {
     globals: Vec<Global>,
     outputs: Vec<(u32, WlOutput, Option<String>)>,
     answered: u32,
     /// The registry's name of the captured output; `None` once it is gone.
     target: Option<u32>,
     /// What the capture protocol has said.
-    pub(super) protocol: P,
+    pub(crate) protocol: P,
 }
 
 /// A connection with its queue, state and waker.
-pub(super) struct Link<P: 'static> {
+pub(crate) struct Link<P: 'static> {
     connection: Connection,
     queue: EventQueue<State<P>>,
     registry: WlRegistry,
     /// Everything that events have told.
-    pub(super) state: State<P>,
+    pub(crate) state: State<P>,
     /// Interrupts [`Link::wait`].
-    pub(super) waker: Arc<EventWaker>,
+    pub(crate) waker: Arc<EventWaker>,
 }
 
 impl<P: 'static> Link<P> {
     /// Connects and learns the globals.
-    pub(super) fn connect(address: &OutputAddress, protocol: P) -> Result<Self, CaptureError> {
+    pub(crate) fn connect(address: &OutputAddress, protocol: P) -> Result<Self, CaptureError> {
         let unreachable = |reason: String| CaptureError::Connect {
             socket: address.wayland_socket.display().to_string(),
             reason,
@@ -136,13 +136,13 @@ impl<P: 'static> Link<P> {
         Ok(link)
     }
 
-    pub(super) fn handle(&self) -> QueueHandle<State<P>> {
+    pub(crate) fn handle(&self) -> QueueHandle<State<P>> {
         self.queue.handle()
     }
 
     /// Binds the first global of `I`, at least `version`, at most the version that the
     /// generated code knows and `version_max`.
-    pub(super) fn bind<I>(&self, version: u32, version_max: u32) -> Result<I, CaptureError>
+    pub(crate) fn bind<I>(&self, version: u32, version_max: u32) -> Result<I, CaptureError>
     where
         I: Proxy + 'static,
         State<P>: Dispatch<I, ()>,
@@ -161,7 +161,7 @@ impl<P: 'static> Link<P> {
     }
 
     /// Finds the output of that name, by `wl_output.name` (version 4) or `xdg_output.name`.
-    pub(super) fn find_output(&mut self, name: &str) -> Result<WlOutput, CaptureError> {
+    pub(crate) fn find_output(&mut self, name: &str) -> Result<WlOutput, CaptureError> {
         let handle = self.handle();
         let named = |global: &&Global| global.interface == WlOutput::interface().name;
         let outputs: Vec<Global> = self.state.globals.iter().filter(named).cloned().collect();
@@ -192,20 +192,25 @@ impl<P: 'static> Link<P> {
         Ok(output.clone())
     }
 
+    /// The connection's descriptor, to wait for events together with others.
+    pub(crate) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+
     /// The captured output is gone.
-    pub(super) fn output_lost(&self) -> bool {
+    pub(crate) fn output_lost(&self) -> bool {
         self.state.target.is_none()
     }
 
     /// Waits until the compositor has answered everything asked so far.
-    pub(super) fn round_trip(&mut self) -> Result<(), CaptureError> {
+    pub(crate) fn round_trip(&mut self) -> Result<(), CaptureError> {
         let before = self.state.answered;
         self.connection.display().sync(&self.handle(), ());
         self.wait_for(|state| state.answered != before)
     }
 
     /// Dispatches events until `done`, within [`ANSWER_TIMEOUT`], deaf to the waker.
-    pub(super) fn wait_for(
+    pub(crate) fn wait_for(
         &mut self,
         done: impl Fn(&State<P>) -> bool,
     ) -> Result<(), CaptureError> {
@@ -222,7 +227,7 @@ impl<P: 'static> Link<P> {
 
     /// Sends what was asked, then waits for events, the waker or the deadline; events that came
     /// are dispatched. Events are looked at once even if the deadline has passed.
-    pub(super) fn wait(&mut self, deadline: Timestamp) -> Result<Wait, CaptureError> {
+    pub(crate) fn wait(&mut self, deadline: Timestamp) -> Result<Wait, CaptureError> {
         self.wait_on(deadline, true)
     }
 
@@ -301,7 +306,7 @@ impl<P: 'static> Link<P> {
 }
 
 /// A [`CaptureError::Ended`].
-pub(super) fn ended(reason: impl Into<String>) -> CaptureError {
+pub(crate) fn ended(reason: impl Into<String>) -> CaptureError {
     CaptureError::Ended {
         reason: reason.into(),
     }

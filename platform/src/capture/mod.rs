@@ -1,7 +1,7 @@
 //! Capture: pictures of an output, when they change.
 
 pub mod ext_image_copy;
-mod link;
+pub(crate) mod link;
 mod pool;
 pub mod screencopy;
 mod steps;

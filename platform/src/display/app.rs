@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::DisplayError;
+use super::{DisplayError, DisplayRequest};
 use crate::process::Process;
 
 /// A started application. Dropping it ends its process group.
@@ -16,20 +16,27 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Starts `command` with `environment` set (or, where `None`, unset). Nothing to start for
-    /// an empty command.
+    /// Starts the request's command with its environment, and with `environment` set (or, where
+    /// `None`, unset). Nothing to start for an empty command.
     ///
     /// # Errors
     /// [`DisplayError::App`].
     pub(crate) fn start(
-        command: &[String],
+        request: &DisplayRequest,
         environment: &[(&'static str, Option<PathBuf>)],
     ) -> Result<Option<Self>, DisplayError> {
+        let command = &request.app;
         let Some((program, arguments)) = command.split_first() else {
             return Ok(None);
         };
         let mut child = Command::new(program);
         child.args(arguments);
+        child.envs(
+            request
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
         for (name, value) in environment {
             match value {
                 Some(value) => child.env(name, value),

@@ -74,6 +74,8 @@ pub struct DisplayRequest {
     pub mode: Mode,
     /// Command and arguments to run on it; empty: nothing is started.
     pub app: Vec<String>,
+    /// What its environment says beside (where to play sound, for one).
+    pub environment: Vec<(&'static str, String)>,
     /// Asked when nobody wants the display any more, though it may not stand yet: from then on
     /// nothing is waited for but its end.
     pub cancel: Cancel,

@@ -141,7 +141,7 @@ impl PrivateDisplay {
             _guard: guard,
         };
         // From here on dropping `display` cleans up.
-        display.app = App::start(&request.app, &display.app_environment())?;
+        display.app = App::start(request, &display.app_environment())?;
         Ok(display)
     }
 

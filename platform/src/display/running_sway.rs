@@ -136,7 +136,7 @@ impl DisplayBackend for RunningSway {
                 ("SWAYSOCK", Some(ipc_socket.clone())),
                 (TOKEN_VARIABLE, Some(display.directory.token().into())),
             ];
-            display.app = App::start(&request.app, &environment)?;
+            display.app = App::start(request, &environment)?;
         }
         Ok(Box::new(display))
     }

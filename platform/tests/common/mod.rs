@@ -34,6 +34,7 @@ pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
     match backend.create(&DisplayRequest {
         mode,
         app,
+        environment: Vec::new(),
         cancel: Cancel::default(),
     }) {
         Ok(display) => display,

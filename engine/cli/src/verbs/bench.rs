@@ -8,7 +8,10 @@ use bench::gate::{failed, render};
 use bench::picture::Content;
 use bench::record::Trace;
 use bench::report::{self, Comparison, Machine, Report};
-use bench::run::{Bench as Measured, BenchError, Link, LinkError, Scenario, Setup, compare_whole};
+use bench::run::{
+    Bench as Measured, BenchError, Compared, Link, LinkError, Scenario, Setup, compare_frames,
+    compare_whole,
+};
 use engine::client::{ClientError, Outputs};
 use engine::config::Settings;
 use net::units::{BitsPerSecond, Mode};
@@ -51,10 +54,14 @@ pub struct Bench {
     /// threads inside the encoder (default: 1)
     #[argh(option)]
     encoder_threads: Option<String>,
+    /// decoder: libavcodec or openh264 (default: the best that this machine has)
+    #[argh(option)]
+    decoder: Option<String>,
     /// kind of display: sway, private-sway or synthetic (default: the best that this machine has)
     #[argh(option)]
     desktop: Option<String>,
-    /// what to compare with, interleaved: whole (one slice a picture)
+    /// what to compare with, interleaved: whole (one slice a picture) or frames (slices, but whole
+    /// frames for the decoder)
     #[argh(option)]
     compare: Option<String>,
     /// put a relay between host and client: rate to the client and steps of it, and more, such as
@@ -99,9 +106,10 @@ impl Bench {
         };
         match self.compare.as_deref() {
             None => self.measure(&setup, &scenario, link),
-            Some("whole") => self.compare_whole(&setup, &scenario, link),
+            Some("whole") => self.compare(compare_whole(&setup, &scenario, link)),
+            Some("frames") => self.compare(compare_frames(&setup, &scenario, link)),
             Some(other) => Err(Failure::usage(format!(
-                "--compare {other}: there is only whole"
+                "--compare {other}: there are whole and frames"
             ))),
         }
     }
@@ -111,6 +119,7 @@ impl Bench {
             .map_err(|error| Failure::new(Kind::System, format!("own executable: {error}")))?;
         let flags = [
             ("bitrate", &self.bitrate),
+            ("decoder", &self.decoder),
             ("desktop", &self.desktop),
             ("encoder", &self.encoder),
             ("encoder-threads", &self.encoder_threads),
@@ -141,6 +150,7 @@ impl Bench {
             cut_every_frames: self.cut_every,
             bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(10_000_000)),
             slices: settings.slices()?,
+            whole_frames: false,
             time: not_zero("--seconds", time)?,
         })
     }
@@ -151,7 +161,14 @@ impl Bench {
             .as_ref()
             .map(|directory| directory.join("last.png"));
         let bench = Measured::start(setup, scenario).map_err(failure)?;
-        let measured = bench.measure(scenario, link, Outputs { h264: None, png });
+        let measured = bench.measure(
+            scenario,
+            link,
+            Outputs {
+                png,
+                ..Outputs::default()
+            },
+        );
         bench.stop();
         let measured = measured.map_err(failure)?;
         if let Some(path) = &self.record {
@@ -163,9 +180,9 @@ impl Bench {
         self.write_json(&report.json())
     }
 
-    /// Sliced and whole in turn, so that both meet the same weather.
-    fn compare_whole(&self, setup: &Setup, scenario: &Scenario, link: Link) -> Result<(), Failure> {
-        let compared = compare_whole(setup, scenario, link).map_err(failure)?;
+    /// Two ways in turn, so that both meet the same weather.
+    fn compare(&self, compared: Result<Compared, BenchError>) -> Result<(), Failure> {
+        let compared = compared.map_err(failure)?;
         println!("{}", report::comparison_table(&compared.comparison));
         self.write(&compared.sliced, Some(&compared.comparison))?;
         if let Some(directory) = &self.report {
@@ -265,6 +282,7 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Config(error) => return error.into(),
         BenchError::Trust(error) => return error.into(),
         BenchError::Client(ClientError::Output { .. }) => Kind::Output,
+        BenchError::Client(ClientError::NoDecoder { .. } | ClientError::Decoder(_)) => Kind::Codec,
         BenchError::Directory(_)
         | BenchError::Usage(_)
         | BenchError::Loopback(_)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use bench::report::Report;
 use bench::run::from_outcome;
-use engine::client::{ClientError, Outcome, Outputs, Viewer};
+use engine::client::{ClientError, DecoderChoice, Outcome, Outputs, Viewer};
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
 use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
@@ -19,6 +19,8 @@ use net::units::{BitsPerSecond, Mode, SliceCount};
 use crate::exit::{Failure, Kind};
 use crate::output::say;
 use crate::signals::Interrupt;
+
+use super::input_test;
 
 /// Show another machine's desktop.
 #[derive(FromArgs)]
@@ -42,15 +44,27 @@ pub struct Connect {
     /// parity in percent of the data (default: what the loss needs)
     #[argh(option)]
     fec: Option<String>,
+    /// the only decoder to try: libavcodec or openh264
+    #[argh(option)]
+    decoder: Option<String>,
     /// end after so many seconds (default: at Ctrl-C)
     #[argh(option)]
     seconds: Option<String>,
+    /// type a line and move the pointer on the host's desktop
+    #[argh(switch)]
+    input_test: bool,
     /// write the H.264 stream to this file
     #[argh(option)]
     out: Option<String>,
     /// write the last picture to this file
     #[argh(option)]
     png: Option<String>,
+    /// ask for the desktop's sound and write what was heard to this file (WAVE)
+    #[argh(option)]
+    audio_out: Option<String>,
+    /// channels of the sound: 2, 6 or 8 (default: 2)
+    #[argh(option)]
+    audio_channels: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
     stats: Option<String>,
@@ -79,6 +93,7 @@ impl Connect {
         let outputs = Outputs {
             h264: settings.value("out")?,
             png: settings.value("png")?,
+            wave: settings.value("audio-out")?,
         };
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
@@ -88,19 +103,26 @@ impl Connect {
             trust: trust(&settings, host, &store)?,
             hello: hello(&settings)?,
         };
-        let viewer = Viewer::connect(options, outputs, None).map_err(failure)?;
+        let decoder = settings.value::<String>("decoder")?;
+        let decoder = DecoderChoice::make(decoder.as_deref()).map_err(failure)?;
+        let viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
         // Not before: until there is a session, Ctrl-C simply ends the wait for one.
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
-        let outcome = watch(viewer, &interrupt, seconds)?;
+        let input_test = settings.switch("input-test")?;
+        let outcome = watch(viewer, &interrupt, seconds, input_test)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 11] {
+    fn settings(self) -> [(&'static str, Option<String>); 15] {
         [
+            ("audio-channels", self.audio_channels),
+            ("audio-out", self.audio_out),
             ("bitrate", self.bitrate),
+            ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
+            ("input-test", self.input_test.then(|| "true".to_owned())),
             ("mode", self.mode),
             ("out", self.out),
             ("pin-host", self.pin_host),
@@ -136,6 +158,20 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             )
         })?;
     }
+    if let Some(sound) = &outcome.sound {
+        let received = &outcome.received;
+        say(format_args!(
+            "sound: {} packets, {} repaired by copies, {} concealed, {} left out, {} overrun, {} \
+             refused; {:.1} ms from the application to the decoder",
+            sound.packets,
+            received.audio_repaired,
+            sound.concealed,
+            received.audio_skipped,
+            received.audio_overrun,
+            sound.refused,
+            received.audio_latency_us as f64 * 1e-3,
+        ));
+    }
     match &outcome.ended {
         Some(reason) => Err(Failure::new(
             Kind::Refused,
@@ -150,6 +186,7 @@ fn watch(
     mut viewer: Viewer,
     interrupt: &Interrupt,
     seconds: Option<Duration>,
+    input_test: bool,
 ) -> Result<Outcome, Failure> {
     let welcome = viewer.welcome();
     say(format_args!(
@@ -166,6 +203,9 @@ fn watch(
     ));
     // More seconds than the clock has are as good as no limit.
     let until = seconds.and_then(|seconds| Instant::now().checked_add(seconds));
+    if input_test && !input_test::run(&mut viewer, || interrupt.is_asked()) {
+        return viewer.finish().map_err(failure);
+    }
     let mut before = viewer.received();
     loop {
         let left = until.map_or(Duration::MAX, |at| {
@@ -211,12 +251,21 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         fec_codes: FecCodes::ALL,
         aeads: AeadSet::ALL,
         required: Features::NONE,
-        optional: Features::FRAME_TIMES,
+        optional: Features::FRAME_TIMES.union(sound(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
+    })
+}
+
+/// The sound to ask for: none, unless somebody listens.
+fn sound(settings: &Settings) -> Result<Features, Failure> {
+    let speakers = settings.speakers()?.unwrap_or_default();
+    Ok(match settings.value::<PathBuf>("audio-out")? {
+        Some(_) => Features::sound(speakers),
+        None => Features::NONE,
     })
 }
 
@@ -250,7 +299,9 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
         | ClientError::Thread(_)
         | ClientError::Decode(_) => Kind::System,
-        ClientError::Decoder(_) => Kind::Codec,
+        ClientError::NoDecoder { .. } | ClientError::Decoder(_) | ClientError::Opus(_) => {
+            Kind::Codec
+        }
         ClientError::Output { .. } => Kind::Output,
     };
     Failure::new(kind, error)

@@ -63,6 +63,9 @@ pub struct Host {
     /// (default; timer until measured otherwise)
     #[argh(option)]
     pace: Option<String>,
+    /// the only source of sound to try: pipewire, synthetic (a tone) or off
+    #[argh(option)]
+    audio: Option<String>,
     /// leave out every Nth video datagram, to see error correction work
     #[argh(option)]
     video_drop: Option<String>,
@@ -107,10 +110,11 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 20] {
+    fn settings(self) -> [(&'static str, Option<String>); 21] {
         [
             ("app", self.app),
             ("apps", self.apps),
+            ("audio", self.audio),
             ("bind", self.bind),
             ("bitrate", self.bitrate),
             ("desktop", self.desktop),

@@ -4,6 +4,7 @@ mod bench;
 mod connect;
 mod doctor;
 mod host;
+mod input_test;
 mod openapi;
 mod pin;
 mod testcard;

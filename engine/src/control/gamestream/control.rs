@@ -1,6 +1,9 @@
 //! Messages of the control stream: opened, typed, and what the session makes of them.
 
-use net::gamestream::control::FromClient;
+use net::gamestream::control::{FromClient, ToClient};
+use net::gamestream::enet::EnetHost;
+use net::input::{InputEvent, PadOutput};
+use net::units::Timestamp;
 
 use super::session::{Game, Stream};
 use crate::session::SessionCommand;
@@ -39,13 +42,35 @@ impl Game {
         }
     }
 
-    /// Input came, and nothing here takes it.
-    pub(super) fn note_input(&mut self) {
-        if !std::mem::replace(&mut self.input_refused, true) {
+    /// Input came.
+    pub(super) fn take_input(&mut self, now: Timestamp, event: InputEvent) {
+        if let Some(input) = &self.input {
+            input.push(now, event);
+        } else if !std::mem::replace(&mut self.input_refused, true) {
             log::warn!(
-                "{} sends input, which this host cannot deliver to its display yet",
+                "{} sends input, which its display does not take",
                 self.client.name
             );
+        }
+    }
+
+    /// Tells the client what applications want of its controllers.
+    pub(super) fn pass_pad_output(&mut self, now: Timestamp, enet: &mut EnetHost) {
+        let (Some(input), Some(stream)) = (&self.input, self.stream.as_mut()) else {
+            return;
+        };
+        while let Some(PadOutput::Rumble {
+            controller,
+            strong,
+            weak,
+        }) = input.poll_output()
+        {
+            let rumble = ToClient::Rumble {
+                controller,
+                low: strong,
+                high: weak,
+            };
+            stream.tell(now, enet, rumble);
         }
     }
 }

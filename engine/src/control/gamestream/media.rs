@@ -5,6 +5,7 @@
 //! arrival times, so parity does it alone, and the rate follows [`LinkRate`].
 
 use std::collections::VecDeque;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ impl VideoSteer {
         let blocks = policy.blocks(now, terms.slices.get());
         let orders = Orders {
             bitrate: BitsPerSecond(0),
+            frame_divisor: NonZeroU8::MIN,
             protection: protection(&ladder, &terms),
             pace: pace(rate.rate()),
             datagram_bytes_max: usize::from(terms.packet_bytes),

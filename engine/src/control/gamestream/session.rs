@@ -23,6 +23,7 @@ use super::Ports;
 use super::media::VideoSteer;
 use super::sessions::{Client, Granted, Reply};
 use crate::session::{Session, SessionCommand};
+use crate::stage::input::InputQueue;
 
 /// A display that does not stand after this long will not.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +67,8 @@ pub(super) struct Game {
     pub(super) stream: Option<Stream>,
     /// The session has not yet been told to suspend: its queue was full.
     pub(super) owes_suspend: bool,
+    /// Where its input goes, if the display takes any.
+    pub(super) input: Option<InputQueue>,
     /// It was said that its input goes nowhere.
     pub(super) input_refused: bool,
 }

@@ -208,6 +208,7 @@ impl StreamHost {
                         bitrate: crate::config::DEFAULT_BITRATE,
                         app: Vec::new(),
                         encoder_threads: self.host.encoder_threads,
+                        audio: None,
                     };
                     self.launch(client, &app, asked, request.stream, reply);
                 }
@@ -260,6 +261,7 @@ impl StreamHost {
                     request,
                     stream: None,
                     owes_suspend: false,
+                    input: None,
                     input_refused: false,
                 };
                 self.games.insert(number, game);
@@ -376,8 +378,10 @@ impl StreamHost {
                     mode,
                     slices_max,
                     invalidates_references,
+                    input,
                     ..
                 } => {
+                    game.input = input;
                     game.facts = Some(Facts {
                         mode,
                         slices_max,
@@ -404,6 +408,7 @@ impl StreamHost {
                         metrics: Arc::clone(game.session.metrics()),
                     });
                 }
+                SessionEvent::PadOutput => game.pass_pad_output(clock::now(), &mut self.enet),
                 SessionEvent::Failed(error) => {
                     let text = error.to_string();
                     log::warn!("session {number} of {}: {text}", game.client.name);
@@ -725,9 +730,8 @@ impl StreamHost {
         let Some(message) = take_message(stream, bytes) else {
             return;
         };
-        if let FromClient::Input(_) = message {
-            game.note_input();
-            return;
+        if let FromClient::Input(event) = message {
+            return game.take_input(now, event);
         }
         if let Some(steer) = &mut stream.steer {
             steer.handle_message(now, round_trip, &message);
@@ -847,12 +851,13 @@ fn start_media(
         socket: video.try_clone().map_err(|error| error.to_string())?,
         peer,
         control,
+        audio: None,
     })
 }
 
 impl Stream {
     /// Tells the client, if it is there and its queue has room.
-    fn tell(&mut self, now: Timestamp, enet: &mut EnetHost, message: ToClient) {
+    pub(super) fn tell(&mut self, now: Timestamp, enet: &mut EnetHost, message: ToClient) {
         let (Some(peer), Some(announced)) = (self.peer, self.announced.as_mut()) else {
             return;
         };

@@ -20,6 +20,8 @@ const WIDE_BYTES: usize = 1 << 20;
 /// A step of rate comes when the session has long settled.
 const STEP_DOWN: Duration = Duration::from_secs(20);
 const STEP_UP: Duration = Duration::from_secs(40);
+/// As does a stall.
+pub(in crate::sim) const STALL_BEGIN: Duration = Duration::from_secs(20);
 
 const fn mbit(mbit: u64) -> BitsPerSecond {
     BitsPerSecond(mbit * 1_000_000)
@@ -141,6 +143,22 @@ impl Scenario {
             ms(20),
             vec![session(mbit(60), true)],
         )
+    }
+
+    /// 50 Mbit/s that carry nothing either way for `stall` after 20 s and lose nothing by it: a
+    /// radio that scans, a host that does not run. Round trip 20 ms, 200 ms of queue.
+    #[must_use]
+    pub fn stall(stall: Duration) -> Self {
+        let stalling = |rate: BitsPerSecond| {
+            let stopped = Steps::constant(rate).then(STALL_BEGIN, mbit(0));
+            stopped.then(STALL_BEGIN + stall, rate)
+        };
+        let bytes = bytes_of(ms(200), mbit(50));
+        let name = format!("stall-{}", stall.as_millis());
+        let flows = vec![session(mbit(60), true)];
+        let mut scenario = Self::narrow(&name, stalling(mbit(50)), bytes, ms(20), flows);
+        scenario.up[0] = queue(stalling(WIDE_RATE), WIDE_BYTES);
+        scenario.lasting(STALL_BEGIN + 10 * SECOND)
     }
 
     /// Two sessions on one bottleneck of 40 Mbit/s, the second 10 s after the first.
@@ -277,6 +295,9 @@ impl Scenario {
         all.extend([
             Self::bursts(5, 8, ms(4)),
             Self::rate_step(),
+            Self::stall(ms(100)),
+            Self::stall(ms(300)),
+            Self::stall(ms(600)),
             Self::two_sessions(),
             Self::against_cubic(),
             Self::against_bbr(),

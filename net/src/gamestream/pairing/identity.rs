@@ -1,23 +1,19 @@
 //! A host's identity as GameStream's clients demand it: a self-signed certificate with an RSA-2048
 //! key.
 
-use boring::asn1::Asn1Time;
-use boring::bn::{BigNum, MsbOption};
 use boring::error::ErrorStack;
 use boring::hash::MessageDigest;
 use boring::pkey::{PKey, PKeyRef, Private};
 use boring::rsa::Rsa;
 use boring::sign::Signer;
-use boring::x509::{X509, X509NameBuilder, X509Ref};
+use boring::x509::{X509, X509Ref};
 use zeroize::Zeroizing;
 
 use super::CryptoError;
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, self_signed};
 
 /// Clients accept nothing else.
 const RSA_BITS: u32 = 2048;
-/// Days that a certificate claims to be valid; clients pin it and do not look.
-const VALID_DAYS: u32 = 365 * 20;
 
 /// Certificate and key.
 #[derive(Clone)]
@@ -35,22 +31,7 @@ impl PairingIdentity {
     /// [`IdentityError::Library`].
     pub fn generate() -> Result<Self, IdentityError> {
         let key = PKey::from_rsa(Rsa::generate(RSA_BITS)?)?;
-        let mut name = X509NameBuilder::new()?;
-        name.append_entry_by_text("CN", "punktfunk GameStream host")?;
-        let name = name.build();
-        let mut serial = BigNum::new()?;
-        serial.rand(127, MsbOption::MAYBE_ZERO, false)?;
-
-        let mut builder = X509::builder()?;
-        builder.set_version(2)?;
-        builder.set_serial_number(&*serial.to_asn1_integer()?)?;
-        builder.set_subject_name(&name)?;
-        builder.set_issuer_name(&name)?;
-        builder.set_pubkey(&key)?;
-        builder.set_not_before(&*Asn1Time::from_unix(0)?)?;
-        builder.set_not_after(&*Asn1Time::days_from_now(VALID_DAYS)?)?;
-        builder.sign(&key, MessageDigest::sha256())?;
-        Self::new(builder.build(), key)
+        Self::new(self_signed("punktfunk GameStream host", &key)?, key)
     }
 
     /// From PEM texts of certificate and PKCS#8 key; both may be one text.

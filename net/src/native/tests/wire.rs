@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::input::PadOutput;
+use crate::native::input::{OutputSender, PACKET_BYTES_MAX};
 use crate::times::SliceTimes;
 
 fn bytes_of(message: &Message) -> Vec<u8> {
@@ -85,6 +87,22 @@ fn golden_small_messages() {
         &[&[3, 0, 6, 0, 0, 0, 2, 0, 2, 0], b"no"],
     );
     check(Message::Start, &[&[4, 0, 0, 0, 0, 0]]);
+    check(
+        Message::Input(vec![0xC8, 7]),
+        &[&[0x20, 0, 2, 0, 0, 0, 0xC8, 7]],
+    );
+    let rumble = PadOutput::Rumble {
+        controller: 3,
+        strong: 0x0201,
+        weak: 0x0403,
+    };
+    check(
+        Message::PadOutput(OutputSender::default().packet(rumble)),
+        &[
+            &[0x21, 0, 11, 0, 0, 0],
+            &[0xCA, 1, 1, 0, 0, 0, 3, 1, 2, 3, 4],
+        ],
+    );
     let request = RepairRequest {
         last_good: Some(FrameId(5)),
         first_lost: FrameId(6),
@@ -334,6 +352,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             })
         }),
         Just(Message::Start),
+        prop::collection::vec(any::<u8>(), 0..PACKET_BYTES_MAX).prop_map(Message::Input),
+        any::<[u8; 11]>().prop_map(Message::PadOutput),
         (prop::option::of(frame()), frame(), frame(), any::<bool>()).prop_map(
             |(last_good, one, other, idr)| {
                 Message::RepairRequest(RepairRequest {

@@ -1,0 +1,272 @@
+//! Sound as a user hears it: the executable as host and as client, and where it says so a real
+//! PipeWire with a session manager, private to the test.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use harness::PATIENCE;
+use harness::facts::eventually;
+use harness::program::{Running, Sandbox, start};
+use harness::wave::{Heard, write_tone};
+
+const TONE_HZ: f64 = 997.0;
+const OTHER_HZ: f64 = 1500.0;
+
+/// A host with these settings and its address.
+fn host(sandbox: &Sandbox, settings: &[&str]) -> (Running, String) {
+    let mut arguments = vec!["host", "--port", "0"];
+    arguments.extend_from_slice(settings);
+    let mut host = sandbox.start(&arguments);
+    let listening = host.line("listening");
+    let address = listening.split(' ').next().expect("an address");
+    (host, address.to_owned())
+}
+
+/// A client that listens until it is interrupted, or for `seconds`.
+fn listener(sandbox: &Sandbox, address: &str, name: &str, more: &[&str]) -> (Running, PathBuf) {
+    let wave = sandbox.path().join(name);
+    let state = sandbox.path().join(format!("{name}.state"));
+    let mut arguments = vec!["connect", address, "--headless", "--mode", "320x240@30"];
+    arguments.extend_from_slice(&["--audio-out", wave.to_str().expect("a readable path")]);
+    arguments.extend_from_slice(&["--state-dir", state.to_str().expect("a readable path")]);
+    arguments.extend_from_slice(more);
+    (sandbox.start(&arguments), wave)
+}
+
+fn is_at(heard: &[Option<f64>], pitch_hz: f64) -> usize {
+    heard.iter().filter(|it| **it == Some(pitch_hz)).count()
+}
+
+/// A busy machine may be late with some packets; what is heard is never another channel's.
+#[test]
+fn a_tone_arrives_at_its_pitch_on_every_channel() {
+    for (channels, count) in [("2", 2), ("6", 6), ("8", 8)] {
+        let sandbox = Sandbox::new();
+        let settings = [
+            "--desktop",
+            "synthetic",
+            "--audio",
+            "synthetic",
+            "--app",
+            "none",
+        ];
+        let (_host, address) = host(&sandbox, &settings);
+        let more = ["--seconds", "4", "--audio-channels", channels];
+        let (client, wave) = listener(&sandbox, &address, "heard.wav", &more);
+        let ended = client.wait();
+        assert!(ended.status.success(), "{}", ended.stderr);
+        let pitches: Vec<f64> = (0..count).map(|n| TONE_HZ + 400.0 * f64::from(n)).collect();
+        for (channel, &pitch_hz) in pitches.iter().enumerate() {
+            let heard = Heard::read(&wave, pitches.len(), channel).pitches(&pitches);
+            let right = is_at(&heard, pitch_hz);
+            let wrong = heard.iter().flatten().count() - right;
+            assert!(right >= 15 && wrong == 0, "{count}, {channel}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_host_without_sound_serves_a_client_that_asks_for_it() {
+    let sandbox = Sandbox::new();
+    let settings = ["--desktop", "synthetic", "--audio", "off", "--app", "none"];
+    let (_host, address) = host(&sandbox, &settings);
+    let (client, wave) = listener(&sandbox, &address, "heard.wav", &["--seconds", "1"]);
+    let ended = client.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    let heard = Heard::read(&wave, 2, 0).silences();
+    assert!(heard.is_empty(), "sound from a host without: {heard:?}");
+}
+
+/// A sound server of the test's own: bus, PipeWire and session manager, as a user's login has
+/// them. Everything is killed when it is dropped.
+struct SoundServer {
+    bus: Option<Child>,
+    pipewire: Option<Child>,
+    manager: Option<Child>,
+}
+
+impl SoundServer {
+    fn start(sandbox: &Sandbox) -> Self {
+        let address = format!("unix:path={}", sandbox.runtime().join("bus").display());
+        let mut bus = command(sandbox, "dbus-daemon");
+        bus.args([
+            "--session",
+            "--nofork",
+            "--nopidfile",
+            "--address",
+            &address,
+        ]);
+        let mut server = Self {
+            bus: Some(spawn(bus)),
+            pipewire: None,
+            manager: None,
+        };
+        eventually("there is a bus", || sandbox.runtime().join("bus").exists());
+        server.restart(sandbox);
+        server
+    }
+
+    /// What is left of the last one is ended first.
+    fn restart(&mut self, sandbox: &Sandbox) {
+        kill(&mut self.manager);
+        kill(&mut self.pipewire);
+        self.pipewire = Some(spawn(command(sandbox, "pipewire")));
+        let answers = || {
+            let mut ask = command(sandbox, "pw-cli");
+            ask.args(["info", "0"]);
+            ask.status().is_ok_and(|status| status.success())
+        };
+        eventually("PipeWire answers", answers);
+        self.manager = Some(spawn(command(sandbox, "wireplumber")));
+    }
+}
+
+impl Drop for SoundServer {
+    fn drop(&mut self) {
+        kill(&mut self.manager);
+        kill(&mut self.pipewire);
+        kill(&mut self.bus);
+    }
+}
+
+/// A program in the sandbox's environment.
+fn command(sandbox: &Sandbox, program: &str) -> Command {
+    let bus = format!("unix:path={}", sandbox.runtime().join("bus").display());
+    let mut command = Command::new(program);
+    command
+        .env("HOME", sandbox.path().join("home"))
+        .env("XDG_RUNTIME_DIR", sandbox.runtime())
+        .env("DBUS_SESSION_BUS_ADDRESS", bus)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.spawn().unwrap_or_else(|error| {
+        let program = command.get_program().to_string_lossy().into_owned();
+        panic!("{program} cannot be started ({error}): run scripts/setup.sh")
+    })
+}
+
+fn kill(child: &mut Option<Child>) {
+    if let Some(mut child) = child.take() {
+        // It may have ended with what it depends on.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Waits for a second of the host's in which `fits` holds of the packets that were silence.
+fn until_silence(host: &Running, fits: impl Fn(u32) -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let line = host.lines.recv_deadline(deadline);
+        let line = line.expect("the host tells every second how much was silence");
+        let packets = line.split_once("packets/s, ").map(|(_, rest)| rest);
+        let silent = packets.and_then(|rest| rest.split(' ').next()?.parse().ok());
+        if silent.is_some_and(&fits) {
+            return;
+        }
+    }
+}
+
+/// Lets the host stream for so many seconds.
+fn stream_for(host: &Running, seconds: usize) {
+    for _ in 0..seconds {
+        let line = host.lines.recv_timeout(PATIENCE);
+        line.expect("the host says every second how it goes");
+    }
+}
+
+fn finish(client: Running) {
+    client.interrupt();
+    let ended = client.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+}
+
+/// Each host's application is told its session's sink by its environment alone.
+#[test]
+fn applications_are_heard_in_their_own_session_and_nowhere_else() {
+    let sandbox = Sandbox::new();
+    let _server = SoundServer::start(&sandbox);
+    let sessions = [TONE_HZ, OTHER_HZ].map(|pitch_hz| {
+        let file = sandbox.path().join(format!("{pitch_hz}.wav"));
+        write_tone(&file, pitch_hz, 60);
+        let app = format!("pw-play {}", file.display());
+        let (host, address) = host(&sandbox, &["--desktop", "private-sway", "--app", &app]);
+        let name = format!("heard-{pitch_hz}.wav");
+        let (client, wave) = listener(&sandbox, &address, &name, &[]);
+        (pitch_hz, host, client, wave)
+    });
+    for (_, host, ..) in &sessions {
+        until_silence(host, |packets| packets == 0);
+        stream_for(host, 4);
+    }
+    for (pitch_hz, _host, client, wave) in sessions {
+        finish(client);
+        let heard = Heard::read(&wave, 2, 0).pitches(&[TONE_HZ, OTHER_HZ]);
+        let right = is_at(&heard, pitch_hz);
+        let wrong = heard.iter().flatten().count() - right;
+        assert!(right >= 15 && wrong == 0, "{pitch_hz} Hz: {heard:?}");
+    }
+}
+
+#[test]
+fn a_sound_server_that_dies_leaves_silence_and_comes_back_with_sound() {
+    let sandbox = Sandbox::new();
+    let mut server = SoundServer::start(&sandbox);
+    let (host, address) = host(&sandbox, &["--desktop", "synthetic", "--app", "none"]);
+    let sink = format!("punktfunk-{}-1", host.id());
+    let file = sandbox.path().join("tone.wav");
+    write_tone(&file, TONE_HZ, 60);
+    let play = || {
+        let mut play = command(&sandbox, "pw-play");
+        play.env("PIPEWIRE_NODE", &sink).arg(&file);
+        Some(spawn(play))
+    };
+    let (client, wave) = listener(&sandbox, &address, "heard.wav", &[]);
+    until_silence(&host, |packets| packets == 0);
+    let mut player = play();
+    stream_for(&host, 3);
+    kill(&mut server.pipewire);
+    until_silence(&host, |packets| packets > 150);
+    kill(&mut player);
+    server.restart(&sandbox);
+    until_silence(&host, |packets| packets == 0);
+    let mut player = play();
+    stream_for(&host, 4);
+    kill(&mut player);
+    finish(client);
+
+    let heard = Heard::read(&wave, 2, 0);
+    let (pitches, silences) = (heard.pitches(&[TONE_HZ]), heard.silences());
+    let first = pitches.iter().position(Option::is_some).expect("a tone");
+    let silent = silences[first..]
+        .iter()
+        .position(|it| *it)
+        .expect("then none")
+        + first;
+    let again = is_at(&pitches[silent..], TONE_HZ);
+    assert!(
+        again >= 15,
+        "{again} tenths of a second after it came back: {pitches:?}"
+    );
+}
+
+#[test]
+fn without_a_sound_server_there_are_pictures_and_silence_and_it_is_said_once() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["host", "--port", "0", "--desktop", "synthetic"]);
+    let mut host = start(command.args(["--app", "none", "--audio", "pipewire"]));
+    let listening = host.line("listening");
+    let address = listening.split(' ').next().expect("an address");
+    let (client, wave) = listener(&sandbox, address, "heard.wav", &["--seconds", "3"]);
+    let ended = client.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    assert!(Heard::read(&wave, 2, 0).silences().iter().all(|it| *it));
+    host.interrupt();
+    let said = host.wait().stderr;
+    assert_eq!(said.matches("no sound: ").count(), 1, "{said}");
+}

@@ -1,0 +1,430 @@
+//! Sound by PipeWire: a null sink for each session, whose monitor is captured.
+//!
+//! ```text
+//!  applications ─▶ sink "punktfunk-PID-N" ─ monitor ─▶ stream ─▶ ring ─▶ read
+//! ```
+//!
+//! The sink belongs to this process's connection: it goes when the connection does, whichever way
+//! the host ends. It has a name that only the session's applications are told, by `PULSE_SINK`
+//! (clients of PulseAudio, as pipewire-pulse reads it) and `PIPEWIRE_NODE` (PipeWire's own), so
+//! that two sessions, or a session and the desktop around it, do not hear each other.
+//!
+//! One thread (`pf-pipewire`) runs PipeWire's loop. While the daemon is away the thread tries
+//! again, [`RETRY_MIN`] to [`RETRY_MAX`] apart, and [`AudioSource::read`] finds nothing.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::pipewire as pw;
+use net::audio::{SAMPLE_RATE, Speakers};
+use net::clock;
+use net::units::Timestamp;
+use pw::context::ContextRc;
+use pw::core::{CoreRc, PW_ID_CORE};
+use pw::main_loop::MainLoopRc;
+use pw::node::Node;
+use pw::properties::properties;
+use pw::proxy::ProxyT;
+use pw::spa;
+use pw::stream::{StreamBox, StreamFlags, StreamState};
+
+use super::ring::Ring;
+use super::{
+    AudioBackend, AudioCapabilities, AudioCounts, AudioError, AudioRequest, AudioSource, Heard,
+};
+use crate::pipewire_link;
+use crate::select::Refusal;
+use crate::thread::{Role, RoleThread};
+
+/// First wait before the daemon is tried again; each further one is twice as long.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// Longest wait.
+const RETRY_MAX: Duration = Duration::from_secs(4);
+/// The loop ends at its next turn; taking leave of the daemon is one write.
+const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// What we ask the graph to handle at a time: 5 ms.
+const LATENCY: &str = "240/48000";
+
+/// The backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PipeWire;
+
+impl AudioBackend for PipeWire {
+    fn name(&self) -> &'static str {
+        "pipewire"
+    }
+
+    fn probe(&self) -> Result<String, Refusal> {
+        pipewire_link::load()
+            .map_err(|error| Refusal::new(error.to_string(), "install libpipewire-0.3-0"))?;
+        Ok("a sink for each session".to_owned())
+    }
+
+    fn open(&self, request: &AudioRequest) -> Result<Box<dyn AudioSource>, AudioError> {
+        pipewire_link::load()?;
+        Ok(Box::new(Source::open(request.speakers)?))
+    }
+}
+
+struct Source {
+    capabilities: AudioCapabilities,
+    shared: Arc<Shared>,
+    /// Wakes the loop, to end.
+    quit: pw::channel::Sender<()>,
+    thread: Option<RoleThread<()>>,
+}
+
+/// What both threads see.
+struct Shared {
+    name: String,
+    speakers: Speakers,
+    ring: Ring,
+    connected: AtomicU64,
+    stop: AtomicBool,
+    /// For waits outside the loop.
+    stopped: (Mutex<()>, Condvar),
+}
+
+impl Source {
+    fn open(speakers: Speakers) -> Result<Self, AudioError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("punktfunk-{}-{number}", std::process::id());
+        let shared = Arc::new(Shared {
+            ring: Ring::new(speakers.channels()),
+            name: name.clone(),
+            speakers,
+            connected: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            stopped: Default::default(),
+        });
+        let (quit, asked) = pw::channel::channel();
+        let body = Connector {
+            shared: Arc::clone(&shared),
+            said: false,
+        };
+        let thread = crate::thread::spawn(Role::Audio, "pf-pipewire", move || body.run(asked));
+        Ok(Self {
+            capabilities: AudioCapabilities {
+                backend: "pipewire",
+                speakers,
+                environment: vec![("PULSE_SINK", name.clone()), ("PIPEWIRE_NODE", name)],
+            },
+            shared,
+            quit,
+            thread: Some(thread.map_err(AudioError::Thread)?),
+        })
+    }
+}
+
+impl AudioSource for Source {
+    fn capabilities(&self) -> &AudioCapabilities {
+        &self.capabilities
+    }
+
+    fn read(&mut self, out: &mut [f32], patience: Duration) -> Heard {
+        match self.shared.ring.read(out, patience) {
+            Some(captured) => Heard::Sound(captured),
+            None => Heard::Nothing,
+        }
+    }
+
+    fn skip(&mut self) {
+        self.shared.ring.clear();
+    }
+
+    fn counts(&self) -> AudioCounts {
+        AudioCounts {
+            dropped: self.shared.ring.dropped(),
+            connected: self.shared.connected.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let (lock, wake) = &self.shared.stopped;
+        drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
+        wake.notify_all();
+        // Fails only where the thread has ended.
+        let _ = self.quit.send(());
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// The thread's own half.
+struct Connector {
+    shared: Arc<Shared>,
+    /// The operator knows that there is no sound.
+    said: bool,
+}
+
+impl Connector {
+    fn run(mut self, mut asked: pw::channel::Receiver<()>) {
+        let mut wait = RETRY_MIN;
+        while !self.shared.is_stopping() {
+            let before = self.shared.connected.load(Ordering::Relaxed);
+            let (reason, receiver) = self.connect(asked);
+            asked = receiver;
+            if self.shared.is_stopping() {
+                return;
+            }
+            if self.shared.connected.load(Ordering::Relaxed) > before {
+                wait = RETRY_MIN;
+                self.said = false;
+            }
+            if !std::mem::replace(&mut self.said, true) {
+                log::warn!(
+                    "no sound: {reason}; clients hear silence until PipeWire can be reached"
+                );
+            }
+            self.shared.wait(wait);
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// One connection, for as long as it lasts; why it ended.
+    fn connect(&self, asked: pw::channel::Receiver<()>) -> (String, pw::channel::Receiver<()>) {
+        let main_loop = match MainLoopRc::new(None) {
+            Ok(main_loop) => main_loop,
+            Err(error) => return (format!("no loop for PipeWire ({error})"), asked),
+        };
+        let ended = main_loop.clone();
+        let attached = asked.attach(main_loop.loop_(), move |()| ended.quit());
+        let reason = match self.serve(&main_loop) {
+            Ok(reason) => reason,
+            Err(error) => format!("PipeWire cannot be reached ({error})"),
+        };
+        (reason, attached.deattach())
+    }
+
+    fn serve(&self, main_loop: &MainLoopRc) -> Result<String, pw::Error> {
+        let context = ContextRc::new(main_loop, None)?;
+        let core = context.connect_rc(None)?;
+        let end = End::new(main_loop);
+        let lost = end.clone();
+        let _core_listener = core
+            .add_listener_local()
+            .error(move |id, _, code, message| {
+                // Errors of single objects show in their own states.
+                if id == PW_ID_CORE {
+                    lost.because(format!("PipeWire is gone ({message}, {code})"));
+                }
+            })
+            .register();
+        let (sink, _sink_listener) = self.make_sink(&core, &end)?;
+        let stream = self.make_stream(&core)?;
+        let _stream_listener = self.listen(&stream, &end)?;
+        self.connect_stream(&stream)?;
+        if !self.shared.is_stopping() {
+            main_loop.run();
+        }
+        // The monitor's reader goes before what it reads.
+        let _ = stream.disconnect();
+        drop(stream);
+        if end.reason().is_none() {
+            // Taking leave: the daemon would remove it with the connection anyway.
+            let _ = core.destroy_object(sink);
+        }
+        Ok(end.reason().unwrap_or_else(|| "it was ended".to_owned()))
+    }
+
+    fn make_sink(
+        &self,
+        core: &CoreRc,
+        end: &End,
+    ) -> Result<(Node, pw::proxy::ProxyListener), pw::Error> {
+        let speakers = self.shared.speakers;
+        let sink: Node = core.create_object(
+            "adapter",
+            &properties! {
+                "factory.name" => "support.null-audio-sink",
+                "node.name" => self.shared.name.as_str(),
+                "node.description" => "punktfunk session",
+                "media.class" => "Audio/Sink",
+                "audio.position" => format!("[ {} ]", speakers.positions().join(" ")),
+                "audio.channels" => speakers.channels().to_string(),
+                "audio.rate" => SAMPLE_RATE.to_string(),
+                // The session's volume is heard.
+                "monitor.channel-volumes" => "true",
+                // Never the desktop's default while there is any other.
+                "priority.session" => "0",
+                "priority.driver" => "0",
+                "node.pause-on-idle" => "false",
+                "session.suspend-timeout-seconds" => "0",
+                "object.linger" => "false",
+            },
+        )?;
+        let (removed, failed) = (end.clone(), end.clone());
+        let listener = sink
+            .upcast_ref()
+            .add_listener_local()
+            .removed(move || removed.because("the session's sink was removed".to_owned()))
+            .error(move |_, code, message| {
+                failed.because(format!("PipeWire made no sink ({message}, {code})"));
+            })
+            .register();
+        Ok((sink, listener))
+    }
+
+    fn make_stream<'c>(&self, core: &'c CoreRc) -> Result<StreamBox<'c>, pw::Error> {
+        let name = format!("{}-monitor", self.shared.name);
+        StreamBox::new(
+            core,
+            &name,
+            properties! {
+                *pw::keys::MEDIA_TYPE => "Audio",
+                *pw::keys::MEDIA_CATEGORY => "Capture",
+                *pw::keys::NODE_NAME => name.as_str(),
+                *pw::keys::NODE_LATENCY => LATENCY,
+                *pw::keys::TARGET_OBJECT => self.shared.name.as_str(),
+                *pw::keys::STREAM_CAPTURE_SINK => "true",
+                // Should the sink go, nobody else's sound comes in its place.
+                *pw::keys::NODE_DONT_RECONNECT => "true",
+                *pw::keys::STREAM_DONT_REMIX => "true",
+            },
+        )
+    }
+
+    fn listen<'c>(
+        &self,
+        stream: &StreamBox<'c>,
+        end: &End,
+    ) -> Result<pw::stream::StreamListener<()>, pw::Error> {
+        let shared = Arc::clone(&self.shared);
+        let (connected, failed) = (Arc::clone(&self.shared), end.clone());
+        stream
+            .add_local_listener()
+            .state_changed(move |_, (), old, new| match new {
+                StreamState::Streaming => {
+                    connected.connected.fetch_add(1, Ordering::Relaxed);
+                    log::info!("sound comes from {}", connected.name);
+                }
+                StreamState::Error(message) => {
+                    failed.because(format!("PipeWire gives no sound ({message})"));
+                }
+                StreamState::Unconnected if old != StreamState::Unconnected => {
+                    failed.because("PipeWire has ended the stream".to_owned());
+                }
+                _ => {}
+            })
+            .process(move |stream, ()| {
+                let now = clock::now();
+                while let Some(mut buffer) = stream.dequeue_buffer() {
+                    shared.take(&mut buffer, now);
+                }
+            })
+            .register()
+    }
+
+    fn connect_stream(&self, stream: &StreamBox<'_>) -> Result<(), pw::Error> {
+        let format = format_pod(self.shared.speakers);
+        let pod = spa::pod::Pod::from_bytes(&format).expect("it was made to be one");
+        // Called on the loop's thread, not the data thread: the callback may wait for the ring.
+        stream.connect(
+            spa::utils::Direction::Input,
+            None,
+            StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS,
+            &mut [pod],
+        )
+    }
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Waits, but not for one who is asked to stop.
+    fn wait(&self, time: Duration) {
+        let (lock, wake) = &self.stopped;
+        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Woken early or late, the loop around it looks again.
+        let _ = wake.wait_timeout_while(guard, time, |()| !self.is_stopping());
+    }
+
+    /// What a buffer holds goes to the ring; the daemon's word about where in it the samples lie
+    /// is checked.
+    fn take(&self, buffer: &mut pw::buffer::Buffer<'_>, now: Timestamp) {
+        let Some(data) = buffer.datas_mut().first_mut() else {
+            return;
+        };
+        let (offset, size) = (data.chunk().offset() as usize, data.chunk().size() as usize);
+        if let Some(bytes) = data.data()
+            && let Some(bytes) = bytes.get(offset..offset.saturating_add(size))
+        {
+            self.ring.push(bytes, now);
+        }
+    }
+}
+
+/// Ends the loop, with the first reason that is given.
+#[derive(Clone)]
+struct End {
+    main_loop: MainLoopRc,
+    reason: Rc<RefCell<Option<String>>>,
+}
+
+impl End {
+    fn new(main_loop: &MainLoopRc) -> Self {
+        Self {
+            main_loop: main_loop.clone(),
+            reason: Rc::default(),
+        }
+    }
+
+    fn because(&self, reason: String) {
+        self.reason.borrow_mut().get_or_insert(reason);
+        self.main_loop.quit();
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.reason.borrow().clone()
+    }
+}
+
+/// The one format that is taken, as PipeWire wants it told; its converters do the rest.
+fn format_pod(speakers: Speakers) -> Vec<u8> {
+    let mut info = spa::param::audio::AudioInfoRaw::new();
+    info.set_format(spa::param::audio::AudioFormat::F32LE);
+    info.set_flags(spa::param::audio::AudioInfoRawFlags::empty());
+    info.set_rate(SAMPLE_RATE);
+    info.set_channels(speakers.channels() as u32);
+    let mut positions = info.position();
+    for (position, name) in positions.iter_mut().zip(speakers.positions()) {
+        *position = position_number(name);
+    }
+    info.set_position(positions);
+    let object = spa::pod::Object {
+        type_: spa::utils::SpaTypes::ObjectParamFormat.as_raw(),
+        id: spa::param::ParamType::EnumFormat.as_raw(),
+        properties: info.into(),
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    spa::pod::serialize::PodSerializer::serialize(&mut bytes, &spa::pod::Value::Object(object))
+        .expect("memory takes every byte");
+    bytes.into_inner()
+}
+
+/// `enum spa_audio_channel` of spa/param/audio/raw.h.
+fn position_number(name: &str) -> u32 {
+    match name {
+        "FL" => spa::sys::SPA_AUDIO_CHANNEL_FL,
+        "FR" => spa::sys::SPA_AUDIO_CHANNEL_FR,
+        "FC" => spa::sys::SPA_AUDIO_CHANNEL_FC,
+        "LFE" => spa::sys::SPA_AUDIO_CHANNEL_LFE,
+        "RL" => spa::sys::SPA_AUDIO_CHANNEL_RL,
+        "RR" => spa::sys::SPA_AUDIO_CHANNEL_RR,
+        "SL" => spa::sys::SPA_AUDIO_CHANNEL_SL,
+        "SR" => spa::sys::SPA_AUDIO_CHANNEL_SR,
+        _ => spa::sys::SPA_AUDIO_CHANNEL_UNKNOWN,
+    }
+}

@@ -1,0 +1,139 @@
+//! `synthetic`: keeps what it is told, for displays without a compositor and for tests.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use net::input::{CONTROLLERS_MAX, InputEvent, PadOutput};
+
+use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
+use crate::display::OutputAddress;
+use crate::select::Refusal;
+
+/// Events that a record keeps; later ones only count.
+const RECORD_MAX: usize = 1 << 16;
+
+const ROLES: Roles = Roles {
+    desk: true,
+    pads: true,
+};
+
+/// The backend; fits a display that has no compositor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Synthetic;
+
+impl InjectBackend for Synthetic {
+    fn name(&self) -> &'static str {
+        "synthetic"
+    }
+
+    fn roles(&self) -> Roles {
+        ROLES
+    }
+
+    fn probe(&self, output: Option<&OutputAddress>) -> Result<String, Refusal> {
+        match output {
+            None => Ok("there is no desktop: events are only counted".to_owned()),
+            Some(_) => Err(Refusal::new("it is for displays without a compositor", "")),
+        }
+    }
+
+    fn open(&self, _: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
+        Ok(Box::new(SyntheticInjector::default()))
+    }
+}
+
+/// What was done, as seen from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Record(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<InputEvent>,
+    count: u64,
+    releases: u64,
+    outputs: Vec<PadOutput>,
+}
+
+impl Record {
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first events, in order.
+    #[must_use]
+    pub fn events(&self) -> Vec<InputEvent> {
+        self.kept().events.clone()
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.kept().count
+    }
+
+    /// How often everything was lifted; dropping the injector counts.
+    #[must_use]
+    pub fn releases(&self) -> u64 {
+        self.kept().releases
+    }
+
+    /// Has the injector say this to the client.
+    pub fn say(&self, output: PadOutput) {
+        self.kept().outputs.push(output);
+    }
+}
+
+/// The injector.
+#[derive(Debug, Default)]
+pub struct SyntheticInjector {
+    record: Record,
+}
+
+impl SyntheticInjector {
+    /// What it will have done.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.record.clone()
+    }
+}
+
+impl Injector for SyntheticInjector {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "synthetic",
+            roles: ROLES,
+            has_touch: true,
+            pads_max: CONTROLLERS_MAX,
+        }
+    }
+
+    fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {
+        let mut kept = self.record.kept();
+        kept.count += 1;
+        if kept.events.len() < RECORD_MAX {
+            kept.events.push(*event);
+        }
+        Ok(Injected::Done)
+    }
+
+    fn flush(&mut self) -> Result<(), InjectError> {
+        Ok(())
+    }
+
+    fn release_all(&mut self) -> Result<(), InjectError> {
+        self.record.kept().releases += 1;
+        Ok(())
+    }
+
+    fn poll_output(&mut self) -> Result<Option<PadOutput>, InjectError> {
+        Ok(self.record.kept().outputs.pop())
+    }
+
+    fn descriptors<'a>(&'a self, _: &mut Vec<BorrowedFd<'a>>) {}
+}
+
+impl Drop for SyntheticInjector {
+    fn drop(&mut self) {
+        self.record.kept().releases += 1;
+    }
+}
