@@ -1,6 +1,6 @@
-//! Once a session streams, its four data-plane threads and that of its sound allocate nothing: a real host, real
-//! encoders and sockets, and an allocator that counts. What a capture allocates in asking for the
-//! next picture is counted apart, and nowhere else.
+//! Once a session streams, its four data-plane threads and that of its sound allocate nothing: a
+//! real host, real encoders and sockets, and an allocator that counts. What a capture allocates in
+//! asking for the next picture is counted apart, and nowhere else.
 
 use std::hint::black_box;
 use std::sync::Arc;
