@@ -25,9 +25,9 @@ mod sealer;
 mod tests;
 
 pub(crate) use gcm::Gcm;
-pub(crate) use replay::ReplayWindow;
 pub use keys::{Aead, Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, exporter_context};
 pub use opener::{OpenError, Opener};
+pub(crate) use replay::ReplayWindow;
 pub use sealer::{SealError, Sealer};
 
 use crate::limits::DATAGRAMS_PER_PHASE;
