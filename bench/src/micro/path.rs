@@ -500,9 +500,14 @@ mod tests {
 
     #[test]
     fn every_sender_sends() {
-        let row =
-            sealed_send(1, Duration::from_millis(2), Reader::None).expect("loopback has sockets");
-        assert!(row.bare_per_s > 0.0 && row.one_thread_per_s > 0.0 && row.stages_per_s > 0.0);
+        // On a busy machine a thread may not even have begun within the shortest of these.
+        let sends = (0..10).map(|doubled| Duration::from_millis(2 << doubled));
+        let mut rows = sends.map(|each| sealed_send(1, each, Reader::None));
+        let all_sent = rows.any(|row| {
+            let row = row.expect("loopback has sockets");
+            row.bare_per_s > 0.0 && row.one_thread_per_s > 0.0 && row.stages_per_s > 0.0
+        });
+        assert!(all_sent);
     }
 
     #[test]
