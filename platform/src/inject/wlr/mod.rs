@@ -219,6 +219,9 @@ impl Drop for WlrInjector {
     fn drop(&mut self) {
         // Where the compositor is gone, so are the keys.
         let _ = self.release_all();
+        // A compositor that finds the connection closed reads no more of it (libwayland looks for
+        // the hang-up first), and a button would stay down.
+        let _ = self.link.round_trip();
         self.keyboard.destroy();
         self.pointer.destroy();
         let _ = self.flush();
