@@ -93,18 +93,23 @@ fn line() -> Vec<InputEvent> {
 }
 const LINE: &str = "Hi, Grüße: 5 € (Ж)~X\n";
 
-#[test]
-fn a_line_is_typed_and_the_pointer_moved_on_the_streamed_desktop() {
-    let _alone = alone();
+/// A host whose sessions get a sway each, with nothing on it.
+fn host_of_a_private_sway() -> LoopbackHost {
     let settings = [
         ("desktop", "private-sway"),
         ("app", "none"),
         ("encoder", encoders()[0]),
     ];
-    let host = match LoopbackHost::start(&settings) {
+    match LoopbackHost::start(&settings) {
         Ok(host) => host,
         Err(error) => panic!("this test needs a private sway: {error}"),
-    };
+    }
+}
+
+#[test]
+fn a_line_is_typed_and_the_pointer_moved_on_the_streamed_desktop() {
+    let _alone = alone();
+    let host = host_of_a_private_sway();
     let mut client = LoopbackClient::with(host.address(), Trust::FirstUse, hello("640x360@60"))
         .expect("a session");
     client.watch(1, |_, _| ());
@@ -262,15 +267,7 @@ fn what_is_down_is_lifted_when_the_input_thread_ends() {
 #[test]
 fn the_way_of_a_key_is_measured() {
     let _alone = alone();
-    let settings = [
-        ("desktop", "private-sway"),
-        ("app", "none"),
-        ("encoder", encoders()[0]),
-    ];
-    let host = match LoopbackHost::start(&settings) {
-        Ok(host) => host,
-        Err(error) => panic!("this test needs a private sway: {error}"),
-    };
+    let host = host_of_a_private_sway();
     let client = LoopbackClient::with(host.address(), Trust::FirstUse, hello("640x360@60"));
     let mut client = client.expect("a session");
     client.watch(1, |_, _| ());
