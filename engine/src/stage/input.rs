@@ -37,7 +37,8 @@ const WAITING_MAX: usize = 2 * SLOTS_MAX;
 const RUMBLE_INTERVAL: Duration = Duration::from_millis(8);
 /// Otherwise a wait ends by what happens; this only bounds what a lost wake-up could cost.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The thread ends within a call of an injector: a compositor that hangs is given up after 3 s.
+/// The thread ends within a call of an injector; lifting all that is down waits 300 ms at most for
+/// a compositor that hangs.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What an event is the last word on.

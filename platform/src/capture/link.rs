@@ -202,11 +202,17 @@ impl<P: 'static> Link<P> {
         self.state.target.is_none()
     }
 
-    /// Waits until the compositor has answered everything asked so far.
+    /// Waits until the compositor has answered everything asked so far, within
+    /// [`ANSWER_TIMEOUT`].
     pub(crate) fn round_trip(&mut self) -> Result<(), CaptureError> {
+        self.round_trip_within(ANSWER_TIMEOUT)
+    }
+
+    /// As [`Link::round_trip`], within `patience`.
+    pub(crate) fn round_trip_within(&mut self, patience: Duration) -> Result<(), CaptureError> {
         let before = self.state.answered;
         self.connection.display().sync(&self.handle(), ());
-        self.wait_for(|state| state.answered != before)
+        self.wait_within(patience, |state| state.answered != before)
     }
 
     /// Dispatches events until `done`, within [`ANSWER_TIMEOUT`], deaf to the waker.
@@ -214,11 +220,19 @@ impl<P: 'static> Link<P> {
         &mut self,
         done: impl Fn(&State<P>) -> bool,
     ) -> Result<(), CaptureError> {
-        let deadline = clock::now() + ANSWER_TIMEOUT;
+        self.wait_within(ANSWER_TIMEOUT, done)
+    }
+
+    fn wait_within(
+        &mut self,
+        patience: Duration,
+        done: impl Fn(&State<P>) -> bool,
+    ) -> Result<(), CaptureError> {
+        let deadline = clock::now() + patience;
         while !done(&self.state) {
             if self.wait_on(deadline, false)? == Wait::TimedOut {
                 return Err(ended(format!(
-                    "the compositor did not answer in {ANSWER_TIMEOUT:?}"
+                    "the compositor did not answer in {patience:?}"
                 )));
             }
         }

@@ -14,6 +14,7 @@ mod keyboard;
 mod pointer;
 
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use net::clock;
 use net::input::{InputEvent, PadOutput, PenTool, PointerButton};
@@ -41,6 +42,10 @@ const ROLES: Roles = Roles {
     desk: true,
     pads: false,
 };
+
+/// How long a compositor may take to read what lifts the keys. One that hangs takes its keys with
+/// it; who waits for the injector's end must not wait for it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The backend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -221,7 +226,7 @@ impl Drop for WlrInjector {
         let _ = self.release_all();
         // A compositor that finds the connection closed reads no more of it (libwayland looks for
         // the hang-up first), and a button would stay down.
-        let _ = self.link.round_trip();
+        let _ = self.link.round_trip_within(CLOSE_TIMEOUT);
         self.keyboard.destroy();
         self.pointer.destroy();
         let _ = self.flush();
