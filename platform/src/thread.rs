@@ -1,16 +1,25 @@
 //! Threads with a role: named, prioritised, pinned where that helps, joined with a time limit.
 //!
-//! A late stage must be able to interrupt an earlier one, or slicing gains nothing, so the order
-//! is send > protect > encode > capture: `SCHED_FIFO` where permitted (`RLIMIT_RTPRIO` or
+//! A late stage must be able to run while an earlier one works, or slicing gains nothing, so the
+//! order is send > protect > encode > capture: `SCHED_FIFO` where permitted (`RLIMIT_RTPRIO` or
 //! `CAP_SYS_NICE`), else a nice value where that is permitted, else nothing, and [`facts`] says
 //! which. From [`CORES_MIN`] cores on the roles have cores of their own and may spin; below,
 //! nothing is pinned and nothing spins, because the game needs the cores more.
+//!
+//! An encoder that is interrupted for each of its slices is late with all that follow, though
+//! another core has only the game to interrupt: a thread that wakes looks for another core only if
+//! the one where it ran last has a thread of its own rank or a higher one (`select_task_rq_rt` in
+//! Linux's kernel/sched/rt.c). So encoders come first, but one fewer than there
+//! are cores: one core is always left to the late stages. (1080p30 game over 100 Mbit/s on two cores,
+//! `bench --compare whole --link 100M`, two runs each in turn: captured to complete 11.8 ms of
+//! whole pictures' 16.7, p99 16 of 24; with encoders below 13.5 of 16.5, p99 25 of 22.)
 
 use std::any::Any;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -64,19 +73,18 @@ impl Role {
         Self::Control,
     ];
 
-    /// `SCHED_FIFO` priority. Low numbers: any of them is above every normal thread, and the
-    /// kernel's own interrupt threads (50) must stay above ours.
-    #[must_use]
-    pub const fn fifo_priority(self) -> Option<i32> {
+    /// `SCHED_FIFO` priority; [`ENCODER_FIRST`] beside it. Low numbers: any of them is above every
+    /// normal thread, and the kernel's own interrupt threads (50) must stay above ours.
+    const fn fifo_priority(self) -> Option<i32> {
         match self {
-            Self::Send | Self::Receive => Some(9),
-            Self::Protect => Some(8),
-            Self::Encode => Some(7),
+            Self::Send | Self::Receive => Some(8),
+            Self::Protect => Some(7),
+            Self::Encode => Some(6),
             // Little work, often; what it is late with is heard.
-            Self::Audio => Some(8),
-            Self::Capture => Some(6),
+            Self::Audio => Some(7),
+            Self::Capture => Some(5),
             // Where host and client share a machine, the host's stages come first.
-            Self::Decode => Some(5),
+            Self::Decode => Some(4),
             Self::Control => None,
         }
     }
@@ -92,6 +100,41 @@ impl Role {
             Self::Decode => Some(-8),
             Self::Control => None,
         }
+    }
+}
+
+/// `SCHED_FIFO` priority of an encoder that nothing of ours interrupts.
+const ENCODER_FIRST: i32 = 9;
+
+/// How many encoders may come first on a machine of so many cores.
+#[must_use]
+const fn encoders_first(cores: usize) -> usize {
+    cores.saturating_sub(1)
+}
+
+/// The right of one encoder to come first, for as long as its thread lives.
+struct FirstPlace<'a>(&'a AtomicUsize);
+
+impl<'a> FirstPlace<'a> {
+    /// One of so many `places`, of which some are `taken` already.
+    fn take(taken: &'a AtomicUsize, places: usize) -> Option<Self> {
+        let next = |count: usize| (count < places).then_some(count + 1);
+        let before = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        before.ok().map(|_| Self(taken))
+    }
+
+    /// For a thread of this role, if there is one left in this process.
+    fn of(role: Role) -> Option<FirstPlace<'static>> {
+        static TAKEN: AtomicUsize = AtomicUsize::new(0);
+        (role == Role::Encode)
+            .then(|| FirstPlace::take(&TAKEN, encoders_first(placement().cores)))
+            .flatten()
+    }
+}
+
+impl Drop for FirstPlace<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -205,8 +248,13 @@ pub fn spawn<T: Send + 'static>(
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || {
+            let first = FirstPlace::of(role);
+            let priority = match first {
+                Some(_) => Some(ENCODER_FIRST),
+                None => role.fifo_priority(),
+            };
             // The receivers can only be gone if nobody wants to know.
-            let _ = granted.send(settle(role));
+            let _ = granted.send(settle(role, priority));
             let _ = done.send(catch_unwind(AssertUnwindSafe(body)));
         })?;
     let scheduled = grant
@@ -223,7 +271,7 @@ pub fn spawn<T: Send + 'static>(
 
 /// Gives the calling thread, which somebody else has started, what `role` asks for.
 pub fn adopt(role: Role) -> Scheduled {
-    settle(role)
+    settle(role, role.fifo_priority())
 }
 
 /// Sleeps until `deadline`. Where spinning is allowed the last 80 µs are spun, so that the
@@ -289,7 +337,7 @@ fn check_memory_limit(bytes: Option<u64>) -> Result<(), Refusal> {
 /// [`lock_memory`] would be permitted. Locks nothing and leaves no thread.
 #[must_use]
 pub fn facts() -> Vec<Answer> {
-    let probe = spawn(Role::Send, "probe", || ());
+    let probe = spawn(Role::Encode, "probe", || ());
     let granted = probe.map(|thread| {
         let scheduled = thread.scheduled();
         drop(thread.join_within(Duration::from_secs(1)));
@@ -337,8 +385,8 @@ pub fn facts() -> Vec<Answer> {
         .into()
 }
 
-/// Gives the calling thread what its role asks for.
-fn settle(role: Role) -> Scheduled {
+/// Gives the calling thread what its role asks for, with this `SCHED_FIFO` priority.
+fn settle(role: Role, priority: Option<i32>) -> Scheduled {
     if let Err(error) = rustix::thread::set_current_timer_slack(Some(std::num::NonZeroU64::MIN)) {
         log::debug!("timer slack: {error}");
     }
@@ -350,7 +398,7 @@ fn settle(role: Role) -> Scheduled {
             log::debug!("pinning: {error}");
         }
     }
-    if let Some(priority) = role.fifo_priority()
+    if let Some(priority) = priority
         && sys::set_fifo(priority).is_ok()
     {
         return Scheduled::Fifo(priority);
@@ -503,6 +551,18 @@ mod tests {
         assert!(of(Role::Send) > of(Role::Protect));
         assert!(of(Role::Protect) > of(Role::Encode));
         assert!(of(Role::Encode) > of(Role::Capture));
+        assert!(ENCODER_FIRST > of(Role::Send));
+    }
+
+    #[test]
+    fn encoders_leave_a_core_to_the_late_stages() {
+        assert_eq!([0, 1, 2, 4].map(encoders_first), [0, 0, 1, 3]);
+        let taken = AtomicUsize::new(0);
+        let first = FirstPlace::take(&taken, 1).expect("one is free");
+        assert!(FirstPlace::take(&taken, 1).is_none());
+        drop(first);
+        assert!(FirstPlace::take(&taken, 1).is_some());
+        assert!(FirstPlace::of(Role::Send).is_none());
     }
 
     #[test]

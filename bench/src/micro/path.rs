@@ -88,8 +88,9 @@ pub fn sealed_send(rounds: u32, each: Duration, reader: Reader) -> Result<Sealed
     for _ in 0..rounds {
         let bare = udp::bare_gso(each, reader)?.datagrams_per_s;
         let one_thread = against(Role::Send, reader, each, move |to| one_thread(to, each))?;
-        // What feeds the stages is the encoder, in the engine.
-        let stages = against(Role::Encode, reader, each, move |to| {
+        // What feeds the stages is slower than they are, in the engine; here it must wait for them
+        // instead of interrupting them.
+        let stages = against(Role::Capture, reader, each, move |to| {
             stages_flat_out(to, each)
         })?;
         let round = [bare, one_thread, stages, one_thread / bare, stages / bare];
