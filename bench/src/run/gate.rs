@@ -187,9 +187,10 @@ impl GateRun {
     }
 
     fn senders(&mut self) -> Result<(), BenchError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for reader in [Reader::None, Reader::Plain, Reader::Gro] {
             let row = micro::path::sealed_send(SEND_ROUNDS, SEND_TIME, reader)?;
-            self.rows.senders(&row);
+            self.rows.senders(&row, cores);
         }
         Ok(())
     }

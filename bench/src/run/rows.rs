@@ -166,11 +166,11 @@ impl Rows {
         ));
     }
 
-    /// Senders. The budget is held against a reader of single datagrams: with merged ones loopback
-    /// passes a bare sender's buffer on in one piece, which no network does, and with nobody reading
-    /// it drops what was sent, which costs the bare sender next to nothing.
-    pub(super) fn senders(&mut self, row: &SealedSend) {
-        if row.reader == Reader::Plain {
+    /// Senders, on a machine with so many cores. The budget is held with a reader of single
+    /// datagrams where that has a core, else with none ([`Reader::of_budget`]); never with merged
+    /// ones, where loopback passes a bare sender's buffer on in one piece, which no network does.
+    pub(super) fn senders(&mut self, row: &SealedSend, cores: usize) {
+        if row.reader == Reader::of_budget(cores) {
             self.figure("sealed_send_over_bare_gso", row.stages_ratio);
         }
         self.note(format!(
@@ -308,8 +308,13 @@ mod tests {
         rows.hard_cuts(&report);
         let ms = |ms| Some(Duration::from_millis(ms));
         rows.connecting(&[ms(100), None, ms(200), ms(300), ms(120)]);
-        rows.senders(&sender(Reader::Gro, 0.1));
-        rows.senders(&sender(Reader::Plain, 0.8));
+        for reader in [
+            (Reader::None, 0.9),
+            (Reader::Plain, 0.8),
+            (Reader::Gro, 0.1),
+        ] {
+            rows.senders(&sender(reader.0, reader.1), 4);
+        }
         let kernels = SHAPES
             .iter()
             .flat_map(|&shape| [kernel(shape, 4.0), kernel(shape, 0.5)]);
@@ -339,6 +344,22 @@ mod tests {
             .collect();
         assert!(missing.is_empty(), "{missing:?}");
         assert_eq!(figures.len(), budgets.len());
+    }
+
+    #[test]
+    fn a_reader_counts_where_it_has_a_core_of_its_own() {
+        let ratio = |cores: usize| {
+            let mut rows = Rows::default();
+            for (reader, ratio) in [
+                (Reader::None, 0.9),
+                (Reader::Plain, 0.8),
+                (Reader::Gro, 0.1),
+            ] {
+                rows.senders(&sender(reader, ratio), cores);
+            }
+            rows.figures["sealed_send_over_bare_gso"]
+        };
+        assert_eq!([2, 3, 4, 16].map(ratio), [0.9, 0.9, 0.8, 0.8]);
     }
 
     #[test]
