@@ -14,17 +14,22 @@ pub struct Host {
     pub sandbox: Sandbox,
     pub port: u16,
     pub running: Option<Running>,
-    desktop: &'static str,
+    settings: Vec<&'static str>,
 }
 
 impl Host {
     /// With this kind of display.
     pub fn new(desktop: &'static str) -> Self {
+        Self::with(Sandbox::new(), &["--desktop", desktop])
+    }
+
+    /// In this sandbox, with these settings beside the usual ones.
+    pub fn with(sandbox: Sandbox, settings: &[&'static str]) -> Self {
         let mut host = Self {
-            sandbox: Sandbox::new(),
+            sandbox,
             port: free_base_port(),
             running: None,
-            desktop,
+            settings: settings.to_vec(),
         };
         host.start();
         host
@@ -33,12 +38,10 @@ impl Host {
     pub fn start(&mut self) {
         let state = self.state();
         let port = self.port.to_string();
-        let mut running = self.sandbox.start(&[
+        let mut arguments = vec![
             "host",
             "--port",
             "0",
-            "--desktop",
-            self.desktop,
             "--gamestream",
             "--gamestream-bind",
             "127.0.0.1",
@@ -48,16 +51,20 @@ impl Host {
             "den",
             "--state-dir",
             state.to_str().expect("a readable path"),
-        ]);
+        ];
+        arguments.extend_from_slice(&self.settings);
+        let mut running = self.sandbox.start(&arguments);
         running.line("moonlight");
         self.running = Some(running);
     }
 
-    pub fn stop(&mut self) {
+    /// Ends it; what it has logged.
+    pub fn stop(&mut self) -> String {
         let running = self.running.take().expect("it runs");
         running.interrupt();
         let ended = running.wait();
         assert!(ended.status.success(), "{ended:?}");
+        ended.stderr
     }
 
     pub fn state(&self) -> PathBuf {
