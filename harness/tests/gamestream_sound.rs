@@ -32,7 +32,7 @@ fn ended(running: Running) -> Vec<Value> {
     let lines: Vec<Value> = lines.try_iter().map(|line| parse(&line)).collect();
     let without_frames = lines.iter().filter(|line| line["frame"].is_null());
     let said: Vec<&Value> = without_frames.collect();
-    assert!(ended.status.success(), "{}: {said:?}", ended.stderr);
+    assert!(ended.status.success(), "{ended:?}: {said:?}");
     lines
 }
 
@@ -80,7 +80,7 @@ fn each_layout_is_heard_channel_by_channel() {
     let mut host = Host::with(Sandbox::new(), &settings);
     let client = paired(&host, "client");
     let cases = [
-        (2, 10_000, "plain", [1, 1, 240]),
+        (2, 20_000, "plain", [1, 1, 240]),
         (6, 10_000, "encrypted", [4, 2, 240]),
         (6, 20_000, "encrypted", [6, 0, 240]),
         (8, 10_000, "slow_opus", [5, 3, 480]),

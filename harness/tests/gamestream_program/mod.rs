@@ -39,6 +39,7 @@ impl Host {
         let state = self.state();
         let port = self.port.to_string();
         let mut arguments = vec![
+            "--verbose",
             "host",
             "--port",
             "0",

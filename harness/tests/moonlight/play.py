@@ -27,8 +27,11 @@ PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
 SLOW_OPUS_DECODER = 0x08
 # By their number: which, as WAVEFORMATEXTENSIBLE numbers speakers.
 SPEAKERS = {2: 0x3, 6: 0x3F, 8: 0x63F}
+# In an OpusHead their channels come in this order (RFC 7845 section 5.1.1.2); libavcodec gives them
+# out in ours.
+OPUS_ORDER = {2: [0, 1], 6: [0, 2, 1, 4, 5, 3], 8: [0, 2, 1, 6, 7, 4, 5, 3]}
 # Samples above this are no silence.
-QUIET = 1e-3
+QUIET = 32
 
 
 def say(**fields):
@@ -65,12 +68,13 @@ class Listener(threading.Thread):
         self.opus = session.wait_for_opus_config()
         say(opus=vars(self.opus))
         channels = self.opus.channel_count
-        self.decoder = av.CodecContext.create("opus", "r")
-        # RFC 7845 section 5.1, with the family of mappings that nobody puts in another order.
+        # The reference decoder, as clients have it; its samples come interleaved, 16 bits.
+        self.decoder = av.CodecContext.create("libopus", "r")
+        # RFC 7845 section 5.1.
         head = b"OpusHead\x01" + bytes([channels, 0, 0]) + (48000).to_bytes(4, "little")
-        mapping = bytes(self.opus.mapping[:channels])
+        mapping = bytes(self.opus.mapping[place] for place in OPUS_ORDER[channels])
         counts = bytes([self.opus.streams, self.opus.coupled_streams])
-        self.decoder.extradata = head + b"\0\0\xff" + counts + mapping
+        self.decoder.extradata = head + b"\0\0\x01" + counts + mapping
         self.wave = wave.open(path, "wb")
         self.wave.setparams((channels, 2, 48000, 0, "NONE", ""))
         self.has_heard = threading.Event()
@@ -91,9 +95,9 @@ class Listener(threading.Thread):
             silence = self.opus.samples_per_frame * self.opus.channel_count
             return self.wave.writeframes(bytes(2 * silence))
         for frame in self.decoder.decode(av.Packet(data)):
-            samples = frame.to_ndarray().T
+            samples = frame.to_ndarray().reshape(-1, self.opus.channel_count)
             self.heard += int((abs(samples) > QUIET).any(axis=1).sum())
-            self.wave.writeframes((samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+            self.wave.writeframes(samples.tobytes())
         if self.heard >= self.until and not self.has_heard.is_set():
             self.has_heard.set()
             # A picture that stands still brings no frame.
