@@ -10,7 +10,7 @@
 //! because GameStream's parity wants packets of one length. Nothing is allocated once it runs.
 //!
 //! The source outlives the stage ([`AudioStage::stop`]): a client that comes back finds the sink
-//! that its applications still play into, with [`mix`] where it has other speakers by now.
+//! that its applications still play into, mixed where it has other speakers by now.
 
 mod mix;
 
