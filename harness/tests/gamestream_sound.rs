@@ -3,7 +3,7 @@
 
 mod gamestream_program;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gamestream_program::{Host, parse};
 use harness::moonlight::Moonlight;
@@ -16,15 +16,16 @@ const TONE_HZ: f64 = 997.0;
 const OTHER_HZ: f64 = 1500.0;
 /// Of the synthetic source: each channel's pitch above the one before.
 const STEP_HZ: f64 = 400.0;
-/// A second of the right tone is heard in any case. A busy machine may be late with some packets,
-/// which spoils the tenth of a second around them; what is heard is never another's.
+/// Of the right tone so much is heard on every channel. A client listens until it has heard twice
+/// that on the first: a busy machine is late with some packets, which spoils the tenth of a second
+/// around them.
 const TENTHS_MIN: usize = 10;
 
-/// A stream that lasts until so many seconds of it were no silence.
-fn options(act: &str, app: u32, wave: &Path, heard_s: u32) -> Value {
+/// A stream that lasts until so many seconds of the first channel were at this pitch.
+fn options(act: &str, app: u32, wave: &Path, heard_s: u32, pitch_hz: f64) -> Value {
     json!({
         "do": act, "app": app, "width": 640, "height": 360, "fps": 30, "kbps": 10_000,
-        "frames": 30, "heard": wave, "heard_s": heard_s,
+        "frames": 30, "heard": wave, "heard_s": heard_s, "pitch_hz": pitch_hz,
     })
 }
 
@@ -90,7 +91,7 @@ fn each_layout_is_heard_channel_by_channel() {
     ];
     for (channels, kbps, how, layout) in cases {
         let wave = host.sandbox.path().join("heard.wav");
-        let mut wanted = options("launch", 1, &wave, 3);
+        let mut wanted = options("launch", 1, &wave, 2, TONE_HZ);
         wanted["channels"] = json!(channels);
         wanted["kbps"] = json!(kbps);
         wanted[how] = json!(true);
@@ -121,7 +122,7 @@ fn a_client_that_comes_back_hears_on_with_other_speakers_too() {
     let client = paired(&host, "client");
     for (act, channels) in [("launch", 2), ("resume", 2), ("resume", 6)] {
         let wave = host.sandbox.path().join("heard.wav");
-        let mut wanted = options(act, 1, &wave, 3);
+        let mut wanted = options(act, 1, &wave, 2, TONE_HZ);
         wanted["channels"] = json!(channels);
         let _lines = play(&client, &wanted);
         assert_tones(&wave, channels, 2);
@@ -151,13 +152,12 @@ fn two_sessions_hear_their_own_applications_and_go_on_when_they_come_back() {
     let clients = ["one", "two"].map(|name| paired(&host, name));
     for act in ["launch", "resume"] {
         let waves = pitches.map(|it| host.sandbox.path().join(format!("{act}-{it}.wav")));
-        let start = |client: &Moonlight, wave: &PathBuf, app| {
-            client.play(&options(act, app, wave, 4).to_string())
+        let start = |index: usize| {
+            let wanted = options(act, index as u32 + 1, &waves[index], 2, pitches[index]);
+            clients[index].play(&wanted.to_string())
         };
-        let first = start(&clients[0], &waves[0], 1);
-        let second = start(&clients[1], &waves[1], 2);
-        for running in [first, second] {
-            let _lines = ended(running);
+        for running in [start(0), start(1)] {
+            println!("{act}: {}", ended(running).last().expect("its last word"));
         }
         for (wave, at) in waves.iter().zip(pitches) {
             let (right, wrong) = heard(wave, 2, 0, &pitches, at);
@@ -173,7 +173,7 @@ fn without_a_sound_server_there_are_pictures_and_silence_and_it_is_said_once() {
     let mut host = Host::new("synthetic");
     let client = paired(&host, "client");
     let wave = host.sandbox.path().join("heard.wav");
-    let mut wanted = options("launch", 1, &wave, 0);
+    let mut wanted = options("launch", 1, &wave, 0, TONE_HZ);
     wanted["frames"] = json!(90);
     let lines = play(&client, &wanted);
     let pictures = lines.iter().filter(|line| line["pictures"] == 1);

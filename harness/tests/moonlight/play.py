@@ -5,7 +5,7 @@
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
 keep (a file for the newest of every 60th picture, 4:2:0), channels, heard (a WAVE file for what is
-heard), heard_s (it leaves when so much of it was no silence), slow_opus (it decodes slowly,
+heard), heard_s (it leaves when so much of that is pitch_hz on the first channel), slow_opus (it decodes slowly,
 so it asks for longer packets), plain (it encrypts no media). Prints one JSON object a line.
 """
 
@@ -17,6 +17,7 @@ import time
 import wave
 
 import av
+import numpy
 from moonlight_python import stream
 from moonlight_python.config import StreamConfig
 from moonlight_python.discovery import connect_to_server
@@ -30,8 +31,8 @@ SPEAKERS = {2: 0x3, 6: 0x3F, 8: 0x63F}
 # In an OpusHead their channels come in this order (RFC 7845 section 5.1.1.2); libavcodec gives them
 # out in ours.
 OPUS_ORDER = {2: [0, 1], 6: [0, 2, 1, 4, 5, 3], 8: [0, 2, 1, 6, 7, 4, 5, 3]}
-# Samples above this are no silence.
-QUIET = 32
+# Looked at together: 100 ms.
+WINDOW = 4800
 
 
 def say(**fields):
@@ -62,9 +63,11 @@ class Session(stream.StreamingSession):
 class Listener(threading.Thread):
     """Decodes what is heard, with the layout that the client's library took from the host."""
 
-    def __init__(self, session, path, until_s):
+    def __init__(self, session, path, until_s, pitch_hz):
         super().__init__(daemon=True)
-        self.session, self.until = session, until_s * 48000
+        self.session, self.until = session, until_s * 10
+        self.wave_form = numpy.exp(2j * numpy.pi * pitch_hz / 48000 * numpy.arange(WINDOW))
+        self.first = numpy.empty(0)
         self.opus = session.wait_for_opus_config()
         say(opus=vars(self.opus))
         channels = self.opus.channel_count
@@ -78,7 +81,7 @@ class Listener(threading.Thread):
         self.wave = wave.open(path, "wb")
         self.wave.setparams((channels, 2, 48000, 0, "NONE", ""))
         self.has_heard = threading.Event()
-        self.heard = self.packets = self.lost = 0
+        self.tenths = self.packets = self.lost = 0
         if until_s == 0:
             self.has_heard.set()
 
@@ -96,9 +99,17 @@ class Listener(threading.Thread):
             return self.wave.writeframes(bytes(2 * silence))
         for frame in self.decoder.decode(av.Packet(data)):
             samples = frame.to_ndarray().reshape(-1, self.opus.channel_count)
-            self.heard += int((abs(samples) > QUIET).any(axis=1).sum())
             self.wave.writeframes(samples.tobytes())
-        if self.heard >= self.until and not self.has_heard.is_set():
+            self.first = numpy.append(self.first, samples[:, 0] / 32768)
+        if len(self.first) >= WINDOW:
+            self.look(self.first[:WINDOW])
+            self.first = self.first[WINDOW:]
+
+    def look(self, samples):
+        """The test has the last word; this says when it is time to leave."""
+        power = (samples**2).sum() * WINDOW / 2
+        self.tenths += int(power > 1 and abs((samples * self.wave_form).sum()) ** 2 > 0.9 * power)
+        if self.tenths >= self.until and not self.has_heard.is_set():
             self.has_heard.set()
             # A picture that stands still brings no frame.
             self.session.wake()
@@ -106,7 +117,7 @@ class Listener(threading.Thread):
     def finish(self):
         self.join()
         self.wave.close()
-        say(heard_samples=self.heard, packets=self.packets, lost=self.lost)
+        say(tenths=self.tenths, packets=self.packets, lost=self.lost)
 
 
 def wake_at_the_end(session):
@@ -176,8 +187,10 @@ def main():
         address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=hears
     )
     say(connected=round(clock_ms() - began, 2))
-    listener = Listener(session, options["heard"], options.get("heard_s", 0)) if hears else None
-    if listener:
+    listener = None
+    if hears:
+        until_s, pitch_hz = options.get("heard_s", 0), options.get("pitch_hz", 0)
+        listener = Listener(session, options["heard"], until_s, pitch_hz)
         listener.start()
     # The library does not wake who waits for a picture when the host ends the session.
     threading.Thread(target=wake_at_the_end, args=(session,), daemon=True).start()
