@@ -5,12 +5,18 @@ mod gamestream_program;
 
 use std::path::Path;
 
+use bench::alloc::CountingAllocator;
 use gamestream_program::{Host, parse};
-use harness::moonlight::Moonlight;
+use harness::facts::eventually;
+use harness::loopback::LoopbackHost;
+use harness::moonlight::{Moonlight, free_base_port};
 use harness::program::{Running, Sandbox};
 use harness::sound_server::SoundServer;
 use harness::wave::{Heard, write_tone};
 use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const TONE_HZ: f64 = 997.0;
 const OTHER_HZ: f64 = 1500.0;
@@ -186,4 +192,40 @@ fn without_a_sound_server_there_are_pictures_and_silence_and_it_is_said_once() {
     assert!(silences.iter().all(|it| *it), "{silences:?}");
     let said = host.stop();
     assert_eq!(said.matches("no sound: ").count(), 1, "{said}");
+}
+
+/// From the sink to the wire, encrypted and with parity.
+#[test]
+fn sound_allocates_nothing_once_it_runs() {
+    engine::metrics::set_allocation_probe(bench::alloc::thread_allocations);
+    let port = free_base_port();
+    let settings = [
+        ("audio", "synthetic"),
+        ("gamestream", "true"),
+        ("gamestream-bind", "127.0.0.1"),
+        ("gamestream-port", &port.to_string()),
+    ];
+    let host = LoopbackHost::synthetic(&settings);
+    let home = Sandbox::new();
+    let client = Moonlight::new(home.path(), port);
+    gamestream_program::pair(host.state(), &client, "1234");
+    let mut wanted = options("launch", 1, &home.path().join("heard.wav"), 600, TONE_HZ);
+    wanted["encrypted"] = json!(true);
+    let _running = client.play(&wanted.to_string());
+    eventually("it streams", || !host.sessions().is_empty());
+    let metrics = host.sessions()[0].metrics.clone();
+    let sent = |datagrams: u64| {
+        eventually("sound is sent", || {
+            metrics.counters.snapshot().audio_datagrams >= datagrams
+        });
+        metrics.counters.snapshot()
+    };
+    let (from, to) = (sent(150), sent(900));
+    assert!(from.audio_allocations > 0, "the allocator counts");
+    assert_eq!(
+        to.since(&from).audio_allocations,
+        0,
+        "on the sound's thread"
+    );
+    assert_eq!(to.audio_send_failures, 0);
 }
