@@ -1,6 +1,6 @@
 //! The host as a user starts it, with `--gamestream`, for tests with stock clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use engine::mgmt::client::{self, CallError, PinOutcome};
@@ -14,17 +14,22 @@ pub struct Host {
     pub sandbox: Sandbox,
     pub port: u16,
     pub running: Option<Running>,
-    desktop: &'static str,
+    settings: Vec<&'static str>,
 }
 
 impl Host {
     /// With this kind of display.
     pub fn new(desktop: &'static str) -> Self {
+        Self::with(Sandbox::new(), &["--desktop", desktop])
+    }
+
+    /// In this sandbox, with these settings beside the usual ones.
+    pub fn with(sandbox: Sandbox, settings: &[&'static str]) -> Self {
         let mut host = Self {
-            sandbox: Sandbox::new(),
+            sandbox,
             port: free_base_port(),
             running: None,
-            desktop,
+            settings: settings.to_vec(),
         };
         host.start();
         host
@@ -33,12 +38,11 @@ impl Host {
     pub fn start(&mut self) {
         let state = self.state();
         let port = self.port.to_string();
-        let mut running = self.sandbox.start(&[
+        let mut arguments = vec![
+            "--verbose",
             "host",
             "--port",
             "0",
-            "--desktop",
-            self.desktop,
             "--gamestream",
             "--gamestream-bind",
             "127.0.0.1",
@@ -48,16 +52,20 @@ impl Host {
             "den",
             "--state-dir",
             state.to_str().expect("a readable path"),
-        ]);
+        ];
+        arguments.extend_from_slice(&self.settings);
+        let mut running = self.sandbox.start(&arguments);
         running.line("moonlight");
         self.running = Some(running);
     }
 
-    pub fn stop(&mut self) {
+    /// Ends it; what it has logged.
+    pub fn stop(&mut self) -> String {
         let running = self.running.take().expect("it runs");
         running.interrupt();
         let ended = running.wait();
         assert!(ended.status.success(), "{ended:?}");
+        ended.stderr
     }
 
     pub fn state(&self) -> PathBuf {
@@ -70,28 +78,34 @@ impl Host {
         Moonlight::new(&home, self.port)
     }
 
-    /// Enters a PIN once somebody waits for it, as `punktfunk pin` does.
-    pub fn enter_pin(&self, pin: &str) -> Result<PinOutcome, CallError> {
-        let access = client::access(&self.state()).expect("left by the host");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match client::enter_pin(&access, pin, None, None) {
-                Err(CallError::Refused(text)) if text.starts_with("no client waits") => {
-                    assert!(Instant::now() < deadline, "nobody came");
-                    std::thread::yield_now();
-                }
-                other => return other,
+    pub fn pair(&self, client: &Moonlight, pin: &str) {
+        pair(&self.state(), client, pin);
+    }
+}
+
+/// Enters a PIN once somebody waits for it, as `punktfunk pin` does, where the host keeps its
+/// state.
+pub fn enter_pin(state: &Path, pin: &str) -> Result<PinOutcome, CallError> {
+    let access = client::access(state).expect("left by the host");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client::enter_pin(&access, pin, None, None) {
+            Err(CallError::Refused(text)) if text.starts_with("no client waits") => {
+                assert!(Instant::now() < deadline, "nobody came");
+                std::thread::yield_now();
             }
+            other => return other,
         }
     }
+}
 
-    pub fn pair(&self, client: &Moonlight, pin: &str) {
-        let running = client.start(&["pair", pin]);
-        self.enter_pin(pin).expect("paired");
-        let answer = next(&running);
-        assert!(answer["ok"].is_string(), "{answer}");
-        drop(running.wait());
-    }
+/// Pairs a client.
+pub fn pair(state: &Path, client: &Moonlight, pin: &str) {
+    let running = client.start(&["pair", pin]);
+    enter_pin(state, pin).expect("paired");
+    let answer = next(&running);
+    assert!(answer["ok"].is_string(), "{answer}");
+    drop(running.wait());
 }
 
 pub fn parse(line: &str) -> Value {

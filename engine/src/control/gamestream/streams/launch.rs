@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use net::audio::Speakers;
 use net::clock;
 use net::gamestream::nvhttp::{ResumeRequest, StreamRequest};
 use net::identity::Fingerprint;
@@ -38,7 +39,7 @@ impl StreamHost {
                         bitrate: crate::config::DEFAULT_BITRATE,
                         app: Vec::new(),
                         encoder_threads: self.host.encoder_threads,
-                        audio: None,
+                        audio: Speakers::from_channels(request.stream.surround.channels),
                     };
                     self.launch(client, &app, asked, request.stream, reply);
                 }
