@@ -26,6 +26,21 @@ impl Heard {
         let (header, data) = bytes.split_at(HEADER_BYTES);
         assert_eq!(&header[..4], b"RIFF", "{} was not finished", path.display());
         assert_eq!(usize::from(header[22]), channels);
+        Self::of(data, channels, channel)
+    }
+
+    /// The same of a file that is still being written, as far as it is there.
+    #[must_use]
+    pub fn so_far(path: &Path, channels: usize, channel: usize) -> Self {
+        let bytes = fs::read(path).unwrap_or_default();
+        Self::of(
+            bytes.get(HEADER_BYTES..).unwrap_or_default(),
+            channels,
+            channel,
+        )
+    }
+
+    fn of(data: &[u8], channels: usize, channel: usize) -> Self {
         let samples = data.chunks_exact(2 * channels).map(|frame| {
             let bytes = [frame[2 * channel], frame[2 * channel + 1]];
             f64::from(i16::from_le_bytes(bytes)) / 32_768.0

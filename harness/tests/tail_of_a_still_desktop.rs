@@ -16,15 +16,15 @@ fn a_still_desktop_of_which_every_first_copy_is_lost_is_shown() {
     let host = host.expect("a host with a private sway");
     let mut seen = HashSet::new();
     let is_copy = move |way, _: &[u8], media: Option<&VideoHeader>| match (way, media) {
-        (Way::Down, Some(VideoHeader::Data(data))) => {
-            !seen.insert((data.frame.frame, data.column))
-        }
+        (Way::Down, Some(VideoHeader::Data(data))) => !seen.insert((data.frame.frame, data.column)),
         (Way::Down, Some(VideoHeader::Parity(_))) => false,
         _ => true,
     };
     let relay = Relay::new(host.address(), Box::new(is_copy));
     let mut client = LoopbackClient::connect(relay.address());
-    client.watch(1, |unit, _| assert!(unit.keyframe, "the first that it can show"));
+    client.watch(1, |unit, _| {
+        assert!(unit.keyframe, "the first that it can show")
+    });
     eventually("the host counts what it repeats", || {
         let sessions = host.sessions();
         sessions[0].metrics.counters.snapshot().repeated > 0
