@@ -67,13 +67,13 @@ fn lost_to_mtu(sessions: &Sessions) -> usize {
     tap.losses(Cause::Mtu, None)
 }
 
-/// The picture stands still for a round trip and 60 ms at most where pictures have eight slices,
+/// The picture stands still for a round trip and 80 ms at most where pictures have eight slices,
 /// whose ends are small datagrams; and for a round trip and 110 ms where they have one, as it takes
 /// more pictures to see that small ones pass. A recovery mends it.
 #[test]
 fn a_path_that_shrinks_stops_the_picture_for_a_few_frames() {
     for round_trip in [4, 20, 80] {
-        for (slices, most) in [(8, 60), (1, 110)] {
+        for (slices, most) in [(8, 80), (1, 110)] {
             for seed in 1..=3 {
                 let mtu = Steps::constant(1500).then(CHANGE, 1280);
                 let scenario = scenario(ms(round_trip), mtu, 0, seed);

@@ -259,7 +259,7 @@ fn every_scenario_replays_from_its_seed() {
 }
 
 /// Digest of ten seconds of [`Scenario::wifi`]: it changes with the models, never with the machine.
-const GOLDEN: u64 = 0xc30c_7ea5_a089_e3f2;
+const GOLDEN: u64 = 0xaf73_c1d7_6ab9_6ffb;
 
 #[test]
 fn every_machine_sees_the_same_run() {
@@ -294,6 +294,6 @@ fn rates_of_the_table_are_what_the_taps_see() {
     let tap = &laid.network.link(laid.down).tap;
     let bits = tap.bytes(SECONDS(1)..SECONDS(11), None) * 8;
     let rate = BitsPerSecond(bits / 10).0;
-    // 20 Mbit/s, and 40 bytes of headers on each datagram.
-    assert!((20_000_000..21_500_000).contains(&rate), "{rate}");
+    // What the encoder gives of 20 Mbit/s, and 40 bytes of headers on each datagram.
+    assert!((18_000_000..19_400_000).contains(&rate), "{rate}");
 }

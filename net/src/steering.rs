@@ -16,6 +16,7 @@
 //! old size, and the encoder is asked for a recovery before the client knows that it needs one.
 
 mod codecs;
+mod fill;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -36,6 +37,7 @@ use crate::rate::{self, Decision, Fate, Judged, Pace, Rate, Sent, SentKind};
 use crate::units::{BitsPerSecond, FrameId, Timestamp};
 
 use codecs::Codecs;
+use fill::Fill;
 
 /// Tasks that nobody has taken yet, those of a few feedbacks; more are dropped and counted, the
 /// client asks again.
@@ -241,6 +243,7 @@ pub struct Steering {
     /// What [`PathMtu`] said last.
     path_bytes: usize,
     codecs: Codecs,
+    fill: Fill,
     newest_lost: FrameId,
     last_good: Option<FrameId>,
     orders: Orders,
@@ -293,6 +296,7 @@ impl Steering {
                 datagram_bytes_max: mtu.datagram_bytes_max(),
             },
             codecs: Codecs::new(config.frame_interval),
+            fill: Fill::new(),
             config,
             opener,
             rate,
@@ -323,6 +327,10 @@ impl Steering {
     /// the frame whose slice begins with them.
     pub fn handle_sent(&mut self, at: Timestamp, sent: &Sent, frame: Option<SentFrame>) {
         self.rate.handle_sent(at, sent);
+        let pictures_per_s = 1.0 / self.config.frame_interval.as_secs_f64();
+        let wire = self.orders.bitrate.0 as f64 / self.video_share();
+        self.fill
+            .handle_sent(sent, BitsPerSecond(wire as u64), pictures_per_s);
         if let Some(frame) = frame {
             self.ladder.handle_sent(at, frame);
         }
@@ -536,8 +544,7 @@ impl Steering {
         let before = self.orders;
         self.orders.protection = self.config.protection.unwrap_or(self.ladder.protection());
         self.orders.datagram_bytes_max = self.datagram_bytes();
-        let payload_share = payload_share(self.orders.datagram_bytes_max);
-        let video = self.decision.wire_rate.0 as f64 * payload_share / (1.0 + self.extra_share());
+        let video = self.decision.wire_rate.0 as f64 * self.video_share() * self.fill.factor();
         let (min, max) = (self.config.bitrate_min.0, self.config.bitrate_max.0);
         let bitrate = (video as u64).clamp(min.min(max), max);
         let step = (bitrate as f64 / before.bitrate.0.max(1) as f64 - 1.0).abs();
@@ -564,6 +571,11 @@ impl Steering {
         } else {
             self.path_bytes
         }
+    }
+
+    /// What is video of all that the wire carries, as the orders and the path are now.
+    fn video_share(&self) -> f64 {
+        payload_share(self.orders.datagram_bytes_max) / (1.0 + self.extra_share())
     }
 
     /// Parity and repeats over data, as the path is now.

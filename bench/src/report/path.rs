@@ -53,6 +53,53 @@ pub struct Span {
     pub max: f64,
 }
 
+/// What was measured in the relay while its rate to the client was one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Since the start of the measured time, s.
+    pub from_s: f64,
+    /// See `from_s`.
+    pub to_s: f64,
+    /// The rate, bit/s with the headers of IPv4 and Ethernet.
+    pub rate_bps: u64,
+    /// Share of the rate that was used from [`Stretch::USE_AFTER_S`] after `from_s` on, headers
+    /// included; `None` if it was over by then.
+    pub used_share: Option<f64>,
+    /// 99th percentile of how long a datagram waited for the line, its own time on it included,
+    /// of those that came from [`Stretch::QUEUE_AFTER_S`] after `from_s` on, µs; `None` without
+    /// any.
+    pub queue_p99_us: Option<u64>,
+}
+
+impl Stretch {
+    /// See [`Stretch::used_share`], s.
+    pub const USE_AFTER_S: u64 = 3;
+    /// See [`Stretch::queue_p99_us`], s.
+    pub const QUEUE_AFTER_S: u64 = 1;
+
+    /// In words.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let used = self.used_share.map_or("not known".to_owned(), |share| {
+            format!(
+                "{:.1} % used from {} s on",
+                share * 100.0,
+                Self::USE_AFTER_S
+            )
+        });
+        let queue = self.queue_p99_us.map_or("not known".to_owned(), |us| {
+            let ms = us as f64 / 1e3;
+            format!("queue p99 {ms:.1} ms from {} s on", Self::QUEUE_AFTER_S)
+        });
+        format!(
+            "{:.1} to {:.1} s at {:.1} Mbit/s: {used}, {queue}",
+            self.from_s,
+            self.to_s,
+            self.rate_bps as f64 * 1e-6
+        )
+    }
+}
+
 /// What was counted beside the samples, over the measured time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PathCounts {
@@ -111,6 +158,9 @@ pub struct PathReport {
     pub loss_share: Span,
     /// See [`PathSample::loss_run`].
     pub loss_run: Span,
+    /// The relay's line, rate by rate; none without a relay that has a rate.
+    #[serde(default)]
+    pub stretches: Vec<Stretch>,
     /// Counts.
     pub counts: PathCounts,
     /// All samples, the warm-up's too, which is in no figure above.
@@ -166,7 +216,11 @@ impl Shown {
 impl PathReport {
     /// Works out the samples; `None` if there are none of the measured time.
     #[must_use]
-    pub fn of(samples: Vec<PathSample>, counts: PathCounts) -> Option<Self> {
+    pub fn of(
+        samples: Vec<PathSample>,
+        counts: PathCounts,
+        stretches: Vec<Stretch>,
+    ) -> Option<Self> {
         let measured: Vec<&PathSample> = samples.iter().filter(|s| s.at_ms >= 0).collect();
         if measured.is_empty() {
             return None;
@@ -196,6 +250,7 @@ impl PathReport {
             loss_share: span(|sample| sample.loss_share),
             loss_run: span(|sample| sample.loss_run),
             states,
+            stretches,
             counts,
             samples,
         })
@@ -273,6 +328,8 @@ impl PathReport {
             );
             lines.push(("of relay", text));
         }
+        let stretches = self.stretches.iter();
+        lines.extend(stretches.map(|stretch| ("line", stretch.text())));
         lines.push((
             "feedback",
             format!(
@@ -344,7 +401,8 @@ mod tests {
             sample(100, "steady", 3000),
             sample(200, "draining", 2000),
         ];
-        let report = PathReport::of(samples, PathCounts::default()).expect("has samples");
+        let report =
+            PathReport::of(samples, PathCounts::default(), Vec::new()).expect("has samples");
         assert_eq!(report.queue_us, [2000, 3000, 3000]);
         assert_eq!((report.wire_bps.min, report.wire_bps.max), (1e9, 1.2e9));
         assert!((report.sent_bps.mean / 8e6 - 1.0).abs() < 1e-9);
@@ -353,6 +411,38 @@ mod tests {
         assert_eq!(report.relay_queue_us, None);
         assert_eq!(report.samples.len(), 4);
         let warm_up = vec![sample(-500, "starting", 0)];
-        assert_eq!(PathReport::of(warm_up, PathCounts::default()), None);
+        assert_eq!(
+            PathReport::of(warm_up, PathCounts::default(), Vec::new()),
+            None
+        );
+    }
+
+    #[test]
+    fn each_rate_of_the_line_has_its_row() {
+        let whole = Stretch {
+            from_s: 5.0,
+            to_s: 15.0,
+            rate_bps: 10_000_000,
+            used_share: Some(0.876),
+            queue_p99_us: Some(16_240),
+        };
+        let brief = Stretch {
+            from_s: 15.0,
+            to_s: 15.5,
+            rate_bps: 50_000_000,
+            ..Stretch::default()
+        };
+        let samples = vec![PathSample::default()];
+        let report = PathReport::of(samples, PathCounts::default(), vec![whole, brief]);
+        let lines = report.expect("has samples").lines();
+        let of_line = lines.iter().filter(|(name, _)| *name == "line");
+        let texts: Vec<_> = of_line.map(|(_, text)| text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "5.0 to 15.0 s at 10.0 Mbit/s: 87.6 % used from 3 s on, queue p99 16.2 ms from 1 s on",
+                "15.0 to 15.5 s at 50.0 Mbit/s: not known, not known",
+            ]
+        );
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn example(frames: u32) -> Report {
             ..Verified::default()
         },
         connect_to_picture_ms: Some(120.0),
-        path: PathReport::of(path_samples(), PathCounts::default()),
+        path: PathReport::of(path_samples(), PathCounts::default(), Vec::new()),
         shown: Some(Shown {
             late: 3,
             frames: frames.into(),

@@ -26,6 +26,9 @@ use std::time::Duration;
 use engine::config::parse_bitrate;
 use net::units::{BitsPerSecond, Timestamp};
 
+use super::stretch::Meter;
+use crate::report::Stretch;
+
 /// What a datagram takes on the line beside its payload, bytes: IPv4 and UDP headers (28),
 /// Ethernet header and checksum (18), preamble and gap (20), IEEE 802.3 clause 4.
 const OVERHEAD_BYTES: usize = 28 + 18 + 20;
@@ -226,6 +229,7 @@ impl Path {
             outages: self.outages,
             delay: self.delay,
             begun: None,
+            meter: None,
         }
     }
 }
@@ -392,15 +396,27 @@ pub struct Way {
     outages: [Option<(Duration, Duration)>; STEPS_MAX],
     delay: Duration,
     begun: Option<Timestamp>,
+    meter: Option<Meter>,
 }
 
 impl Way {
-    /// From now on the clock of steps and outages runs.
-    pub fn begin(&mut self, at: Timestamp) {
+    /// From `at` on the clock of steps and outages runs, and for `time` the line is measured. Only
+    /// the first call counts.
+    pub fn begin(&mut self, at: Timestamp, time: Duration) {
+        if self.begun.is_some() {
+            return;
+        }
         self.begun = Some(at);
         if let Some(line) = &mut self.line {
             line.begun = Some(at);
+            self.meter = Some(Meter::new(line.rates.into_iter().flatten(), time));
         }
+    }
+
+    /// What was measured of the line; nothing without one, or before [`Self::begin`].
+    #[must_use]
+    pub fn stretches(&self) -> Vec<Stretch> {
+        self.meter.as_ref().map_or_else(Vec::new, Meter::stretches)
     }
 
     /// A datagram comes at `now`.
@@ -412,6 +428,11 @@ impl Way {
         let Some(departure) = departure else {
             return Passed::QueueFull;
         };
+        // What is lost behind the line has used it.
+        if let (Some(meter), Some(begun)) = (&mut self.meter, self.begun) {
+            let bits = (payload_bytes + OVERHEAD_BYTES) as u64 * 8;
+            meter.handle(begun, now, departure, bits);
+        }
         if self.loss.next() || self.is_out(departure) {
             return Passed::Lost;
         }

@@ -134,12 +134,35 @@ fn nothing_passes_an_outage_and_the_rest_is_delayed() {
             arrival: at_us((ms + 2) * 1000),
         };
         assert_eq!(passes(&mut way, 5500), arrives(5500), "no clock runs yet");
-        way.begin(at_us(10_000_000));
+        way.begin(at_us(10_000_000), Duration::from_secs(10));
         assert_eq!(passes(&mut way, 14_999), arrives(14_999));
         assert_eq!(passes(&mut way, 15_000), Passed::Lost);
         assert_eq!(passes(&mut way, 15_999), Passed::Lost);
         assert_eq!(passes(&mut way, 16_000), arrives(16_000));
     }
+}
+
+#[test]
+fn the_use_of_each_rate_is_measured_with_headers_and_what_is_lost_behind_the_line() {
+    let mut way = path("50M,10M@5s,loss=20%,seed=3").down();
+    assert!(way.stretches().is_empty(), "nothing is measured yet");
+    let begun = at_us(10_000_000);
+    way.begin(begun, Duration::from_secs(10));
+    // Not again.
+    way.begin(at_us(11_000_000), Duration::from_secs(1));
+    // 20 Mbit/s with all headers: two fifths of the first rate, more than the second takes.
+    for ms in 0..10_400 {
+        way.pass(begun + Duration::from_millis(ms), 2500 - OVERHEAD_BYTES);
+    }
+    let told = way.stretches();
+    let used: Vec<_> = told.iter().filter_map(|it| it.used_share).collect();
+    assert!(
+        (used[0] - 0.4).abs() < 0.001 && (used[1] - 1.0).abs() < 0.001,
+        "{used:?}"
+    );
+    let waits: Vec<_> = told.iter().filter_map(|it| it.queue_p99_us).collect();
+    assert_eq!(waits[0], 400);
+    assert!((490_000..=504_000).contains(&waits[1]), "{waits:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod observe;
 mod records;
 mod relay;
 mod rows;
+mod stretch;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -238,7 +239,7 @@ impl Bench {
         let feedbacks_before = path.feedbacks;
         let from = net::clock::now();
         if let Some(relay) = &relay {
-            relay.begin(from);
+            relay.begin(from, scenario.time);
         }
         self.watch(&mut viewer, scenario.time, relay.as_ref(), &mut path)?;
         let to = net::clock::now();
@@ -250,7 +251,8 @@ impl Bench {
             .map_or("", |entry| entry.capture);
         run_for(&mut viewer, COOL_DOWN)?;
         let outcome = viewer.finish()?;
-        let (relay_full, relay_lost) = relay.map_or((0, 0), |r| (r.dropped(), r.lost()));
+        let relayed = relay.map(|relay| (relay.dropped(), relay.lost(), relay.finish()));
+        let (relay_full, relay_lost, stretches) = relayed.unwrap_or_default();
         if relay_full > 0 {
             log::warn!("the relay's queue was full for {relay_full} datagrams");
         }
@@ -293,7 +295,7 @@ impl Bench {
                 },
                 ..configuration(scenario, &outcome, link)
             },
-            path: PathReport::of(path.since(from), counts),
+            path: PathReport::of(path.since(from), counts, stretches),
             shown: Some(records::shown(&records, &link, from)),
             counters,
             threads: usage.threads,

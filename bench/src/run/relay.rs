@@ -14,6 +14,7 @@ use net::units::Timestamp;
 use platform::thread::{Role, RoleThread};
 
 use super::link::{Passed, Path, Way};
+use crate::report::Stretch;
 
 /// Datagrams are delivered in groups of so many at most, each when its last one has departed (the
 /// last of all is never late), as by a network card that moderates its interrupts: waking the
@@ -47,7 +48,11 @@ struct Shared {
     queue_us_max: AtomicU64,
     /// When the clock of steps and outages began; zero: not yet.
     begun_ns: AtomicU64,
+    /// How long is measured from then on.
+    time_ns: AtomicU64,
     ended: AtomicBool,
+    /// What was measured of the line to the client, when its thread has ended.
+    stretches: Mutex<Vec<Stretch>>,
 }
 
 impl Relay {
@@ -105,9 +110,19 @@ impl Relay {
         self.address
     }
 
-    /// Starts the clock of steps and outages.
-    pub fn begin(&self, at: Timestamp) {
-        self.shared.begun_ns.store(at.as_ns(), Ordering::Relaxed);
+    /// Starts the clock of steps and outages; from `at` on the line is measured for `time`.
+    pub fn begin(&self, at: Timestamp, time: Duration) {
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.time_ns.store(time_ns, Ordering::Relaxed);
+        self.shared.begun_ns.store(at.as_ns(), Ordering::Release);
+    }
+
+    /// Ends the relay; what was measured of the line to the client.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Stretch> {
+        self.end();
+        let stretches = self.shared.stretches.lock();
+        std::mem::take(&mut *stretches.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Datagrams that found the queue full.
@@ -128,16 +143,20 @@ impl Relay {
     pub fn take_queue_us_max(&self) -> u64 {
         self.shared.queue_us_max.swap(0, Ordering::Relaxed)
     }
-}
 
-impl Drop for Relay {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         self.shared.ended.store(true, Ordering::Release);
         for thread in self.threads.drain(..) {
             if let Err(error) = thread.join_within(JOIN_TIMEOUT) {
                 log::error!("{error}");
             }
         }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -188,6 +207,16 @@ struct Direction {
 
 impl Direction {
     fn run(mut self) {
+        self.pass_on();
+        // Only one of the directions has a line.
+        let measured = self.way.stretches();
+        if !measured.is_empty() {
+            let stretches = self.shared.stretches.lock();
+            *stretches.unwrap_or_else(PoisonError::into_inner) = measured;
+        }
+    }
+
+    fn pass_on(&mut self) {
         let mut receiver = Receiver::new();
         while !self.shared.has_ended() {
             let wait = match self.next_delivery() {
@@ -205,9 +234,11 @@ impl Direction {
                 log::error!("the relay cannot receive: {error}");
                 return;
             }
-            let begun_ns = self.shared.begun_ns.load(Ordering::Relaxed);
+            let begun_ns = self.shared.begun_ns.load(Ordering::Acquire);
             if begun_ns > 0 {
-                self.way.begin(Timestamp::from_ns(begun_ns));
+                let time_ns = self.shared.time_ns.load(Ordering::Relaxed);
+                let time = Duration::from_nanos(time_ns);
+                self.way.begin(Timestamp::from_ns(begun_ns), time);
             }
             let now = clock::now();
             for (bytes, from) in receiver.datagrams() {

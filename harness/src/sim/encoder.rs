@@ -24,6 +24,10 @@ const SPREAD: [u64; 65] = [
     1042, 1053, 1064, 1075, 1086, 1097, 1109, 1121, 1134, 1147, 1160, 1175, 1189, 1205, 1221, 1239,
     1257, 1277, 1299, 1323, 1350, 1380, 1414, 1456, 1509, 1581, 1700, 2038,
 ];
+/// What predicted pictures take on average of what is asked for: x264 under our rate control, which
+/// keeps each below a bound, gave 0.905 of it in the recorded game, and 0.82 to 0.93 where steering
+/// moved the target (720p60, 8 to 45 Mbit/s). Recordings have theirs in their sizes.
+const FILL: u64 = 922;
 /// An IDR, or the first picture after a cut, over a predicted one: our own rate control holds
 /// them to 1.5 (the budget of the latency bench); left alone, x264's IDR is 1.4 to 1.9.
 const IDR_FACTOR: u64 = 1536;
@@ -323,7 +327,7 @@ impl Encoder {
                 let spread = if intra {
                     MEAN
                 } else {
-                    self.rng.quantile(&SPREAD)
+                    self.rng.quantile(&SPREAD) * FILL / MEAN
                 };
                 let bytes = share * spread / MEAN * factor / MEAN;
                 let count = u64::from(synthetic.slices.get());
@@ -384,15 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_is_the_target_and_a_new_target_holds_from_the_next_picture() {
+    fn the_mean_follows_the_target_and_a_new_target_holds_from_the_next_picture() {
         let mut encoder = encoder(Content::Synthetic(Synthetic::GAME));
         let before = run(&mut encoder, 50 * SECOND);
         let mean = bits(&before) / 50;
-        assert!((19_500_000..20_500_000).contains(&mean), "{mean}");
+        assert!((17_550_000..18_450_000).contains(&mean), "{mean}");
         encoder.set_bitrate(BitsPerSecond(5_000_000));
         let after = run(&mut encoder, 100 * SECOND);
         let mean = bits(&after) / 50;
-        assert!((4_875_000..5_125_000).contains(&mean), "{mean}");
+        assert!((4_390_000..4_610_000).contains(&mean), "{mean}");
         // The interval is rounded down to the nanosecond.
         assert_eq!(encoder.captured().len(), 6001);
         let change = Timestamp::ZERO + 50 * SECOND;
