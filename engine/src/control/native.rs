@@ -45,7 +45,7 @@ use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
-    self, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
+    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
 use crate::stage::audio::{AudioConfig, PacketLength};
 use crate::stage::encode::EncodeCommand;
@@ -293,6 +293,8 @@ impl NativeHost {
                 }
                 // It waits where the peer's plane finds it.
                 SessionEvent::PadOutput => {}
+                // Nobody asks for another mode here.
+                SessionEvent::ModeSet { .. } => {}
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -439,6 +441,7 @@ impl NativeHost {
             slices: agreed.slices,
             bitrate: agreed.bitrate,
             app: app_command(&self.config.app)?,
+            terms: AppTerms::default(),
             encoder_threads: self.config.encoder_threads,
             audio: agreed.features.speakers().map(|speakers| AudioConfig {
                 speakers,

@@ -102,12 +102,15 @@ enum Taken {
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// Lift everything first.
+    release: bool,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         Self {
             waiting: VecDeque::with_capacity(WAITING_MAX),
+            release: false,
         }
     }
 }
@@ -259,6 +262,16 @@ impl InputQueue {
         self.0.wake();
     }
 
+    /// Its client is gone: lifts all that is down. What waits was the client's, and is dropped.
+    pub fn release(&self) {
+        {
+            let mut queue = self.0.queue();
+            queue.waiting.clear();
+            queue.release = true;
+        }
+        self.0.wake();
+    }
+
     /// The last word of an application to a controller, if it is news.
     #[must_use]
     pub fn poll_output(&self) -> Option<PadOutput> {
@@ -346,7 +359,15 @@ impl InputStage {
     }
 
     fn inject_what_waits(&mut self) {
-        std::mem::swap(&mut self.shared.queue().waiting, &mut self.batch);
+        let release = {
+            let mut queue = self.shared.queue();
+            std::mem::swap(&mut queue.waiting, &mut self.batch);
+            std::mem::take(&mut queue.release)
+        };
+        if release {
+            self.injectors.release_all();
+            self.injectors.flush();
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -506,5 +527,39 @@ mod tests {
         assert_eq!(metrics.input_to_injected.snapshot().count(), 100);
         assert!(says.try_recv().is_ok());
         assert!(queue.poll_output().is_some() && queue.poll_output().is_none());
+    }
+
+    #[test]
+    fn a_client_that_goes_leaves_nothing_down_and_nothing_waiting() {
+        let metrics = Arc::new(SessionMetrics::default());
+        let injector = SyntheticInjector::default();
+        let record = injector.record();
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd"),
+            stop: AtomicBool::new(false),
+            outputs: Mutex::default(),
+            metrics,
+        });
+        let queue = InputQueue(Arc::clone(&shared));
+        let mut stage = InputStage {
+            shared,
+            injectors: Injectors::new(Some(Box::new(injector)), None),
+            batch: VecDeque::new(),
+            arrivals: Vec::new(),
+            is_rumbling: [false; CONTROLLERS_MAX as usize],
+            on_output: Box::new(|| ()),
+        };
+        queue.push(clock::now(), key(1, true));
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 0);
+        queue.push(clock::now(), key(2, true));
+        queue.release();
+        queue.push(clock::now(), key(3, true));
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 1, "at once, and once");
+        assert_eq!(record.events(), [key(1, true), key(3, true)]);
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 1);
     }
 }

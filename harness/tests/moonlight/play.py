@@ -4,7 +4,8 @@
 
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
-keep (a file for the newest of every 60th picture, 4:2:0). Prints one JSON object a line.
+keep (a file for the newest of every 60th picture, 4:2:0), hold (a virtual key that it presses and
+never lifts), say_mode (a resume names the mode over HTTP too). Prints one JSON object a line.
 """
 
 import json
@@ -20,6 +21,7 @@ from moonlight_python.discovery import connect_to_server
 from moonlight_python.http_client import NvHTTP
 from moonlight_python.identity import Identity
 
+stream.CDEF += "int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);"
 PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
 STEREO = 196610
 
@@ -42,6 +44,9 @@ class Session(stream.StreamingSession):
         callbacks.capabilities = self.capabilities
         return callbacks
 
+    def hold(self, key):
+        self._lib.LiSendKeyboardEvent(key - 0x8000, b"\x03", b"\0")
+
 
 def wake_at_the_end(session):
     session._connection_terminated.wait()
@@ -51,6 +56,8 @@ def wake_at_the_end(session):
 def grant(http, session, options, key, iv):
     query = session.get_launch_query_params()
     if options["do"] == "resume":
+        if options.get("say_mode"):
+            query += "&mode={width}x{height}x{fps}".format(**options)
         return http.resume_app(key, iv, STEREO, launch_query_params=query)
     return http.launch_app(
         options.get("app", 1),
@@ -104,6 +111,8 @@ def main():
         address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=False
     )
     say(connected=round(clock_ms() - began, 2))
+    if options.get("hold"):
+        session.hold(options["hold"])
     # The library does not wake who waits for a picture when the host ends the session.
     threading.Thread(target=wake_at_the_end, args=(session,), daemon=True).start()
     decoder = av.CodecContext.create("h264", "r")
