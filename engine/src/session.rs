@@ -32,7 +32,7 @@ use platform::thread::{Role, RoleThread};
 
 use crate::apps::Prep;
 use crate::apps::prep::{PrepError, Prepared};
-use crate::host::unchosen;
+use crate::host::{Place, unchosen};
 use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
@@ -232,6 +232,8 @@ pub struct Session {
     commands: Option<Sender<SessionCommand>>,
     metrics: Arc<SessionMetrics>,
     thread: Option<RoleThread<()>>,
+    /// Given back when it has ended: fields go after the join in its drop.
+    place: Option<Place>,
 }
 
 impl Session {
@@ -271,7 +273,13 @@ impl Session {
             commands: Some(commands_in),
             metrics,
             thread: Some(thread),
+            place: None,
         })
+    }
+
+    /// Keeps its place among the host's sessions until it has ended.
+    pub fn hold(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Tells the session. False if its queue is full or it has ended; the command is left out

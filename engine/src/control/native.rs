@@ -385,8 +385,7 @@ impl NativeHost {
     /// A client wants a session.
     fn decide(&mut self, id: LinkId, peer: &mut Peer, hello: &Hello) {
         let config = &self.config;
-        let busy = self.registry_full();
-        if busy {
+        let Some(place) = self.registry.take_place(config.sessions_max) else {
             peer.machine.refuse(Refuse {
                 code: RefuseCode::Busy,
                 text: format!(
@@ -395,7 +394,7 @@ impl NativeHost {
                 ),
             });
             return;
-        }
+        };
         let hello = &overrule(hello, config);
         let mut offer = offer(config);
         if self.backends.audio.is_none() {
@@ -415,7 +414,10 @@ impl NativeHost {
             self.spawn(id, &agreed)
         });
         match spawned {
-            Ok(session) => peer.session = Some(session),
+            Ok(mut session) => {
+                session.hold(place);
+                peer.session = Some(session);
+            }
             Err(error) => {
                 log::error!("a session cannot be started: {error}");
                 peer.machine.refuse(Refuse {
@@ -424,15 +426,6 @@ impl NativeHost {
                 });
             }
         }
-    }
-
-    fn registry_full(&self) -> bool {
-        let serving = self
-            .peers
-            .values()
-            .filter(|peer| peer.session.is_some())
-            .count();
-        serving + self.ending.len() >= self.config.sessions_max
     }
 
     fn spawn(&self, id: LinkId, agreed: &Agreed) -> std::io::Result<Session> {

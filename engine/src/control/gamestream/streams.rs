@@ -31,7 +31,7 @@ use net::gamestream::rtsp::{Received, Request, RtspEvent};
 use net::gamestream::video::{VideoConfig, VideoPacketizer};
 use net::limits::SESSIONS_MAX;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{BitsPerSecond, Timestamp};
+use net::units::{BitsPerSecond, SliceCount, Timestamp};
 
 use super::Ports;
 use super::broker::{Ask, Running};
@@ -492,7 +492,8 @@ impl StreamHost {
         let (true, Some(peer)) = (stream.rtsp.is_playing(), peer) else {
             return;
         };
-        let start = start_media(now, stream, facts, &self.host, &self.video, peer);
+        let slices = game.client.slices.or(self.host.slices);
+        let start = start_media(now, stream, facts, &self.host, slices, &self.video, peer);
         match start {
             Ok(start) => {
                 game.stage = Stage::Streaming;
@@ -625,6 +626,9 @@ impl StreamHost {
             let round_trip = peer.and_then(|peer| self.enet.round_trip(peer));
             if let Some(steer) = &mut stream.steer {
                 steer.handle_timeout(now, round_trip.unwrap_or(ROUND_TRIP_AT_FIRST));
+                if let Some(status) = steer.poll_status() {
+                    game.session.metrics().set_path(status);
+                }
             }
             game.pass_commands();
         }
@@ -667,18 +671,20 @@ impl StreamHost {
     }
 }
 
-/// What the session's pipeline needs, and the stream's steering beside it.
+/// What the session's pipeline needs, and the stream's steering beside it. `slices` are the
+/// operator's, where there is such a setting.
 fn start_media(
     now: Timestamp,
     stream: &mut Stream,
     facts: Facts,
     host: &HostConfig,
+    slices: Option<SliceCount>,
     video: &Socket,
     peer: SocketAddr,
 ) -> Result<StartMedia, String> {
     let announced = stream.announced.as_ref();
     let config = announced.ok_or("PLAY before ANNOUNCE")?.config;
-    let slices = host.slices.unwrap_or(config.slices).min(facts.slices_max);
+    let slices = slices.unwrap_or(config.slices).min(facts.slices_max);
     let bitrate = config.bitrate.0;
     let bitrate = BitsPerSecond(host.bitrate.map_or(bitrate, |most| most.0.min(bitrate)));
     let (steer, control) = VideoSteer::new(

@@ -70,15 +70,16 @@ impl StreamHost {
             log::info!("{} launches while session {number} runs", client.name);
             return reply.send(Err(SessionError::AlreadyRunning));
         }
-        if self.games.len() + self.ending.len() >= self.host.sessions_max {
+        let Some(place) = self.registry.take_place(self.host.sessions_max) else {
             return reply.send(Err(SessionError::Busy(self.host.sessions_max)));
-        }
+        };
         let number = self.registry.number();
         let spawned = self
             .session_request(&client, app, &request)
             .and_then(|asked| self.spawn(number, asked));
         match spawned {
-            Ok(session) => {
+            Ok(mut session) => {
+                session.hold(place);
                 self.running.add(client.fingerprint, app.id);
                 let game = Game {
                     number,
