@@ -3,12 +3,13 @@
 
 mod gamestream_program;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bench::listener::{Heard, Listener};
 use bench::marker;
 use bench::verify::{PSNR_DB_MIN, Verifier};
-use gamestream_program::{Host, next, parse};
+use gamestream_program::{Host, parse};
 use gpu::decode::Picture;
 use harness::facts::{descendants, entries, eventually};
 use harness::moonlight::Moonlight;
@@ -35,7 +36,6 @@ fn host(desktop: &'static str, apps: &Value) -> (Host, Moonlight) {
 
 fn write_apps(host: &Host, apps: &Value) {
     let directory = host.sandbox.path().join("home/.config/punktfunk");
-    std::fs::create_dir_all(&directory).expect("a directory");
     let text = json!({ "apps": apps }).to_string();
     std::fs::write(directory.join("apps.json"), text).expect("written");
 }
@@ -43,8 +43,10 @@ fn write_apps(host: &Host, apps: &Value) {
 /// Everything that a client says until it ends.
 fn played(running: Running) -> Vec<Value> {
     let lines = running.lines.clone();
-    let _ended = running.wait();
-    lines.try_iter().map(|line| parse(&line)).collect()
+    let ended = running.wait();
+    let lines: Vec<Value> = lines.try_iter().map(|line| parse(&line)).collect();
+    assert!(!lines.is_empty(), "{}", ended.stderr);
+    lines
 }
 
 fn frames(lines: &[Value]) -> usize {
@@ -61,16 +63,6 @@ fn refusal(client: &Moonlight, options: &Value) -> String {
 
 fn play(client: &Moonlight, options: &Value) -> Vec<Value> {
     played(client.play(&options.to_string()))
-}
-
-fn await_frames(running: &Running, count: u64) {
-    loop {
-        let line = next(running);
-        assert!(line["error"].is_null(), "{line}");
-        if line["frame"].as_u64() > Some(count) {
-            return;
-        }
-    }
 }
 
 fn quit(client: &Moonlight) {
@@ -222,7 +214,8 @@ fn a_client_comes_back_with_another_mode() {
 #[test]
 fn a_key_is_lifted_when_its_client_vanishes() {
     let (mut host, client) = host("private-sway", &json!([{ "id": 7, "name": "Desk" }]));
-    assert_eq!(frames(&play(&client, &options("launch", 7, SMALL, 5))), 5);
+    // Nothing moves: one picture is all.
+    assert_eq!(frames(&play(&client, &options("launch", 7, SMALL, 1))), 1);
     let listener = Listener::start(&wayland_socket(&host.sandbox.runtime())).expect("a compositor");
     eventually("the window has the keyboard", || {
         listener.heard().contains(&Heard::KeyboardEnter)
@@ -248,7 +241,7 @@ fn a_key_is_lifted_when_its_client_vanishes() {
     let running = client.play(&wanted.to_string());
     eventually("the key is down again", || q(true) == 2);
     wanted["hold"] = json!(0);
-    wanted["frames"] = json!(5);
+    wanted["frames"] = json!(1);
     play(&client, &wanted);
     eventually("the key is up again", || q(false) == 2);
     drop(running);
@@ -277,10 +270,64 @@ fn an_application_that_ends_takes_its_session_along() {
     assert_eq!(last["over"], 0, "ended on purpose: {last}");
     assert_eq!(current(&client), 0);
     // What ends well at once has only started something else.
-    assert_eq!(frames(&play(&client, &options("launch", 8, SMALL, 5))), 5);
+    assert_eq!(frames(&play(&client, &options("launch", 8, SMALL, 1))), 1);
     assert_eq!(current(&client), 8);
     host.stop();
     host.sandbox.assert_clean();
+}
+
+/// Slices that the operator has set for a client go before what it asks for, and stay set.
+#[test]
+fn a_client_gets_the_slices_that_were_set_for_it() {
+    let (mut host, client) = host("synthetic", &json!([{ "id": 7, "name": "Nothing" }]));
+    let state = host.state();
+    let state = state.to_str().expect("a readable path").to_owned();
+    let slices = |lines: &[Value]| {
+        let counts = lines.iter().filter_map(|line| line["slices"].as_u64());
+        counts.collect::<BTreeSet<_>>()
+    };
+    let asked = play(&client, &options("launch", 7, LARGE, 10));
+    assert_eq!(slices(&asked), [4].into(), "what it asks for");
+    let verb = |host: &Host, slices: &str| {
+        let name = "Moonlight at 127.0.0.1";
+        let words = ["clients", name, "--slices", slices, "--state-dir", &state];
+        host.sandbox.run(&words)
+    };
+    assert!(verb(&host, "1").status.success());
+    let set = play(&client, &options("resume", 7, LARGE, 10));
+    assert_eq!(slices(&set), [1].into(), "what was set");
+    let refused = verb(&host, "77");
+    assert!(refused.stderr.contains("1 to 32"), "{refused:?}");
+    host.stop();
+    host.start();
+    let kept = play(&client, &options("launch", 7, LARGE, 10));
+    assert_eq!(slices(&kept), [1].into(), "what was kept");
+    assert!(verb(&host, "auto").status.success());
+    let asked = play(&client, &options("resume", 7, LARGE, 10));
+    assert_eq!(slices(&asked), [4].into(), "what it asks for");
+    host.stop();
+}
+
+/// A session of GameStream's takes a native client's place, also while nobody watches it.
+#[test]
+fn places_are_shared_with_native_clients() {
+    let mut host = Host::with_settings("synthetic", "max-sessions = 1\n");
+    let client = host.client("client");
+    host.pair(&client, "1234");
+    let connect = |host: &Host| {
+        let words = ["connect", &host.address, "--headless", "--seconds", "0.5"];
+        host.sandbox.run(&words)
+    };
+    let ended = connect(&host);
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(frames(&play(&client, &options("launch", 1, SMALL, 5))), 5);
+    let refused = connect(&host);
+    assert!(refused.stderr.contains("--max-sessions"), "{refused:?}");
+    quit(&client);
+    eventually("the place is free again", || {
+        connect(&host).status.success()
+    });
+    host.stop();
 }
 
 /// The socket of the one compositor that was started there.

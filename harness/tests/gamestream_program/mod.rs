@@ -14,18 +14,29 @@ pub struct Host {
     pub sandbox: Sandbox,
     pub port: u16,
     pub running: Option<Running>,
+    /// Where native clients find it.
+    pub address: String,
     desktop: &'static str,
 }
 
 impl Host {
     /// With this kind of display.
     pub fn new(desktop: &'static str) -> Self {
+        Self::with_settings(desktop, "")
+    }
+
+    /// With this kind of display and these lines of its configuration file.
+    pub fn with_settings(desktop: &'static str, settings: &str) -> Self {
         let mut host = Self {
             sandbox: Sandbox::new(),
             port: free_base_port(),
             running: None,
+            address: String::new(),
             desktop,
         };
+        let directory = host.sandbox.path().join("home/.config/punktfunk");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        std::fs::write(directory.join("config.toml"), settings).expect("written");
         host.start();
         host
     }
@@ -33,10 +44,13 @@ impl Host {
     pub fn start(&mut self) {
         let state = self.state();
         let port = self.port.to_string();
+        // Started again it is where it was.
+        let native = self.address.rsplit(':').next();
+        let native = native.filter(|port| !port.is_empty()).unwrap_or("0");
         let mut running = self.sandbox.start(&[
             "host",
             "--port",
-            "0",
+            native,
             "--desktop",
             self.desktop,
             "--gamestream",
@@ -49,6 +63,9 @@ impl Host {
             "--state-dir",
             state.to_str().expect("a readable path"),
         ]);
+        let listening = running.line("listening");
+        let address = listening.split_whitespace().next();
+        address.expect("an address").clone_into(&mut self.address);
         running.line("moonlight");
         self.running = Some(running);
     }

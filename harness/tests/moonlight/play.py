@@ -10,6 +10,7 @@ never lifts), say_mode (a resume names the mode over HTTP too). Prints one JSON 
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ from moonlight_python.identity import Identity
 stream.CDEF += "int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);"
 PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
 STEREO = 196610
+# A start code and the header of a slice (H.264, NAL unit types 1 and 5).
+SLICE = re.compile(rb"\x00\x00\x01[\x01\x21\x41\x61\x05\x25\x45\x65]")
 
 
 def say(**fields):
@@ -140,6 +143,7 @@ def main():
             latency_tenths_ms=raw.host_processing_latency_us,
             bytes=len(raw.annex_b_data),
             pictures=len(pictures),
+            slices=len(SLICE.findall(raw.annex_b_data)),
             size=[pictures[0].width, pictures[0].height] if pictures else None,
             at=round(at - began, 2),
         )

@@ -59,8 +59,7 @@ pub(super) enum Stage {
 pub(super) enum Changing {
     /// A client that came back over HTTP.
     Resume(Reply<Granted>),
-    /// One that came back without a mode and has announced one (moonlight-embedded of 2022,
-    /// moonlight-python).
+    /// One that came back without a mode and has announced one, as moonlight-python does.
     Announce(AnnounceWaits),
 }
 
