@@ -17,8 +17,10 @@
 //! and display have ended, each `undo` whose entry was done runs, last first, also where the host
 //! was killed. No shell reads these lines; who wants one writes `sh -c '…'`. They and the
 //! application get `environment` and the launch itself in variables that scripts for Sunshine know
-//! ([`prep::launch_environment`]). Where there is no file, there are the entries Desktop and Test card. A file that cannot be read changes
-//! nothing: the applications of before stay, and the log names line and field.
+//! ([`prep::launch_environment`]).
+//!
+//! Where there is no file, there are the entries Desktop and Test card. A file that cannot be read
+//! changes nothing: the applications of before stay, and the log names line and field.
 
 mod image;
 mod locate;
@@ -506,6 +508,8 @@ mod tests {
             ("\"LANG\"", "\"A=B\"", 3, "apps[0].environment.A=B"),
             ("\"true\"", "\"\"", 4, "apps[0].prep[0].do"),
             ("undo", "redo", 4, "apps[0].prep[0].redo"),
+            ("\"echo gone\"", "[]", 4, "apps[0].prep[0].undo"),
+            ("\"echo gone\"", "\"echo 'gone\"", 4, "apps[0].prep[0].undo"),
             ("\"apps\"", "\"app\"", 1, "app"),
         ] {
             match parse_text(&GOOD.replace(from, to)) {

@@ -1,7 +1,7 @@
 //! A session's control loop on the control thread: feedback in, orders and tasks out.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use net::crypto::Opener;

@@ -379,3 +379,35 @@ const fn pace(rate: BitsPerSecond) -> Pace {
         burst_bytes: UNMEASURED_BURST_BYTES,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_told_each_time_that_the_rate_is_decided_on() {
+        let begin = Timestamp::ZERO + Duration::from_secs(1);
+        let terms = VideoTerms {
+            bitrate: BitsPerSecond(10_000_000),
+            packet_bytes: 1392,
+            slices: SliceCount::ONE,
+            fec_percent: None,
+        };
+        let (mut steer, _pipeline) = VideoSteer::new(begin, terms);
+        let least = Duration::from_millis(2);
+        steer.handle_timeout(begin + TICK, least);
+        assert!(steer.poll_status().is_none());
+        steer.handle_timeout(begin + RATE_INTERVAL, least);
+        let status = steer.poll_status().expect("decided");
+        assert_eq!(status.state, State::Steady);
+        assert_eq!(status.wire_rate, terms.bitrate);
+        assert_eq!(status.path_bytes, 1392);
+        assert!(steer.poll_status().is_none(), "once");
+        let queued = least + Duration::from_millis(90);
+        steer.handle_timeout(begin + 2 * RATE_INTERVAL, queued);
+        let status = steer.poll_status().expect("decided");
+        assert_eq!(status.state, State::BackingOff);
+        assert_eq!(status.queue_delay, Duration::from_millis(90));
+        assert!(status.wire_rate < terms.bitrate);
+    }
+}

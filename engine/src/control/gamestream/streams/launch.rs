@@ -51,6 +51,10 @@ impl StreamHost {
                 reply,
             } => self.resume(client, *request, reply),
             Ask::Cancel { client, reply } => {
+                // Also what it wants and has not got yet; who waits for that is told by the drop.
+                self.deferred.retain(
+                    |ask| !matches!(ask, Ask::Launch { client: it, .. } if it.fingerprint == client),
+                );
                 if let Some(number) = self.number_of(client) {
                     self.end(number, "its client has ended it");
                 }
