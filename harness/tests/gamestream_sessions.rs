@@ -13,7 +13,7 @@ use gamestream_program::{Host, parse};
 use gpu::decode::Picture;
 use harness::facts::{descendants, entries, eventually};
 use harness::moonlight::Moonlight;
-use harness::program::Running;
+use harness::program::{Running, Sandbox};
 use serde_json::{Value, json};
 
 const BTN_Q: u32 = 16;
@@ -36,6 +36,7 @@ fn host(desktop: &'static str, apps: &Value) -> (Host, Moonlight) {
 
 fn write_apps(host: &Host, apps: &Value) {
     let directory = host.sandbox.path().join("home/.config/punktfunk");
+    std::fs::create_dir_all(&directory).expect("a directory");
     let text = json!({ "apps": apps }).to_string();
     std::fs::write(directory.join("apps.json"), text).expect("written");
 }
@@ -311,7 +312,8 @@ fn a_client_gets_the_slices_that_were_set_for_it() {
 /// A session of GameStream's takes a native client's place, also while nobody watches it.
 #[test]
 fn places_are_shared_with_native_clients() {
-    let mut host = Host::with_settings("synthetic", "max-sessions = 1\n");
+    let settings = ["--desktop", "synthetic", "--max-sessions", "1"];
+    let mut host = Host::with(Sandbox::new(), &settings);
     let client = host.client("client");
     host.pair(&client, "1234");
     let connect = |host: &Host| {

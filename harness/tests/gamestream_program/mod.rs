@@ -12,31 +12,28 @@ use serde_json::Value;
 /// A host with `--gamestream`, and where it keeps its state.
 pub struct Host {
     pub sandbox: Sandbox,
-    pub port: u16,
-    pub running: Option<Running>,
     /// Where native clients find it.
     pub address: String,
-    desktop: &'static str,
+    pub port: u16,
+    pub running: Option<Running>,
+    settings: Vec<&'static str>,
 }
 
 impl Host {
     /// With this kind of display.
     pub fn new(desktop: &'static str) -> Self {
-        Self::with_settings(desktop, "")
+        Self::with(Sandbox::new(), &["--desktop", desktop])
     }
 
-    /// With this kind of display and these lines of its configuration file.
-    pub fn with_settings(desktop: &'static str, settings: &str) -> Self {
+    /// In this sandbox, with these settings beside the usual ones.
+    pub fn with(sandbox: Sandbox, settings: &[&'static str]) -> Self {
         let mut host = Self {
-            sandbox: Sandbox::new(),
+            sandbox,
             port: free_base_port(),
-            running: None,
             address: String::new(),
-            desktop,
+            running: None,
+            settings: settings.to_vec(),
         };
-        let directory = host.sandbox.path().join("home/.config/punktfunk");
-        std::fs::create_dir_all(&directory).expect("a directory");
-        std::fs::write(directory.join("config.toml"), settings).expect("written");
         host.start();
         host
     }
@@ -44,15 +41,11 @@ impl Host {
     pub fn start(&mut self) {
         let state = self.state();
         let port = self.port.to_string();
-        // Started again it is where it was.
-        let native = self.address.rsplit(':').next();
-        let native = native.filter(|port| !port.is_empty()).unwrap_or("0");
-        let mut running = self.sandbox.start(&[
+        let mut arguments = vec![
+            "--verbose",
             "host",
             "--port",
-            native,
-            "--desktop",
-            self.desktop,
+            "0",
             "--gamestream",
             "--gamestream-bind",
             "127.0.0.1",
@@ -62,19 +55,24 @@ impl Host {
             "den",
             "--state-dir",
             state.to_str().expect("a readable path"),
-        ]);
+        ];
+        arguments.extend_from_slice(&self.settings);
+        let mut running = self.sandbox.start(&arguments);
         let listening = running.line("listening");
         let address = listening.split_whitespace().next();
         address.expect("an address").clone_into(&mut self.address);
+        eprintln!("native clients find the host at {}", self.address);
         running.line("moonlight");
         self.running = Some(running);
     }
 
-    pub fn stop(&mut self) {
+    /// Ends it; what it has logged.
+    pub fn stop(&mut self) -> String {
         let running = self.running.take().expect("it runs");
         running.interrupt();
         let ended = running.wait();
         assert!(ended.status.success(), "{ended:?}");
+        ended.stderr
     }
 
     pub fn state(&self) -> PathBuf {
