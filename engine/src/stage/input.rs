@@ -434,7 +434,7 @@ impl InputStage {
 
 #[cfg(test)]
 mod tests {
-    use net::input::{KeyEvent, Modifiers, Text};
+    use net::input::{ControllerState, KeyEvent, Modifiers, Text};
     use platform::inject::synthetic::SyntheticInjector;
 
     use super::*;
@@ -528,6 +528,44 @@ mod tests {
         assert_eq!(record.releases(), 2, "by the thread's end and by the drop");
         assert_eq!(metrics.input_to_injected.snapshot().count(), 100);
         assert!(queue.poll_output().is_some() && queue.poll_output().is_none());
+    }
+
+    /// Numbers of controllers are each session's own.
+    #[test]
+    fn the_first_controllers_of_two_sessions_do_not_meet() {
+        let sessions = [1, 2].map(|motor| {
+            let injector = SyntheticInjector::default();
+            let record = injector.record();
+            record.say(PadOutput::Rumble {
+                controller: 0,
+                strong: motor,
+                weak: 0,
+            });
+            let injectors = Injectors::new(Some(Box::new(injector)), None);
+            let (said, says) = crossbeam::channel::bounded(4);
+            let on_output = Box::new(move || said.send(()).expect("room"));
+            let thread = InputThread::spawn(injectors, Arc::default(), on_output);
+            (motor, thread.expect("spawns"), record, says)
+        });
+        for (motor, thread, record, says) in sessions {
+            let queue = thread.queue();
+            let state = ControllerState {
+                present: 1,
+                buttons: motor.into(),
+                ..ControllerState::default()
+            };
+            queue.push(clock::now(), InputEvent::ControllerState(state));
+            says.recv_timeout(Duration::from_secs(20))
+                .expect("control is told");
+            drop(thread);
+            assert_eq!(record.events(), [InputEvent::ControllerState(state)]);
+            let rumble = PadOutput::Rumble {
+                controller: 0,
+                strong: motor,
+                weak: 0,
+            };
+            assert_eq!(queue.poll_output(), Some(rumble));
+        }
     }
 
     #[test]
