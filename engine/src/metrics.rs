@@ -219,6 +219,12 @@ counters! {
         audio_dropped,
         /// Packets of sound that control did not take in time.
         audio_not_taken,
+        /// Datagrams of sound to a stock client, parity included.
+        audio_datagrams,
+        /// Bytes of these, UDP payload.
+        audio_sent_bytes,
+        /// Datagrams of sound to a stock client that the kernel would not take.
+        audio_send_failures,
         /// Heap allocations on the sound's thread.
         audio_allocations,
     }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
+use net::audio::Speakers;
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{BitsPerSecond, Mode, SliceCount};
@@ -71,8 +72,8 @@ pub struct SessionRequest {
     pub terms: AppTerms,
     /// Threads inside the encoder.
     pub encoder_threads: u8,
-    /// What is made of its sound; `None` for a client that wants none.
-    pub audio: Option<AudioConfig>,
+    /// The channels of its sink, which stays as it is; `None` for a client that wants no sound.
+    pub audio: Option<Speakers>,
 }
 
 /// What belongs to an application beside its command line. By default nothing.
@@ -136,8 +137,16 @@ pub struct StartMedia {
     pub peer: SocketAddr,
     /// Orders and tasks from control, departures to it.
     pub control: PipelineEnds,
-    /// Where packets of sound go, if any are wanted.
-    pub audio: Option<Box<dyn AudioOut>>,
+    /// What becomes of its sound, if any is wanted.
+    pub audio: Option<StartAudio>,
+}
+
+/// A stream's sound.
+pub struct StartAudio {
+    /// What is made of it.
+    pub config: AudioConfig,
+    /// Where it goes.
+    pub out: Box<dyn AudioOut>,
 }
 
 /// What a session tells control.
@@ -411,11 +420,12 @@ impl Stage<'_> {
             let Some(mut start) = self.await_start(display.as_mut(), &mut source)? else {
                 return Ok(());
             };
-            let _sound = start
-                .audio
-                .take()
-                .zip(sound.take())
-                .and_then(|(out, source)| self.start_sound(source, out));
+            let stage = match start.audio.take() {
+                Some(audio) => sound
+                    .take()
+                    .and_then(|source| self.start_sound(source, audio)),
+                None => None,
+            };
             let source = self.source_for(&start, source.take(), display.as_ref())?;
             let capture = source.capture_name;
             let (pipeline, faults) = self.start(start, source)?;
@@ -423,7 +433,11 @@ impl Stage<'_> {
                 reports: pipeline.reports().clone(),
                 capture,
             });
-            match self.serve(&pipeline, &faults, display.as_mut())? {
+            let served = self.serve(&pipeline, &faults, display.as_mut());
+            drop(pipeline);
+            // The sink goes after the display with its applications, which play into it.
+            sound = stage.and_then(AudioStage::stop).or(sound);
+            match served? {
                 Served::Ended => return Ok(()),
                 Served::Suspended => {}
             }
@@ -563,9 +577,8 @@ impl Stage<'_> {
 
     /// The session's own sink. Without one there is no sound, and the session goes on.
     fn open_sound(&self) -> Option<Box<dyn AudioSource>> {
-        let config = self.request.audio?;
         let request = AudioRequest {
-            speakers: config.speakers,
+            speakers: self.request.audio?,
         };
         let opened = self.backends.audio.as_ref()?.open(&request);
         opened
@@ -573,12 +586,8 @@ impl Stage<'_> {
             .ok()
     }
 
-    fn start_sound(
-        &self,
-        source: Box<dyn AudioSource>,
-        out: Box<dyn AudioOut>,
-    ) -> Option<AudioStage> {
-        audio::spawn(source, self.request.audio?, out, Arc::clone(&self.metrics))
+    fn start_sound(&self, source: Box<dyn AudioSource>, start: StartAudio) -> Option<AudioStage> {
+        audio::spawn(source, start.config, start.out, Arc::clone(&self.metrics))
             .inspect_err(|error| log::warn!("the session has no sound: {error}"))
             .ok()
     }

@@ -1,6 +1,7 @@
 //! The real host and the real client on loopback.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::config::{HostConfig, Settings};
@@ -31,7 +32,7 @@ pub struct LoopbackHost {
     host: Option<Host>,
     address: SocketAddr,
     fingerprint: Fingerprint,
-    _state: TempDir,
+    state: TempDir,
 }
 
 impl LoopbackHost {
@@ -75,7 +76,7 @@ impl LoopbackHost {
             host: Some(host),
             address,
             fingerprint,
-            _state: state,
+            state,
         })
     }
 
@@ -89,6 +90,12 @@ impl LoopbackHost {
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Its state directory.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// The sessions that stream now.

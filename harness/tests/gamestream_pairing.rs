@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 use engine::mgmt::client::{self, PinOutcome};
-use gamestream_program::{Host, next, parse};
+use gamestream_program::{Host, enter_pin, next, parse};
 use harness::PATIENCE;
 use harness::moonlight::Moonlight;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn unpaired_it_gets_nothing_and_a_wrong_pin_pairs_nobody() {
     };
     assert_refused();
     let running = client.start(&["pair", "1234"]);
-    let refused = host.enter_pin("4321").expect_err("wrong");
+    let refused = enter_pin(&host.state(), "4321").expect_err("wrong");
     assert!(
         refused.to_string().contains("the PIN was wrong"),
         "{refused}"
@@ -106,7 +106,7 @@ fn fifty_pairings_in_a_row_beside_idle_connections() {
     let client = host.client("client");
     let running = client.start(&["pair", "1357", "50"]);
     for n in 0..50 {
-        let outcome = host.enter_pin("1357");
+        let outcome = enter_pin(&host.state(), "1357");
         assert!(
             matches!(outcome, Ok(PinOutcome::Paired { .. })),
             "{n}: {outcome:?}"

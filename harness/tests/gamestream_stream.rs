@@ -188,6 +188,28 @@ fn a_loss_in_every_block_is_recovered() {
     assert_eq!(idrs.count(), 1, "the one that each client begins with");
 }
 
+/// A third of all packets of sound is lost, two of each block: the client hears every one.
+#[test]
+fn lost_packets_of_sound_are_recovered() {
+    for encrypt_media in [false, true] {
+        let outcome = stream(&Options {
+            cut_sound: true,
+            encrypt_media,
+            ..Options::default()
+        });
+        let heard: Vec<_> = outcome
+            .lines
+            .iter()
+            .filter(|line| line["audio"].is_u64())
+            .collect();
+        assert!(heard.len() > 100, "{} packets of sound", heard.len());
+        for line in heard {
+            let sum = line["sum"].as_u64().expect("a sum");
+            assert!(outcome.opus.contains(&(sum as u32)), "{line}");
+        }
+    }
+}
+
 /// A block is lost now and then: the frame is, and the encoder goes on past it without an IDR.
 #[test]
 fn a_lost_block_costs_its_frame_and_no_idr() {

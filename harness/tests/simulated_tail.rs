@@ -5,16 +5,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use harness::sim::client::{ClientConfig, VideoClient};
-use harness::sim::encoder::{Content, Encoder, EncoderConfig, Synthetic};
-use harness::sim::host::{HostConfig, Parity, VideoHost};
-use harness::sim::link::{Delay, Element, Link, Outlet};
-use harness::sim::network::{Endpoint, Network, Transmit};
-use harness::sim::packet::{Address, Cause, DATAGRAM_BYTES_MAX, PacketId};
-use harness::sim::rng::Rng;
-use harness::sim::scenario::Scenario;
+use harness::sim::encoder::{Content, Synthetic};
+use harness::sim::link::{Delay, Element, Outlet};
+use harness::sim::packet::{Cause, PacketId};
+use harness::sim::scenario::{Flow, FlowKind, Part, Scenario};
+use harness::sim::schedule::Steps;
 use harness::sim::session::{Sessions, Setup};
-use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys};
 use net::media::VideoHeader;
 use net::units::{BitsPerSecond, FrameId, RefreshMilliHz, SliceCount, Timestamp};
 
@@ -78,45 +74,6 @@ impl Element for LoseEnd {
     }
 }
 
-enum End {
-    Host(Box<VideoHost>),
-    Client(Box<VideoClient>),
-}
-
-impl End {
-    fn endpoint(&mut self) -> &mut dyn Endpoint {
-        match self {
-            Self::Host(it) => it.as_mut(),
-            Self::Client(it) => it.as_mut(),
-        }
-    }
-}
-
-impl Endpoint for End {
-    fn handle(&mut self, now: Timestamp, from: Address, datagram: &mut [u8]) {
-        self.endpoint().handle(now, from, datagram);
-    }
-
-    fn poll_transmit(
-        &mut self,
-        now: Timestamp,
-        datagram: &mut [u8; DATAGRAM_BYTES_MAX],
-    ) -> Option<Transmit> {
-        self.endpoint().poll_transmit(now, datagram)
-    }
-
-    fn poll_timeout(&self) -> Option<Timestamp> {
-        match self {
-            Self::Host(it) => it.poll_timeout(),
-            Self::Client(it) => it.poll_timeout(),
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Timestamp) {
-        self.endpoint().handle_timeout(now);
-    }
-}
-
 /// A session that moves for half a second and stands still from then on.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -136,71 +93,63 @@ struct Outcome {
     repeats: u32,
 }
 
-fn keys(direction: u8) -> MediaKeys {
-    MediaKeys::from_exporter(Aead::Aes128Gcm, &mut [direction + 1; EXPORTER_BYTES])
-}
-
 impl Case {
-    fn run(&self, from_column: u16, repeats_lost: u32) -> Outcome {
-        let seen = Rc::new(RefCell::new(Seen::default()));
-        let mut network = Network::new();
-        let down = Link::new()
-            .with(LoseEnd {
-                from_column,
-                repeats_lost,
-                seen: Rc::clone(&seen),
-            })
-            .with(Delay::new(self.round_trip / 2));
-        let down = network.add_link(down);
-        let up = network.add_link(Link::new().with(Delay::new(self.round_trip / 2)));
-        let refresh = RefreshMilliHz::new(60_000).expect("60 Hz");
-        let encoder = EncoderConfig {
-            refresh,
-            bitrate: self.bitrate,
+    /// A path without a bottleneck; the way down is empty yet.
+    fn scenario(&self) -> Scenario {
+        let kind = FlowKind::Session {
+            refresh: RefreshMilliHz::new(60_000).expect("60 Hz"),
+            ceiling: self.bitrate,
+            adaptive: false,
+        };
+        Scenario {
+            name: "lost-end".to_owned(),
+            seed: SEED,
+            duration: 3 * SECOND,
+            rate: Steps::constant(BitsPerSecond(u64::MAX)),
+            down: Vec::new(),
+            up: vec![Part::Delay(self.round_trip / 2)],
+            flows: vec![Flow {
+                kind,
+                start: Duration::ZERO,
+                down: Vec::new(),
+                up: Vec::new(),
+            }],
+        }
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
             content: Content::Synthetic(Synthetic {
                 slices: self.slices,
                 pauses: Some((MOVES, 100 * SECOND)),
                 ..Synthetic::GAME
             }),
-        };
-        let address = |host| Address {
-            host,
-            port: harness::sim::network::PORT,
-        };
-        let host = HostConfig {
-            refresh,
-            ceiling: self.bitrate,
-            adaptive: false,
-            parity: Parity::Ladder,
-            repeats: true,
             tail: self.tail,
-        };
-        let encoder = Encoder::new(encoder, Rng::new(SEED), Timestamp::ZERO);
-        let host = VideoHost::new(
-            address(1),
-            host,
-            encoder,
-            (keys(0), keys(1)),
-            Timestamp::ZERO,
-        );
-        let client = ClientConfig { decode: ms(2) };
-        let client = VideoClient::new(address(0), client, (keys(0), keys(1)), Timestamp::ZERO);
-        let host = network.add_host(End::Host(Box::new(host)));
-        let client = network.add_host(End::Client(Box::new(client)));
-        network.route(host, client, &[down]);
-        network.route(client, host, &[up]);
-        network.run_until(3 * SECOND);
-        let (End::Host(host), End::Client(client)) =
-            (network.endpoint(host), network.endpoint(client))
-        else {
-            unreachable!("as they were added");
-        };
+            ..Setup::default()
+        }
+    }
+
+    fn run(&self, from_column: u16, repeats_lost: u32) -> Outcome {
+        let scenario = self.scenario();
+        let mut sessions = Sessions::begin(&scenario, &self.setup());
+        let seen = Rc::new(RefCell::new(Seen::default()));
+        let down = sessions.laid.network.link_mut(sessions.laid.down);
+        down.push(Box::new(LoseEnd {
+            from_column,
+            repeats_lost,
+            seen: Rc::clone(&seen),
+        }));
+        down.push(Box::new(Delay::new(self.round_trip / 2)));
+        sessions.run_until(scenario.duration);
+        assert_eq!(sessions.wrong_units(), 0, "{self:?}");
         let seen = seen.borrow();
-        let whole = client.completed().iter().find(|it| it.frame == LAST);
+        let completed = sessions.client(0).completed();
+        let whole = completed.iter().find(|it| it.frame == LAST);
+        let now = sessions.laid.network.now();
         Outcome {
             columns: seen.columns,
             whole_after: whole.map(|it| it.at.since(seen.left)),
-            tail_probes: host.steering().status(network.now()).tail_probes,
+            tail_probes: sessions.host(0).steering().status(now).tail_probes,
             repeats: seen.repeats,
         }
     }

@@ -2,11 +2,10 @@
 //! PipeWire with a session manager, private to the test.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
 use harness::PATIENCE;
-use harness::facts::eventually;
 use harness::program::{Running, Sandbox, start};
+use harness::sound_server::SoundServer;
 use harness::wave::{Heard, write_tone};
 
 const TONE_HZ: f64 = 997.0;
@@ -77,87 +76,6 @@ fn a_host_without_sound_serves_a_client_that_asks_for_it() {
     assert!(heard.is_empty(), "sound from a host without: {heard:?}");
 }
 
-/// A sound server of the test's own: bus, PipeWire and session manager, as a user's login has
-/// them. Everything is killed when it is dropped.
-struct SoundServer {
-    bus: Option<Child>,
-    pipewire: Option<Child>,
-    manager: Option<Child>,
-}
-
-impl SoundServer {
-    fn start(sandbox: &Sandbox) -> Self {
-        let address = format!("unix:path={}", sandbox.runtime().join("bus").display());
-        let mut bus = command(sandbox, "dbus-daemon");
-        bus.args([
-            "--session",
-            "--nofork",
-            "--nopidfile",
-            "--address",
-            &address,
-        ]);
-        let mut server = Self {
-            bus: Some(spawn(bus)),
-            pipewire: None,
-            manager: None,
-        };
-        eventually("there is a bus", || sandbox.runtime().join("bus").exists());
-        server.restart(sandbox);
-        server
-    }
-
-    /// What is left of the last one is ended first.
-    fn restart(&mut self, sandbox: &Sandbox) {
-        kill(&mut self.manager);
-        kill(&mut self.pipewire);
-        self.pipewire = Some(spawn(command(sandbox, "pipewire")));
-        let answers = || {
-            let mut ask = command(sandbox, "pw-cli");
-            ask.args(["info", "0"]);
-            ask.status().is_ok_and(|status| status.success())
-        };
-        eventually("PipeWire answers", answers);
-        self.manager = Some(spawn(command(sandbox, "wireplumber")));
-    }
-}
-
-impl Drop for SoundServer {
-    fn drop(&mut self) {
-        kill(&mut self.manager);
-        kill(&mut self.pipewire);
-        kill(&mut self.bus);
-    }
-}
-
-/// A program in the sandbox's environment.
-fn command(sandbox: &Sandbox, program: &str) -> Command {
-    let bus = format!("unix:path={}", sandbox.runtime().join("bus").display());
-    let mut command = Command::new(program);
-    command
-        .env("HOME", sandbox.path().join("home"))
-        .env("XDG_RUNTIME_DIR", sandbox.runtime())
-        .env("DBUS_SESSION_BUS_ADDRESS", bus)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command
-}
-
-fn spawn(mut command: Command) -> Child {
-    command.spawn().unwrap_or_else(|error| {
-        let program = command.get_program().to_string_lossy().into_owned();
-        panic!("{program} cannot be started ({error}): run scripts/setup.sh")
-    })
-}
-
-fn kill(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        // It may have ended with what it depends on.
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
 /// Waits for a second of the host's in which `fits` holds of the packets that were silence.
 fn until_silence(host: &Running, fits: impl Fn(u32) -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -221,23 +139,19 @@ fn a_sound_server_that_dies_leaves_silence_and_comes_back_with_sound() {
     let sink = format!("punktfunk-{}-1", host.id());
     let file = sandbox.path().join("tone.wav");
     write_tone(&file, TONE_HZ, 60);
-    let play = || {
-        let mut play = command(&sandbox, "pw-play");
-        play.env("PIPEWIRE_NODE", &sink).arg(&file);
-        Some(spawn(play))
-    };
+    let play = || SoundServer::play(&sandbox, &file, &sink);
     let (client, wave) = listener(&sandbox, &address, "heard.wav", &[]);
     until_silence(&host, |packets| packets == 0);
-    let mut player = play();
+    let player = play();
     stream_for(&host, 3);
-    kill(&mut server.pipewire);
+    server.kill();
     until_silence(&host, |packets| packets > 150);
-    kill(&mut player);
+    drop(player);
     server.restart(&sandbox);
     until_silence(&host, |packets| packets == 0);
-    let mut player = play();
+    let player = play();
     stream_for(&host, 4);
-    kill(&mut player);
+    drop(player);
     finish(client);
 
     let heard = Heard::read(&wave, 2, 0);

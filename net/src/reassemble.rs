@@ -206,6 +206,8 @@ pub struct Reassembler {
     config: ReassemblerConfig,
     /// Frame `f` is at `f % FRAMES_IN_FLIGHT_MAX` while it is within the window.
     window: [Assembly; FRAMES_IN_FLIGHT_MAX],
+    /// How many of these are complete.
+    complete_frames: usize,
     /// The frame that leaves next.
     front: FrameId,
     decoder: Decoder,
@@ -224,6 +226,7 @@ impl Reassembler {
             window: std::array::from_fn(|_| {
                 Assembly::new(config.arena_bytes(), config.unit_bytes())
             }),
+            complete_frames: 0,
             front: config.first_frame,
             decoder: Decoder::new(),
             pool: UnitPool::new(config.access_units, config.unit_bytes()),
@@ -264,6 +267,7 @@ impl Reassembler {
         }
         let decoder = &mut self.decoder;
         let assembly = &mut self.window[slot(frame)];
+        let was_complete = assembly.is_complete();
         let insert = match header {
             VideoHeader::Data(data) => assembly.insert_data(now, data, payload, decoder),
             VideoHeader::Parity(parity) => match ParityBody::parse(parity, payload) {
@@ -271,6 +275,7 @@ impl Reassembler {
                 Err(_) => Insert::Conflict,
             },
         };
+        self.complete_frames += usize::from(!was_complete && assembly.is_complete());
         match insert {
             Insert::Taken => {}
             Insert::Repaired(shards) => {
@@ -317,6 +322,9 @@ impl Reassembler {
     /// When the first of the frames that wait for an incomplete front frame was complete.
     #[must_use]
     pub fn newer_complete(&self) -> Option<Timestamp> {
+        if self.complete_frames == 0 {
+            return None;
+        }
         let begun = self.window.iter().filter_map(Assembly::begun);
         begun.filter_map(|begun| begun.complete).min()
     }
@@ -417,7 +425,9 @@ impl Reassembler {
     }
 
     fn lose(&mut self, frame: FrameId, reason: LossReason) {
-        self.window[slot(frame)].clear();
+        let assembly = &mut self.window[slot(frame)];
+        self.complete_frames -= usize::from(assembly.is_complete());
+        assembly.clear();
         self.front = frame.next();
         self.push_loss(Loss {
             first: frame,
@@ -431,6 +441,7 @@ impl Reassembler {
         let assembly = &mut self.window[slot(self.front)];
         let unit = assembly.assemble(self.pool.take()?);
         if unit.ends {
+            self.complete_frames -= 1;
             assembly.clear();
             self.front = self.front.next();
             self.stats.frames += 1;

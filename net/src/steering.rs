@@ -500,13 +500,13 @@ impl Steering {
 
     /// Lets the ladder answer a feedback.
     fn climb(&mut self, now: Timestamp, feedback: &Feedback) {
-        let signals = self.rate.signals(now);
+        let loss = self.rate.loss(now);
         // A share of a few datagrams is a game of dice.
-        let datagrams = f64::from(signals.loss.datagrams.max(LOSS_DATAGRAMS_MIN));
+        let datagrams = f64::from(loss.datagrams.max(LOSS_DATAGRAMS_MIN));
         let path = Path {
-            loss_share: f64::from(signals.loss.lost) / datagrams,
-            burst_mean: signals.loss.burst_mean(),
-            round_trip: signals.rtt,
+            loss_share: f64::from(loss.lost) / datagrams,
+            burst_mean: loss.burst_mean(),
+            round_trip: self.rate.round_trip(),
         };
         // Parity would remember for seconds what was no loss of the path. Where it was, it is told
         // as soon as a datagram of full size arrives.

@@ -17,7 +17,6 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::audio::datagram::KIND_REPORT;
-use net::audio::{PACKET_BYTES_MAX as AUDIO_BYTES_MAX, Quality};
 use net::clock;
 use net::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
@@ -47,7 +46,6 @@ use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
     self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
-use crate::stage::audio::{AudioConfig, PacketLength};
 use crate::stage::encode::EncodeCommand;
 
 /// Events of sessions under way: each sends three in its life, and word of controllers' output,
@@ -436,12 +434,7 @@ impl NativeHost {
             app: app_command(&self.config.app)?,
             terms: AppTerms::default(),
             encoder_threads: self.config.encoder_threads,
-            audio: agreed.features.speakers().map(|speakers| AudioConfig {
-                speakers,
-                quality: Quality::Normal,
-                packet: PacketLength::Ms5,
-                packet_bytes_max: AUDIO_BYTES_MAX,
-            }),
+            audio: agreed.features.speakers(),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
@@ -475,7 +468,9 @@ impl NativeHost {
                 let (sound, audio) = agreed
                     .features
                     .speakers()
-                    .map(|_| Sound::new(Arc::clone(&self.waker), Arc::clone(&metrics)))
+                    .map(|speakers| {
+                        Sound::new(speakers, Arc::clone(&self.waker), Arc::clone(&metrics))
+                    })
                     .unzip();
                 let (steer, control) = Steer::new(clock::now(), opener, steering, metrics);
                 let config = PacketizerConfig {

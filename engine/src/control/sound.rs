@@ -6,12 +6,15 @@ use std::sync::Arc;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::Waker;
 use net::audio::datagram::{KIND_AUDIO, KIND_REPORT};
-use net::audio::{AUDIO_DATAGRAM_BYTES_MAX, AudioReport, AudioSender, PACKET_BYTES_MAX};
+use net::audio::{
+    AUDIO_DATAGRAM_BYTES_MAX, AudioReport, AudioSender, PACKET_BYTES_MAX, Quality, Speakers,
+};
 use net::quic::Link;
 use net::units::Timestamp;
 
 use crate::metrics::{SessionMetrics, add};
-use crate::stage::audio::AudioOut;
+use crate::session::StartAudio;
+use crate::stage::audio::{AudioConfig, AudioOut, PacketLength};
 
 const _: () = assert!(KIND_AUDIO != KIND_REPORT);
 
@@ -41,11 +44,12 @@ struct Out {
 }
 
 impl Sound {
-    /// Both ends.
+    /// Both ends, for a client with these speakers.
     pub(super) fn new(
+        speakers: Speakers,
         waker: Arc<Waker>,
         metrics: Arc<SessionMetrics>,
-    ) -> (Self, Box<dyn AudioOut>) {
+    ) -> (Self, StartAudio) {
         let (packets_in, packets) = bounded(PACKETS);
         let sound = Self {
             packets,
@@ -57,7 +61,17 @@ impl Sound {
             waker,
             metrics,
         };
-        (sound, Box::new(out))
+        let config = AudioConfig {
+            speakers,
+            quality: Quality::Normal,
+            packet: PacketLength::Ms5,
+            packet_bytes_max: PACKET_BYTES_MAX,
+        };
+        let start = StartAudio {
+            config,
+            out: Box::new(out),
+        };
+        (sound, start)
     }
 
     /// Gives what has come to QUIC.

@@ -8,6 +8,11 @@
 //! source's clock sets the pace. While nothing comes from it for [`PATIENCE`], the packets hold
 //! silence and come by the clock, so that the client's play-out runs on. The bit rate is constant
 //! because GameStream's parity wants packets of one length. Nothing is allocated once it runs.
+//!
+//! The source outlives the stage ([`AudioStage::stop`]): a client that comes back finds the sink
+//! that its applications still play into, mixed where it has other speakers by now.
+
+mod mix;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +26,7 @@ use platform::audio::{AudioSource, Heard};
 use platform::thread::{Role, RoleThread};
 
 use crate::metrics::{SessionMetrics, add, store_allocations};
+use mix::Mixer;
 
 /// Sound that is not there after this is replaced by silence: two of a sound server's usual
 /// quanta (1024 samples).
@@ -73,7 +79,7 @@ impl PacketLength {
 /// What is made of the sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioConfig {
-    /// Channels, as many as the source has.
+    /// Channels of the packets; a source that has others is mixed.
     pub speakers: Speakers,
     /// How much is spent.
     pub quality: Quality,
@@ -148,7 +154,21 @@ impl OpusEncoder {
 /// Running sound. Dropping it stops the thread and gives the source up.
 pub struct AudioStage {
     stop: Arc<AtomicBool>,
-    thread: Option<RoleThread<()>>,
+    thread: Option<RoleThread<Box<dyn AudioSource>>>,
+}
+
+impl AudioStage {
+    /// Stops the thread and gives the source back; `None` if the thread does not end in time.
+    #[must_use]
+    pub fn stop(mut self) -> Option<Box<dyn AudioSource>> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<Box<dyn AudioSource>> {
+        self.stop.store(true, Ordering::Release);
+        let ended = self.thread.take()?.join_within(JOIN_TIMEOUT);
+        ended.inspect_err(|error| log::error!("{error}")).ok()
+    }
 }
 
 /// Starts the thread.
@@ -162,7 +182,9 @@ pub fn spawn(
     metrics: Arc<SessionMetrics>,
 ) -> Result<AudioStage, AudioStageError> {
     let stop = Arc::new(AtomicBool::new(false));
+    let heard = source.capabilities().speakers;
     let stage = Stage {
+        mixer: Mixer::new(heard, config.speakers),
         source,
         encoder: OpusEncoder::open(&config)?,
         packet: config.packet,
@@ -171,9 +193,13 @@ pub fn spawn(
         stop: Arc::clone(&stop),
         silent_since: None,
         told: false,
+        dropped_before: 0,
     };
-    let samples = config.packet.samples() * config.speakers.channels();
-    let thread = platform::thread::spawn(Role::Audio, "pf-audio", move || stage.run(samples));
+    let count = config.packet.samples() * heard.channels();
+    let mixed_count = config.packet.samples() * config.speakers.channels();
+    let thread = platform::thread::spawn(Role::Audio, "pf-audio", move || {
+        stage.run(count, mixed_count)
+    });
     Ok(AudioStage {
         stop,
         thread: Some(thread.map_err(AudioStageError::Thread)?),
@@ -182,18 +208,15 @@ pub fn spawn(
 
 impl Drop for AudioStage {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take()
-            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
-        {
-            log::error!("{error}");
-        }
+        drop(self.end());
     }
 }
 
 /// The thread's own half.
 struct Stage {
     source: Box<dyn AudioSource>,
+    /// From the source's speakers to the client's, where they differ.
+    mixer: Option<Mixer>,
     encoder: OpusEncoder,
     packet: PacketLength,
     out: Box<dyn AudioOut>,
@@ -203,14 +226,20 @@ struct Stage {
     silent_since: Option<Timestamp>,
     /// The operator knows of the silence.
     told: bool,
+    /// Samples that the source has dropped, as far as they are counted.
+    dropped_before: u64,
 }
 
 impl Stage {
-    fn run(mut self, count: usize) {
+    /// `count` samples of the source's channels make a packet of `mixed_count`.
+    fn run(mut self, count: usize, mixed_count: usize) -> Box<dyn AudioSource> {
         let mut samples = [0.0_f32; SAMPLES_MAX];
         let samples = &mut samples[..count];
+        let mut mixed = [0.0_f32; SAMPLES_MAX];
+        let mixed = &mut mixed[..mixed_count];
         // What was played before anybody listened.
         self.source.skip();
+        self.dropped_before = self.source.counts().dropped;
         let mut due = clock::now() + PATIENCE;
         while !self.stop.load(Ordering::Acquire) {
             let patience = due.since(clock::now());
@@ -231,8 +260,15 @@ impl Stage {
                     clock::now() - self.packet.duration()
                 }
             };
-            self.pass_on(captured, samples);
+            match &self.mixer {
+                Some(mixer) => {
+                    mixer.mix(samples, mixed);
+                    self.pass_on(captured, mixed);
+                }
+                None => self.pass_on(captured, samples),
+            }
         }
+        self.source
     }
 
     /// A silence that lasts is told, once.
@@ -263,7 +299,11 @@ impl Stage {
         let counters = &self.metrics.counters;
         add(&counters.audio_packets, 1);
         let dropped = self.source.counts().dropped;
-        counters.audio_dropped.store(dropped, Ordering::Relaxed);
+        add(
+            &counters.audio_dropped,
+            dropped.saturating_sub(self.dropped_before),
+        );
+        self.dropped_before = dropped;
         store_allocations(&counters.audio_allocations);
     }
 }

@@ -4,7 +4,7 @@
 //! [`Endpoint::poll_transmit`] is drained, then its [`Endpoint::poll_timeout`] is asked. Datagrams
 //! that leave a host at one time enter the first link of their route in that order.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -87,21 +87,22 @@ struct Route {
 }
 
 /// A datagram before an element of a link (past the last one: at its end).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
     link: u16,
     element: u8,
     packet: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Events are ordered by time, then by when they were made.
+#[derive(Clone, Copy, Debug)]
 struct Event {
     at: Timestamp,
     order: u64,
     what: What,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Arrive(Position),
     Element { link: u16, element: u8 },
@@ -204,6 +205,11 @@ impl<E: Endpoint> Network<E> {
         &self.links[usize::from(id.0)]
     }
 
+    /// A link, for elements beyond its far end that are of one test alone.
+    pub fn link_mut(&mut self, id: LinkId) -> &mut Link {
+        &mut self.links[usize::from(id.0)]
+    }
+
     /// What runs on a host.
     #[must_use]
     pub fn endpoint(&self, host: Address) -> &E {
@@ -286,9 +292,8 @@ impl<E: Endpoint> Network<E> {
 
     /// Does what an element said, and notes when it wants to be woken.
     fn follow(&mut self, link: u16, element: u8) {
-        let mut moves = std::mem::take(&mut self.moves);
-        for done in moves.drain(..) {
-            match done {
+        for index in 0..self.moves.len() {
+            match self.moves[index] {
                 Move::Pass(packet) => self.entering.push_back(Position {
                     link,
                     element: element + 1,
@@ -313,7 +318,7 @@ impl<E: Endpoint> Network<E> {
                 }
             }
         }
-        self.moves = moves;
+        self.moves.clear();
         let slot = &mut self.links[usize::from(link)].elements[usize::from(element)];
         if let Some(wanted) = slot.element.poll_timeout() {
             let wanted = wanted.max(self.now);
@@ -444,6 +449,33 @@ impl<E: Endpoint> Network<E> {
     }
 }
 
+impl Event {
+    /// In one number, which compares without a branch.
+    fn key(&self) -> u128 {
+        u128::from(self.at.as_ns()) << 64 | u128::from(self.order)
+    }
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 impl Digest {
     fn packet(&mut self, kind: u64, now: Timestamp, packet: &Packet, datagram: &[u8]) {
         self.word(now.as_ns());
@@ -463,9 +495,13 @@ impl Digest {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
+        let (words, tail) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
+        }
+        if !tail.is_empty() {
             let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
+            word[..tail.len()].copy_from_slice(tail);
             self.word(u64::from_le_bytes(word));
         }
     }

@@ -59,6 +59,8 @@ pub struct Options {
     pub blocks: u8,
     pub frames: u32,
     pub cut: Cut,
+    /// Two of the six packets of each block of sound are lost, others each time.
+    pub cut_sound: bool,
     pub terminate_after: Option<u32>,
 }
 
@@ -73,6 +75,7 @@ impl Default for Options {
             blocks: 2,
             frames: 200,
             cut: Cut::Nothing,
+            cut_sound: false,
             terminate_after: None,
         }
     }
@@ -503,7 +506,9 @@ impl Host {
         let packets = media.audio.handle_opus(&opus).expect("80 bytes");
         if let Some(peer) = self.audio_gate.peer() {
             for datagram in packets.iter() {
-                let _lost = self.audio.send_to(datagram, peer);
+                if !(self.options.cut_sound && is_cut_of_sound(datagram)) {
+                    let _lost = self.audio.send_to(datagram, peer);
+                }
             }
         }
         self.next_audio = self.next_audio + Duration::from_millis(config.audio.packet_ms.into());
@@ -598,6 +603,16 @@ fn is_cut(cut: Cut, datagram: &[u8]) -> bool {
         Cut::OneOfEachBlock => index == frame % count,
         Cut::ABlockEvery40Frames => frame % 40 == 0 && block == last,
     }
+}
+
+/// Of a block's packets, parity last, two that lie side by side; from block to block all pairs.
+fn is_cut_of_sound(datagram: &[u8]) -> bool {
+    let number = |at: usize| usize::from(u16::from_be_bytes([datagram[at], datagram[at + 1]]));
+    let (block, place) = match datagram[1] {
+        97 => (number(2) / 4, number(2) % 4),
+        _ => (number(14) / 4, 4 + usize::from(datagram[12])),
+    };
+    (place + block) % 6 < 2
 }
 
 /// Without what a client drops or the host leaves out: zeros, and the encoder's name.

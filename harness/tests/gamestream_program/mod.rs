@@ -1,6 +1,6 @@
 //! The host as a user starts it, with `--gamestream`, for tests with stock clients.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use engine::mgmt::client::{self, CallError, PinOutcome};
@@ -85,28 +85,34 @@ impl Host {
         Moonlight::new(&home, self.port)
     }
 
-    /// Enters a PIN once somebody waits for it, as `punktfunk pin` does.
-    pub fn enter_pin(&self, pin: &str) -> Result<PinOutcome, CallError> {
-        let access = client::access(&self.state()).expect("left by the host");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match client::enter_pin(&access, pin, None, None) {
-                Err(CallError::Refused(text)) if text.starts_with("no client waits") => {
-                    assert!(Instant::now() < deadline, "nobody came");
-                    std::thread::yield_now();
-                }
-                other => return other,
+    pub fn pair(&self, client: &Moonlight, pin: &str) {
+        pair(&self.state(), client, pin);
+    }
+}
+
+/// Enters a PIN once somebody waits for it, as `punktfunk pin` does, where the host keeps its
+/// state.
+pub fn enter_pin(state: &Path, pin: &str) -> Result<PinOutcome, CallError> {
+    let access = client::access(state).expect("left by the host");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client::enter_pin(&access, pin, None, None) {
+            Err(CallError::Refused(text)) if text.starts_with("no client waits") => {
+                assert!(Instant::now() < deadline, "nobody came");
+                std::thread::yield_now();
             }
+            other => return other,
         }
     }
+}
 
-    pub fn pair(&self, client: &Moonlight, pin: &str) {
-        let running = client.start(&["pair", pin]);
-        self.enter_pin(pin).expect("paired");
-        let answer = next(&running);
-        assert!(answer["ok"].is_string(), "{answer}");
-        drop(running.wait());
-    }
+/// Pairs a client.
+pub fn pair(state: &Path, client: &Moonlight, pin: &str) {
+    let running = client.start(&["pair", pin]);
+    enter_pin(state, pin).expect("paired");
+    let answer = next(&running);
+    assert!(answer["ok"].is_string(), "{answer}");
+    drop(running.wait());
 }
 
 pub fn parse(line: &str) -> Value {

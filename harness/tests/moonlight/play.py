@@ -5,7 +5,9 @@
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
 keep (a file for the newest of every 60th picture, 4:2:0), hold (a virtual key that it presses and
-never lifts), say_mode (a resume names the mode over HTTP too). Prints one JSON object a line.
+never lifts), say_mode (a resume names the mode over HTTP too), channels, heard (a WAVE file for what is
+heard), heard_s (it leaves when so much of that is pitch_hz on the first channel), slow_opus (it decodes slowly,
+so it asks for longer packets), plain (it encrypts no media). Prints one JSON object a line.
 """
 
 import json
@@ -14,8 +16,10 @@ import re
 import sys
 import threading
 import time
+import wave
 
 import av
+import numpy
 from moonlight_python import stream
 from moonlight_python.config import StreamConfig
 from moonlight_python.discovery import connect_to_server
@@ -24,9 +28,16 @@ from moonlight_python.identity import Identity
 
 stream.CDEF += "int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);"
 PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
-STEREO = 196610
 # A start code and the header of a slice (H.264, NAL unit types 1 and 5).
 SLICE = re.compile(rb"\x00\x00\x01[\x01\x21\x41\x61\x05\x25\x45\x65]")
+SLOW_OPUS_DECODER = 0x08
+# By their number: which, as WAVEFORMATEXTENSIBLE numbers speakers.
+SPEAKERS = {2: 0x3, 6: 0x3F, 8: 0x63F}
+# In an OpusHead their channels come in this order (RFC 7845 section 5.1.1.2); libavcodec gives them
+# out in ours.
+OPUS_ORDER = {2: [0, 1], 6: [0, 2, 1, 4, 5, 3], 8: [0, 2, 1, 6, 7, 4, 5, 3]}
+# Looked at together: 100 ms.
+WINDOW = 4800
 
 
 def say(**fields):
@@ -38,9 +49,10 @@ def clock_ms():
 
 
 class Session(stream.StreamingSession):
-    def __init__(self, capabilities):
+    def __init__(self, capabilities, audio_capabilities):
         super().__init__()
         self.capabilities = capabilities
+        self.audio_capabilities = audio_capabilities
 
     def _make_video_callbacks(self):
         callbacks = super()._make_video_callbacks()
@@ -50,6 +62,71 @@ class Session(stream.StreamingSession):
     def hold(self, key):
         self._lib.LiSendKeyboardEvent(key - 0x8000, b"\x03", b"\0")
 
+    def _make_audio_callbacks(self, capture_audio=False):
+        callbacks = super()._make_audio_callbacks(capture_audio)
+        callbacks.capabilities = self.audio_capabilities
+        return callbacks
+
+
+class Listener(threading.Thread):
+    """Decodes what is heard, with the layout that the client's library took from the host."""
+
+    def __init__(self, session, path, until_s, pitch_hz):
+        super().__init__(daemon=True)
+        self.session, self.until = session, until_s * 10
+        self.wave_form = numpy.exp(2j * numpy.pi * pitch_hz / 48000 * numpy.arange(WINDOW))
+        self.first = numpy.empty(0)
+        self.opus = session.wait_for_opus_config()
+        say(opus=vars(self.opus))
+        channels = self.opus.channel_count
+        # The reference decoder, as clients have it; its samples come interleaved, 16 bits.
+        self.decoder = av.CodecContext.create("libopus", "r")
+        # RFC 7845 section 5.1.
+        head = b"OpusHead\x01" + bytes([channels, 0, 0]) + (48000).to_bytes(4, "little")
+        mapping = bytes(self.opus.mapping[place] for place in OPUS_ORDER[channels])
+        counts = bytes([self.opus.streams, self.opus.coupled_streams])
+        self.decoder.extradata = head + b"\0\0\x01" + counts + mapping
+        self.wave = wave.open(path, "wb")
+        self.wave.setparams((channels, 2, 48000, 0, "NONE", ""))
+        self.has_heard = threading.Event()
+        self.tenths = self.packets = self.lost = 0
+        if until_s == 0:
+            self.has_heard.set()
+
+    def run(self):
+        while self.session.is_connected:
+            packet = self.session.pull_audio_packet(timeout=0.2)
+            if packet is not None:
+                self.take(packet.opus_data)
+
+    def take(self, data):
+        self.packets += 1
+        if not data:
+            self.lost += 1
+            silence = self.opus.samples_per_frame * self.opus.channel_count
+            return self.wave.writeframes(bytes(2 * silence))
+        for frame in self.decoder.decode(av.Packet(data)):
+            samples = frame.to_ndarray().reshape(-1, self.opus.channel_count)
+            self.wave.writeframes(samples.tobytes())
+            self.first = numpy.append(self.first, samples[:, 0] / 32768)
+        if len(self.first) >= WINDOW:
+            self.look(self.first[:WINDOW])
+            self.first = self.first[WINDOW:]
+
+    def look(self, samples):
+        """The test has the last word; this says when it is time to leave."""
+        power = (samples**2).sum() * WINDOW / 2
+        self.tenths += int(power > 1 and abs((samples * self.wave_form).sum()) ** 2 > 0.9 * power)
+        if self.tenths >= self.until and not self.has_heard.is_set():
+            self.has_heard.set()
+            # A picture that stands still brings no frame.
+            self.session.wake()
+
+    def finish(self):
+        self.join()
+        self.wave.close()
+        say(tenths=self.tenths, packets=self.packets, lost=self.lost)
+
 
 def wake_at_the_end(session):
     session._connection_terminated.wait()
@@ -58,10 +135,12 @@ def wake_at_the_end(session):
 
 def grant(http, session, options, key, iv):
     query = session.get_launch_query_params()
+    channels = options.get("channels", 2)
+    speakers = SPEAKERS[channels] << 16 | channels
     if options["do"] == "resume":
         if options.get("say_mode"):
             query += "&mode={width}x{height}x{fps}".format(**options)
-        return http.resume_app(key, iv, STEREO, launch_query_params=query)
+        return http.resume_app(key, iv, speakers, launch_query_params=query)
     return http.launch_app(
         options.get("app", 1),
         options["width"],
@@ -71,7 +150,7 @@ def grant(http, session, options, key, iv):
         1,
         key,
         iv,
-        STEREO,
+        speakers,
         launch_query_params=query,
     )
 
@@ -96,11 +175,14 @@ def main():
     capabilities = PULL_RENDERER | options.get("slices", 4) << 24
     if options.get("invalidation", True):
         capabilities |= INVALIDATION_AVC
-    session = Session(capabilities)
+    if options.get("plain"):
+        stream.ENCFLG_ALL = 0
+    session = Session(capabilities, SLOW_OPUS_DECODER if options.get("slow_opus") else 0)
     key, iv = os.urandom(16), os.urandom(4) + bytes(12)
     began = clock_ms()
     url = grant(http, session, options, key, iv)
     say(granted=round(clock_ms() - began, 2), url=url)
+    channels = options.get("channels", 2)
     config = StreamConfig(
         width=options["width"],
         height=options["height"],
@@ -108,21 +190,27 @@ def main():
         bitrate_kbps=options["kbps"],
         packet_size=options.get("packet_bytes", 1392),
         streaming_remotely=options.get("remote", 0),
-        audio_configuration=(3 << 16) | (2 << 8) | 0xCA,
+        audio_configuration=SPEAKERS[channels] << 16 | channels << 8 | 0xCA,
     )
+    hears = "heard" in options
     session.start(
-        address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=False
+        address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=hears
     )
     say(connected=round(clock_ms() - began, 2))
     if options.get("hold"):
         session.hold(options["hold"])
+    listener = None
+    if hears:
+        until_s, pitch_hz = options.get("heard_s", 0), options.get("pitch_hz", 0)
+        listener = Listener(session, options["heard"], until_s, pitch_hz)
+        listener.start()
     # The library does not wake who waits for a picture when the host ends the session.
     threading.Thread(target=wake_at_the_end, args=(session,), daemon=True).start()
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     decoder.flags |= av.codec.context.Flags.low_delay
     frames = decoded = 0
-    while frames < options["frames"]:
+    while frames < options["frames"] or listener and not listener.has_heard.is_set():
         raw = session.pull_frame()
         if raw is None:
             break
@@ -149,6 +237,8 @@ def main():
         )
     say(over=session.termination_error if session.is_terminated else None)
     session.stop()
+    if listener:
+        listener.finish()
 
 
 if __name__ == "__main__":

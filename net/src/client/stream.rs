@@ -90,6 +90,9 @@ pub struct MediaStream {
     begun: Option<FrameId>,
     /// Since when feedback knows of damage that is not healed.
     damaged_since: Option<Timestamp>,
+    /// What [`Wants::poll_timeout`] said at a time; `None` once something has changed since. It is
+    /// asked twice for every datagram.
+    wants_due: Option<(Timestamp, Option<Timestamp>)>,
 }
 
 impl MediaStream {
@@ -118,6 +121,7 @@ impl MediaStream {
             offered: None,
             begun: None,
             damaged_since: None,
+            wants_due: None,
         }
     }
 
@@ -131,6 +135,7 @@ impl MediaStream {
         now: Timestamp,
         datagram: &mut [u8],
     ) -> Result<(), VideoError> {
+        self.wants_due = None;
         let kind = datagram.first().copied().unwrap_or_default();
         let sequence = match Kind::from_wire(kind) {
             Some(Kind::Data | Kind::Parity) => {
@@ -173,6 +178,7 @@ impl MediaStream {
 
     /// The next event that is due at `now`; call it until it returns `None`.
     pub fn poll(&mut self, now: Timestamp) -> Option<StreamEvent> {
+        self.wants_due = None;
         let grace = self.wants.reorder_grace(now, &self.reassembler);
         self.reassembler.set_reorder_grace(grace);
         self.reassembler.set_granularity(self.granularity());
@@ -239,7 +245,7 @@ impl MediaStream {
         now: Timestamp,
         out: &mut [u8; DATAGRAM_BYTES_MAX],
     ) -> Option<usize> {
-        let wants_due = self.wants.poll_timeout(now, &self.reassembler);
+        let wants_due = self.wants_due(now);
         let damage_due = self.damage_due(now);
         if [wants_due, damage_due]
             .iter()
@@ -254,6 +260,7 @@ impl MediaStream {
         if self.feedback.damage.is_some() {
             self.damaged_since.get_or_insert(now);
         }
+        self.wants_due = None;
         self.feedback.wants = self.wants.poll_wants(now, &self.reassembler);
         self.feedback.sent = now;
         self.receipts.fill(&mut self.feedback);
@@ -262,6 +269,17 @@ impl MediaStream {
         let mut header: [u8; MEDIA_HEADER_BYTES] = Kind::Feedback.header();
         // It fails only after 2⁶⁴ feedbacks.
         self.sealer.seal(&mut header, &plaintext[..bytes], out).ok()
+    }
+
+    fn wants_due(&mut self, now: Timestamp) -> Option<Timestamp> {
+        match self.wants_due {
+            Some((at, due)) if at == now => due,
+            _ => {
+                let due = self.wants.poll_timeout(now, &self.reassembler);
+                self.wants_due = Some((now, due));
+                due
+            }
+        }
     }
 
     /// In what pieces the decoder should have frames now.
@@ -301,6 +319,7 @@ impl MediaStream {
             return;
         }
         self.feedback.damage = damage;
+        self.wants_due = None;
         self.wants.set_damaged(damage.is_some());
         if damage.is_none() {
             self.damaged_since = None;
@@ -312,7 +331,7 @@ impl MediaStream {
     #[must_use]
     pub fn poll_timeout(&mut self, now: Timestamp) -> Option<Timestamp> {
         // A want that is due waits for the schedule, which is urgent then.
-        let wants = self.wants.poll_timeout(now, &self.reassembler);
+        let wants = self.wants_due(now);
         [
             wants.filter(|&due| due > now),
             self.damage_due(now).filter(|&due| due > now),

@@ -67,14 +67,20 @@ impl ReceiptLog {
         feedback.received = self.received;
         feedback.receipts.clear();
         let oldest = (self.next + RECEIPTS_MAX - self.len) % RECEIPTS_MAX;
-        let runs = (0..self.len).map(|i| self.runs[(oldest + i) % RECEIPTS_MAX]);
+        let (younger, older) = self.runs.split_at(oldest);
+        let older = &older[..self.len.min(older.len())];
+        let younger = &younger[..self.len - older.len()];
+        let runs = older.iter().chain(younger);
         let Some(newest) = runs.clone().map(|run| run.arrival).max() else {
             return;
         };
         let window = Duration::from_micros(RECEIPT_WINDOW_US);
-        for run in runs.filter(|run| newest.since(run.arrival) <= window) {
-            feedback.receipts.push(run);
-        }
+        // A chain is quick from within only.
+        runs.for_each(|run| {
+            if newest.since(run.arrival) <= window {
+                feedback.receipts.push(*run);
+            }
+        });
     }
 
     /// Datagrams noted so far.

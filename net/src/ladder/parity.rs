@@ -234,9 +234,16 @@ impl Parity {
 #[must_use]
 pub fn shards_for(k: usize, share: f64, burst: f64, residual: f64, shards_max: usize) -> usize {
     let (mut low, mut high) = (0, shards_max);
+    // Mostly it is a few: the first steps double, and only then what lies between is halved.
+    let mut is_bracketed = false;
     while low < high {
-        let middle = low + (high - low) / 2;
-        if lost_more_than(middle, k + middle, share, burst) <= residual {
+        let middle = if is_bracketed {
+            low + (high - low) / 2
+        } else {
+            (2 * low).min(high - 1)
+        };
+        if is_enough(middle, k + middle, share, burst, residual) {
+            is_bracketed = true;
             high = middle;
         } else {
             low = middle + 1;
@@ -248,21 +255,36 @@ pub fn shards_for(k: usize, share: f64, burst: f64, residual: f64, shards_max: u
 /// P(more than `m` of `n` datagrams are lost), `share` of them in bursts of mean length `burst`.
 #[must_use]
 pub fn lost_more_than(m: usize, n: usize, share: f64, burst: f64) -> f64 {
+    remainders(n, share, burst)
+        .nth(m)
+        .expect("there is one for every number")
+}
+
+/// True if that is at most `residual`. As it never grows with `m`, the sum ends where it is told.
+fn is_enough(m: usize, n: usize, share: f64, burst: f64, residual: f64) -> bool {
+    let mut up_to_m = remainders(n, share, burst).take(m + 1);
+    up_to_m.any(|remainder| remainder <= residual)
+}
+
+/// P(more than 0 are lost), P(more than 1), …: none is above the one before it.
+fn remainders(n: usize, share: f64, burst: f64) -> impl Iterator<Item = f64> {
     // e^−700 is the smallest that is no denormal; beyond it everything is lost anyway.
     let bursts = clamp(n as f64 * share / burst, 0.0, 700.0);
     let again = 1.0 - 1.0 / burst;
     // P(0), P(1), …: each from the two before.
     let (mut before, mut p) = (0.0, exp_minus(bursts));
     let mut sum = p;
-    for i in 1..=m {
-        let i_f = i as f64;
+    let mut i_f = 0.0;
+    std::iter::from_fn(move || {
+        let remainder = clamp(1.0 - sum, 0.0, 1.0);
+        i_f += 1.0;
         let next = ((2.0 * again * (i_f - 1.0) + bursts * (1.0 - again)) * p
             - again * again * (i_f - 2.0) * before)
             / i_f;
         (before, p) = (p, if next > 0.0 { next } else { 0.0 });
         sum += p;
-    }
-    clamp(1.0 - sum, 0.0, 1.0)
+        Some(remainder)
+    })
 }
 
 /// e^−x for x ≥ 0: halved to below 1/8, the series to x¹⁰, squared back. Good to 1e-13.

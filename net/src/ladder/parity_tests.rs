@@ -283,3 +283,19 @@ fn parity_is_alone_only_where_no_repeat_fits() {
     parity.update(at(0), &path(0.05, 1.0, 4), whole(36));
     assert!(parity.share_alone() <= 0.0);
 }
+
+#[test]
+fn the_shortcuts_choose_what_a_search_of_all_would() {
+    for k in [1, 2, 7, 36, 150, 600] {
+        for share in [0.0, 1e-9, 0.002, 0.01, 0.05, 0.2, 0.5] {
+            for (burst, residual) in [(1.0, 0.0002), (1.0, 0.01), (4.0, 0.0002), (64.0, 0.01)] {
+                for max in [1, 8, k, GF16_PARITY_SHARDS_MAX] {
+                    let is_enough = |m| lost_more_than(m, k + m, share, burst) <= residual;
+                    let least = (0..max).find(|&m| is_enough(m)).unwrap_or(max);
+                    let chosen = shards_for(k, share, burst, residual, max);
+                    assert_eq!(chosen, least, "{k}, {share}, {burst}, {residual}, {max}");
+                }
+            }
+        }
+    }
+}

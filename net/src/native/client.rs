@@ -19,6 +19,7 @@ use crate::times::FrameTimes;
 use crate::units::Timestamp;
 
 use super::framing::Framer;
+use super::input::{CONTROLLER_AT, OUTPUT_BYTES};
 use super::messages::{
     ClientStatistics, End, EndReason, Hello, Kind, Message, Refuse, RepairRequest, Welcome,
 };
@@ -64,8 +65,9 @@ pub enum ClientEvent {
     Refused(Refuse),
     /// Stamps of the host's stages. If they are not polled, the oldest are dropped and counted.
     FrameTimes(Vec<FrameTimes>),
-    /// A packet for [`super::input::OutputReceiver`].
-    PadOutput([u8; super::input::OUTPUT_BYTES]),
+    /// A packet for [`super::input::OutputReceiver`]. Of those that are not polled the newest for
+    /// each controller stays.
+    PadOutput([u8; OUTPUT_BYTES]),
     /// The host, a time limit or the stream ended the session. Not sent for the caller's own
     /// [`ClientSession::end`].
     Ended(End),
@@ -284,9 +286,7 @@ impl ClientSession {
                 self.events.push_back(ClientEvent::Refused(refuse));
             }
             (ClientState::Streaming, Message::FrameTimes(frames)) => self.push_times(frames),
-            (ClientState::Streaming, Message::PadOutput(packet)) => {
-                self.events.push_back(ClientEvent::PadOutput(packet));
-            }
+            (ClientState::Streaming, Message::PadOutput(packet)) => self.push_output(packet),
             (_, Message::End(end)) => {
                 self.state = ClientState::Ended;
                 self.deadline = None;
@@ -313,6 +313,15 @@ impl ClientSession {
             self.dropped_frame_times += dropped.len() as u64;
         }
         self.events.push_back(ClientEvent::FrameTimes(frames));
+    }
+
+    fn push_output(&mut self, packet: [u8; OUTPUT_BYTES]) {
+        let is_older = |event: &ClientEvent| match event {
+            ClientEvent::PadOutput(older) => older[CONTROLLER_AT] == packet[CONTROLLER_AT],
+            _ => false,
+        };
+        self.events.retain(|event| !is_older(event));
+        self.events.push_back(ClientEvent::PadOutput(packet));
     }
 
     fn flush_request(&mut self) {

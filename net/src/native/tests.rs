@@ -1,8 +1,10 @@
 //! The machines against each other, in virtual time.
 
+use super::input::{OutputReceiver, OutputSender};
 use super::messages::*;
 use super::*;
 use crate::crypto::Aead;
+use crate::input::PadOutput;
 use crate::limits::{CONTROL_OUTBOX_BYTES_MAX, FRAME_TIMES_PER_BATCH_MAX};
 use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
@@ -340,6 +342,38 @@ fn a_stream_that_takes_nothing_costs_bounded_memory() {
     assert!(client_events.len() <= 65);
     let ended = end(EndReason::Shutdown, "the host stops");
     assert_eq!(client_events.last(), Some(&ClientEvent::Ended(ended)));
+}
+
+#[test]
+fn of_outputs_that_nobody_takes_the_newest_for_each_controller_stays() {
+    let mut pair = Pair::streaming();
+    let mut sender = OutputSender::default();
+    let mut rumble = |strong, controller| {
+        sender.packet(PadOutput::Rumble {
+            controller,
+            strong,
+            weak: 0,
+        })
+    };
+    for strong in 0..1000 {
+        for controller in 0..2 {
+            assert!(pair.host.send_pad_output(rumble(strong, controller)));
+        }
+        pair.exchange(at(6));
+    }
+    let mut receiver = OutputReceiver::default();
+    for controller in 0..2 {
+        let Some(ClientEvent::PadOutput(packet)) = pair.client.poll_event() else {
+            panic!("one for each controller")
+        };
+        let newest = PadOutput::Rumble {
+            controller,
+            strong: 999,
+            weak: 0,
+        };
+        assert_eq!(receiver.handle_packet(&packet), Ok(Some(newest)));
+    }
+    assert_eq!(pair.client.poll_event(), None);
 }
 
 #[test]

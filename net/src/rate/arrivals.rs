@@ -80,14 +80,15 @@ impl Arrivals {
     }
 
     /// A datagram of `bytes` left at `departure` (host's clock) and came at `arrival` (client's).
-    pub fn handle(&mut self, departure: Timestamp, arrival: Timestamp, bytes: u64) {
+    /// Returns how long it waited beyond the least delay of the path.
+    pub fn handle(&mut self, departure: Timestamp, arrival: Timestamp, bytes: u64) -> Duration {
         // The offset of the clocks is unknown: only the difference modulo 2⁶⁴ has a meaning.
         let delay_ns = arrival.as_ns().wrapping_sub(departure.as_ns()) as i64;
         let index = arrival.as_ns() / SLOT_NS;
         let slot = &mut self.slots[(index % SLOTS as u64) as usize];
         if slot.index != index {
             if slot.index != u64::MAX && slot.index > index {
-                return;
+                return self.above_base(delay_ns);
             }
             *slot = Slot { index, ..EMPTY };
         }
@@ -109,7 +110,8 @@ impl Arrivals {
             };
         }
         part.delay_min_ns = part.delay_min_ns.min(delay_ns);
-        if self.above_base(delay_ns) < self.busy_from {
+        let queued = self.above_base(delay_ns);
+        if queued < self.busy_from {
             self.busy_since = None;
         } else if self.busy_since.is_none() {
             self.busy_since = Some(arrival);
@@ -117,6 +119,7 @@ impl Arrivals {
         } else if self.busy_since < Some(arrival) {
             self.busy_bytes += bytes;
         }
+        queued
     }
 
     /// The least queue delay of the last `window` of arrivals; zero if there were none.
@@ -124,12 +127,6 @@ impl Arrivals {
     pub fn queue_delay_min(&self, window: Duration) -> Duration {
         let least = self.recent(window).map(|slot| slot.delay_min_ns).min();
         least.map_or(Duration::ZERO, |delay_ns| self.above_base(delay_ns))
-    }
-
-    /// How long one datagram waited beyond the least delay of the path.
-    #[must_use]
-    pub fn queued(&self, departure: Timestamp, arrival: Timestamp) -> Duration {
-        self.above_base(arrival.as_ns().wrapping_sub(departure.as_ns()) as i64)
     }
 
     /// How long the queue has never been empty, on the client's clock up to the newest arrival.
@@ -142,7 +139,11 @@ impl Arrivals {
     /// Bits a second that came in the last `window` of arrivals.
     #[must_use]
     pub fn delivered(&self, window: Duration) -> f64 {
-        let bytes: u64 = self.recent(window).map(|slot| slot.bytes).sum();
+        self.rate(self.recent(window), window)
+    }
+
+    fn rate<'a>(&self, slots: impl Iterator<Item = &'a Slot>, window: Duration) -> f64 {
+        let bytes: u64 = slots.map(|slot| slot.bytes).sum();
         let first_ns = (self.first_index(window)) * SLOT_NS;
         let span_ns = self.newest.as_ns().saturating_sub(first_ns).max(SLOT_NS);
         bytes as f64 * 8e9 / span_ns as f64
@@ -167,7 +168,11 @@ impl Arrivals {
         if jump_ns <= STALL.as_nanos() as i64 {
             return false;
         }
-        jump_ns as f64 * self.delivered(STALL_RATE_WINDOW) > STALL_BYTES * 8e9
+        // What has come just now may be newer than the newest noted, and counts.
+        let first = self.first_index(STALL_RATE_WINDOW);
+        let is_recent = |slot: &&Slot| slot.index != u64::MAX && slot.index >= first;
+        let slots = self.slots.iter().filter(is_recent);
+        jump_ns as f64 * self.rate(slots, STALL_RATE_WINDOW) > STALL_BYTES * 8e9
     }
 
     fn first_index(&self, window: Duration) -> u64 {
@@ -177,9 +182,12 @@ impl Arrivals {
     }
 
     fn recent(&self, window: Duration) -> impl Iterator<Item = &Slot> {
-        let first = self.first_index(window);
-        let is_recent = move |slot: &&Slot| slot.index != u64::MAX && slot.index >= first;
-        self.slots.iter().filter(is_recent)
+        // Each is where its index says.
+        let newest_index = self.newest.as_ns() / SLOT_NS;
+        (self.first_index(window)..=newest_index).filter_map(|index| {
+            let slot = &self.slots[(index % SLOTS as u64) as usize];
+            (slot.index == index).then_some(slot)
+        })
     }
 
     fn above_base(&self, delay_ns: i64) -> Duration {

@@ -140,12 +140,11 @@ impl Estimator {
         log.handle_feedback(
             feedback,
             |datagram| {
-                arrivals.handle(
+                let queued = arrivals.handle(
                     datagram.departure,
                     datagram.arrival,
                     u64::from(datagram.bytes),
                 );
-                let queued = arrivals.queued(datagram.departure, datagram.arrival);
                 bottleneck.handle(now, datagram, queued);
                 newest = Some(*datagram);
             },
@@ -184,14 +183,26 @@ impl Estimator {
             is_held: self.bottleneck.is_held(),
             burst: self.bottleneck.newest_burst(now),
             bottleneck_age: now.since(self.bottleneck.newest()),
-            loss: self.loss.loss(now),
+            loss: self.loss(now),
             loss_short: self.loss.loss_short(now),
-            rtt: self.rtt.unwrap_or_default(),
+            rtt: self.round_trip(),
             rtt_min: self.rtt.map_or(Duration::ZERO, |_| self.rtt_min),
             unanswered: self.log.unanswered_since().map(|since| now.since(since)),
             answered: self.answered,
             silence,
         }
+    }
+
+    /// [`Signals::loss`] alone.
+    #[must_use]
+    pub fn loss(&self, now: Timestamp) -> Loss {
+        self.loss.loss(now)
+    }
+
+    /// [`Signals::rtt`] alone.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.rtt.unwrap_or_default()
     }
 
     /// The log, for its counters.

@@ -133,6 +133,18 @@ impl Rate {
         self.estimator.signals(now)
     }
 
+    /// Loss over two seconds: that of [`Self::signals`], without the cost of the others.
+    #[must_use]
+    pub fn loss(&self, now: Timestamp) -> Loss {
+        self.estimator.loss(now)
+    }
+
+    /// Smoothed round trip; zero before the first. Likewise.
+    #[must_use]
+    pub fn round_trip(&self) -> Duration {
+        self.estimator.round_trip()
+    }
+
     /// All losses so far, datagrams.
     #[must_use]
     pub const fn total_lost(&self) -> u64 {

@@ -14,6 +14,7 @@ pub mod paired;
 mod rtsp;
 mod session;
 pub mod sessions;
+mod sound;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use net::units::{Mode, SliceCount, Timestamp};
 use super::Ports;
 use super::media::VideoSteer;
 use super::sessions::{Client, Granted, Reply};
+use super::sound::SoundPeer;
 use crate::apps::prep::PREP_TIMEOUT;
 use crate::session::{Session, SessionCommand};
 use crate::stage::input::InputQueue;
@@ -108,6 +109,8 @@ pub(super) struct Stream {
     pub(super) rtsp: RtspSession,
     pub(super) session_id: String,
     pub(super) key: [u8; 16],
+    /// Begin of sound's initial vectors.
+    pub(super) key_id: u32,
     pub(super) connect_data: u32,
     pub(super) video_ping: [u8; 16],
     pub(super) audio_ping: [u8; 16],
@@ -117,6 +120,8 @@ pub(super) struct Stream {
     pub(super) peer: Option<Peer>,
     /// From the first ping after PLAY on.
     pub(super) steer: Option<VideoSteer>,
+    /// Likewise, if there is sound.
+    pub(super) sound: Option<SoundPeer>,
 }
 
 /// What ANNOUNCE brought.
@@ -163,7 +168,7 @@ impl Game {
     ) -> Result<Granted, boring::error::ErrorStack> {
         let invalidation = self.facts.is_some_and(|facts| facts.invalidation);
         let encrypted = self.request.core_version >= 1;
-        let stream = Stream::new(ports, *self.request.key.as_bytes(), encrypted, invalidation)?;
+        let stream = Stream::new(ports, &self.request, encrypted, invalidation)?;
         self.stream = Some(stream);
         self.stage = Stage::Awaited;
         self.since = now;
@@ -176,10 +181,11 @@ impl Game {
 impl Stream {
     fn new(
         ports: Ports,
-        key: [u8; 16],
+        request: &StreamRequest,
         encrypted: bool,
         invalidation: bool,
     ) -> Result<Self, boring::error::ErrorStack> {
+        let key = *request.key.as_bytes();
         let session_id = String::from_utf8_lossy(&secret()?).into_owned();
         let (video_ping, audio_ping) = (secret()?, secret()?);
         let mut connect_data = [0; 4];
@@ -212,12 +218,14 @@ impl Stream {
             rtsp,
             session_id,
             key,
+            key_id: request.key_id,
             connect_data,
             video_ping,
             audio_ping,
             announced: None,
             peer: None,
             steer: None,
+            sound: None,
         })
     }
 

@@ -40,6 +40,7 @@ use super::media::{VideoSteer, VideoTerms};
 use super::rtsp::{Asked, RtspConnections};
 use super::session::{AnnounceWaits, Changing, Facts, Game, Stage, Stream};
 use super::sessions::SessionError;
+use super::sound;
 use crate::config::HostConfig;
 use crate::host::{Registry, SessionEntry};
 use crate::session::{
@@ -469,8 +470,11 @@ impl StreamHost {
                         let _ = game.command(SessionCommand::Redirect(peer));
                     }
                 }
-                // Sound has no source yet; the gate knows where it would go.
-                Admission::Peer(_) => {}
+                Admission::Peer(peer) => {
+                    if let Some(sound) = game.stream.as_ref().and_then(|it| it.sound.as_ref()) {
+                        sound.redirect(peer);
+                    }
+                }
             }
             self.start_if_due(now, number);
             return;
@@ -495,7 +499,10 @@ impl StreamHost {
         let slices = game.client.slices.or(self.host.slices);
         let start = start_media(now, stream, facts, &self.host, slices, &self.video, peer);
         match start {
-            Ok(start) => {
+            Ok(mut start) => {
+                if self.backends.audio.is_some() {
+                    start.audio = sound::start(stream, &self.audio, game.session.metrics());
+                }
                 game.stage = Stage::Streaming;
                 game.since = now;
                 if !game.command(SessionCommand::Start(Box::new(start))) {

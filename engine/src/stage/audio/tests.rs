@@ -167,3 +167,30 @@ fn without_sound_there_is_silence_at_the_same_pace() {
     drop(stage);
     assert!(decoded(&packets).iter().all(|sample| sample.abs() < 1e-3));
 }
+
+/// A session that was suspended goes on with the source that it had, for other speakers too.
+#[test]
+fn a_stopped_stage_gives_its_source_to_the_next() {
+    let request = AudioRequest {
+        speakers: Speakers::Surround51,
+    };
+    let mut source = Tone.open(&request).expect("needs nothing");
+    let metrics = Arc::new(SessionMetrics::default());
+    for speakers in [Speakers::Surround51, Speakers::Stereo] {
+        let (out, packets) = channel();
+        let config = config(speakers, Quality::Normal, PacketLength::Ms5);
+        let stage = spawn(source, config, Box::new(Out(out)), Arc::clone(&metrics));
+        let stage = stage.expect("starts");
+        let packets: Vec<_> = packets.iter().take(100).collect();
+        source = stage.stop().expect("it ends in time");
+        assert_eq!(source.capabilities().speakers, Speakers::Surround51);
+        if speakers == Speakers::Stereo {
+            // The left one, the centre and the left one at the rear.
+            let left = decoded(&packets);
+            let shares = [0, 2, 4].map(|channel| share_at(&left[4800..], pitch_hz(channel)));
+            assert!(shares.iter().sum::<f64>() > 0.9, "{shares:?}");
+            assert!(shares.iter().all(|share| *share > 0.15), "{shares:?}");
+        }
+    }
+    assert!(metrics.counters.snapshot().audio_packets >= 200);
+}

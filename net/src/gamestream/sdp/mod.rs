@@ -399,8 +399,27 @@ impl fmt::Display for StreamConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {:?} {} packets of {} bytes, {} channels",
-            self.mode, self.format, self.bitrate, self.packet_bytes, self.audio.channels
+            "{} {:?} {} packets of {} bytes, {}",
+            self.mode, self.format, self.bitrate, self.packet_bytes, self.audio
+        )?;
+        let ciphers = [
+            (self.encryption.video, "video"),
+            (self.encryption.audio, "sound"),
+        ];
+        for (_, name) in ciphers.into_iter().filter(|(is_on, _)| *is_on) {
+            write!(f, ", {name} encrypted")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for AudioConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quality = if self.high_quality { "high" } else { "normal" };
+        write!(
+            f,
+            "{} channels in {} ms packets of {quality} quality",
+            self.channels, self.packet_ms
         )
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::audio::{Quality, Speakers};
 
 /// What a client sends, in its order and with its trailing blanks; the values are our own.
 const ANNOUNCE: &str = "v=0\r\no=android 0 14 IN IPv4 10.0.0.2\r\ns=NVIDIA Streaming Client\r\n\
@@ -177,13 +178,22 @@ fn surround_parameters_come_back_as_they_are() {
                 .map(|d| d - b'0')
                 .collect();
             let layout = OpusLayout::of(channels, high);
+            let speakers = Speakers::from_channels(channels).expect("they exist");
+            let quality = if high { Quality::High } else { Quality::Normal };
+            let made = crate::audio::OpusLayout::of(speakers, quality);
+            let channels = usize::from(channels);
+            assert_eq!(
+                (made.streams, made.coupled, &made.mapping[..channels]),
+                (layout.streams, layout.coupled, &layout.mapping[..channels]),
+                "what is said is what Opus is told"
+            );
             assert_eq!(digits[..2], [layout.streams, layout.coupled]);
             let mut mapping = digits[2..].to_vec();
             if !high {
                 mapping[3..].rotate_right(1);
             }
-            assert_eq!(mapping, layout.mapping[..usize::from(channels)]);
-            assert_eq!(layout.streams + layout.coupled, channels);
+            assert_eq!(mapping, layout.mapping[..channels]);
+            assert_eq!(usize::from(layout.streams + layout.coupled), channels);
         }
     }
 }

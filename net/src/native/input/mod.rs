@@ -48,6 +48,7 @@ use std::time::Duration;
 
 use crate::bytes::Truncated;
 
+pub(super) use output::CONTROLLER_AT;
 pub use output::{OUTPUT_BYTES, OUTPUT_DATAGRAM, OutputReceiver, OutputSender};
 pub use receive::{InputReceiver, ReceiverStats};
 pub use send::{InputSender, SenderStats};

@@ -19,6 +19,8 @@ use super::{InputError, is_after};
 pub const OUTPUT_DATAGRAM: u8 = 0xCA;
 /// Size of a packet.
 pub const OUTPUT_BYTES: usize = 11;
+/// Where a packet names its controller.
+pub(in super::super) const CONTROLLER_AT: usize = 6;
 const RUMBLE: u8 = 1;
 
 /// The host's side.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use net::audio::Speakers;
 use net::clock;
 use net::gamestream::nvhttp::{LaunchRequest, ResumeRequest};
 use net::identity::Fingerprint;
@@ -135,7 +136,7 @@ impl StreamHost {
             app: words,
             terms,
             encoder_threads: self.host.encoder_threads,
-            audio: None,
+            audio: Speakers::from_channels(request.stream.surround.channels),
         })
     }
 

@@ -1,0 +1,108 @@
+//! A sound server of a test's own: bus, PipeWire and session manager, as a user's login has them.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::facts::eventually;
+use crate::program::Sandbox;
+
+/// The server. Everything is killed when it is dropped.
+pub struct SoundServer {
+    // In the order of their end.
+    manager: Option<Program>,
+    pipewire: Option<Program>,
+    _bus: Program,
+}
+
+/// A running program. Killed when dropped.
+pub struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended with what it depends on.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl SoundServer {
+    /// Starts it for what runs in a sandbox.
+    ///
+    /// # Panics
+    /// If a program is missing or does not come up.
+    #[must_use]
+    pub fn start(sandbox: &Sandbox) -> Self {
+        let address = format!("unix:path={}", sandbox.runtime().join("bus").display());
+        let mut bus = command(sandbox, "dbus-daemon");
+        bus.args([
+            "--session",
+            "--nofork",
+            "--nopidfile",
+            "--address",
+            &address,
+        ]);
+        let mut server = Self {
+            manager: None,
+            pipewire: None,
+            _bus: spawn(bus),
+        };
+        eventually("there is a bus", || sandbox.runtime().join("bus").exists());
+        server.restart(sandbox);
+        server
+    }
+
+    /// What is left of the last one is ended first.
+    ///
+    /// # Panics
+    /// As [`SoundServer::start`].
+    pub fn restart(&mut self, sandbox: &Sandbox) {
+        self.manager = None;
+        self.pipewire = None;
+        self.pipewire = Some(spawn(command(sandbox, "pipewire")));
+        let answers = || {
+            let mut ask = command(sandbox, "pw-cli");
+            ask.args(["info", "0"]);
+            ask.status().is_ok_and(|status| status.success())
+        };
+        eventually("PipeWire answers", answers);
+        self.manager = Some(spawn(command(sandbox, "wireplumber")));
+    }
+
+    /// Kills PipeWire, and leaves the rest.
+    pub fn kill(&mut self) {
+        self.pipewire = None;
+    }
+
+    /// Plays a file into a sink.
+    ///
+    /// # Panics
+    /// If there is no player.
+    #[must_use]
+    pub fn play(sandbox: &Sandbox, file: &Path, sink: &str) -> Program {
+        let mut play = command(sandbox, "pw-play");
+        play.env("PIPEWIRE_NODE", sink).arg(file);
+        spawn(play)
+    }
+}
+
+/// A program in the sandbox's environment.
+fn command(sandbox: &Sandbox, program: &str) -> Command {
+    let bus = format!("unix:path={}", sandbox.runtime().join("bus").display());
+    let mut command = Command::new(program);
+    command
+        .env("HOME", sandbox.path().join("home"))
+        .env("XDG_RUNTIME_DIR", sandbox.runtime())
+        .env("DBUS_SESSION_BUS_ADDRESS", bus)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+fn spawn(mut command: Command) -> Program {
+    let child = command.spawn().unwrap_or_else(|error| {
+        let program = command.get_program().to_string_lossy().into_owned();
+        panic!("{program} cannot be started ({error}): run scripts/setup.sh")
+    });
+    Program(child)
+}
