@@ -194,6 +194,10 @@ impl StreamHost {
     }
 
     fn timeout(&self, now: Timestamp) -> Option<Duration> {
+        // What they waited for has ended, and nothing else may ever wake us.
+        if !self.deferred.is_empty() && !self.is_undoing() {
+            return Some(Duration::ZERO);
+        }
         let streams = || self.games.values().filter_map(|game| game.stream.as_ref());
         let steers = streams().filter_map(|it| it.steer.as_ref());
         let due = [

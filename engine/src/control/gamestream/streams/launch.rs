@@ -66,7 +66,7 @@ impl StreamHost {
     }
 
     /// Commands of a session that is over are still undoing.
-    fn is_undoing(&self) -> bool {
+    pub(super) fn is_undoing(&self) -> bool {
         self.ending.iter().any(|ending| ending.undoes)
     }
 
