@@ -9,12 +9,22 @@
 //! ```
 //!
 //! Only `id` and `name` must be there. `command` is what `--app` takes: a command line, `testcard`
-//! or `none`, which is the desktop alone. Paths of images are relative to the file. Where there is
-//! no file, there are the entries Desktop and Test card. A file that cannot be read changes
-//! nothing: the applications of before stay, and the log names line and field.
+//! or `none`, which is the desktop alone. `compositor` is what `--desktop` takes; without it the
+//! application gets the host's kind of display. Paths of images are relative to the file.
+//!
+//! `prep` runs before the display is made: each `do` to its end, in order. One that fails, or all
+//! together taking longer than [`prep::PREP_TIMEOUT`], is a launch that fails. After application
+//! and display have ended, each `undo` whose entry was done runs, last first, also where the host
+//! was killed. No shell reads these lines; who wants one writes `sh -c '…'`. They and the
+//! application get `environment` and the launch itself in variables that scripts for Sunshine know
+//! ([`prep::launch_environment`]).
+//!
+//! Where there is no file, there are the entries Desktop and Test card. A file that cannot be read
+//! changes nothing: the applications of before stay, and the log names line and field.
 
 mod image;
 mod locate;
+pub mod prep;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,6 +38,7 @@ use serde_json::{Map, Value};
 
 use crate::config;
 use locate::Step;
+use prep::PREP_MAX;
 
 /// Applications in a file.
 pub const APPS_MAX: usize = 256;
@@ -392,6 +403,9 @@ fn prep(fields: &Map<String, Value>) -> Result<Vec<Prep>, Wrong> {
     let Value::Array(entries) = value else {
         return Err(Wrong::new("it is a list of objects with do and undo"));
     };
+    if entries.len() > PREP_MAX {
+        return Err(Wrong::new(format!("there are more than {PREP_MAX}")));
+    }
     let entry = |(index, entry): (usize, &Value)| {
         let one = || -> Result<Prep, Wrong> {
             let fields = object(entry, &["do", "undo"])?;
@@ -494,6 +508,8 @@ mod tests {
             ("\"LANG\"", "\"A=B\"", 3, "apps[0].environment.A=B"),
             ("\"true\"", "\"\"", 4, "apps[0].prep[0].do"),
             ("undo", "redo", 4, "apps[0].prep[0].redo"),
+            ("\"echo gone\"", "[]", 4, "apps[0].prep[0].undo"),
+            ("\"echo gone\"", "\"echo 'gone\"", 4, "apps[0].prep[0].undo"),
             ("\"apps\"", "\"app\"", 1, "app"),
         ] {
             match parse_text(&GOOD.replace(from, to)) {

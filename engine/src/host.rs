@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -344,9 +344,35 @@ pub struct Registry {
     numbers: AtomicU64,
     /// Datagrams of strangers that led to no connection.
     turned_away: AtomicU64,
+    /// Places that are taken, of all protocols together.
+    taken: AtomicUsize,
+}
+
+/// A session's place among those that the host serves at once; free again when dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Registry>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Relaxed);
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry(..)")
+    }
 }
 
 impl Registry {
+    /// A place for a session, of `places` that all protocols share. `None` if all are taken; one
+    /// that is ending has its place until it has ended.
+    pub(crate) fn take_place(self: &Arc<Self>, places: usize) -> Option<Place> {
+        let more = |taken: usize| (taken < places).then_some(taken + 1);
+        let took = self.taken.fetch_update(Relaxed, Relaxed, more);
+        took.is_ok().then(|| Place(Arc::clone(self)))
+    }
+
     /// The next session's number, whatever protocol it speaks.
     pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Relaxed) + 1
@@ -462,5 +488,23 @@ impl LiveFigures {
         }
         self.turned_away = turned_away;
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_as_many_as_there_are_and_come_back() {
+        let registry = Arc::new(Registry::default());
+        let one = registry.take_place(2).expect("free");
+        let two = registry.take_place(2).expect("free");
+        assert!(registry.take_place(2).is_none());
+        drop(one);
+        let again = registry.take_place(2).expect("free again");
+        assert!(registry.take_place(2).is_none());
+        drop((two, again));
+        assert!(registry.take_place(1).is_some());
     }
 }

@@ -4,7 +4,7 @@
 //! since a figure that is a frame old is as good as any. Nothing here allocates or locks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use net::steering::SteeringStatus;
@@ -249,6 +249,14 @@ pub struct SessionMetrics {
     /// What the path is like and what was made of it; written by control once a feedback, read by
     /// whoever shows it.
     pub path: Mutex<Option<SteeringStatus>>,
+}
+
+impl SessionMetrics {
+    /// What the path is like by now.
+    pub fn set_path(&self, status: SteeringStatus) {
+        // Poisoned by a reader that panicked: the figures are as good as before.
+        *self.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
 }
 
 /// Adds to a counter that only this thread writes.

@@ -5,11 +5,13 @@
 //! way, whatever ends it:
 //!
 //! ```text
-//!  sound ─▶ display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End or a fault)
-//!                       ▲                                        │
-//!                       └──── (Start) ◀──── display alone ◀──────┘ Suspend
+//!  prep ─▶ sound ─▶ display ─▶ capture ─▶ encoder ─▶ (Ready … Start) ─▶ pipeline ─▶ (until End
+//!                               ▲                                        │             or a fault)
+//!                               └──── (Start) ◀──── display alone ◀──────┘ Suspend
+//!                                                     ⟲ SetMode
 //! ```
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +25,15 @@ use net::units::{BitsPerSecond, Mode, SliceCount};
 use platform::audio::{AudioBackend, AudioRequest, AudioSource};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
-use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay};
+use platform::display::{
+    AppState, Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay,
+};
 use platform::select;
 use platform::thread::{Role, RoleThread};
 
+use crate::apps::Prep;
+use crate::apps::prep::{PrepError, Prepared};
+use crate::host::{Place, unchosen};
 use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
@@ -46,6 +53,10 @@ const COMMANDS: usize = 16;
 /// and a pipeline's threads end in milliseconds.
 pub const JOIN_TIMEOUT: Duration = Duration::from_millis(1700);
 
+/// An application that ends well so soon after its start has only started another: a launcher.
+/// The session goes on without it.
+const LAUNCHER_TIME: Duration = Duration::from_secs(5);
+
 /// What a session is to be.
 #[derive(Clone, Debug)]
 pub struct SessionRequest {
@@ -57,10 +68,25 @@ pub struct SessionRequest {
     pub bitrate: BitsPerSecond,
     /// What runs on the display; empty for nothing.
     pub app: Vec<String>,
+    /// What else belongs to it.
+    pub terms: AppTerms,
     /// Threads inside the encoder.
     pub encoder_threads: u8,
     /// The channels of its sink, which stays as it is; `None` for a client that wants no sound.
     pub audio: Option<Speakers>,
+}
+
+/// What belongs to an application beside its command line. By default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct AppTerms {
+    /// Variables of its environment and of its prep commands', beside the session's own.
+    pub environment: BTreeMap<String, String>,
+    /// What is done before the display is made, and undone when it is gone.
+    pub prep: Vec<Prep>,
+    /// The only kind of display to make, by its name; `None` is the host's.
+    pub desktop: Option<String>,
+    /// The session is over when the application is.
+    pub ends_session: bool,
 }
 
 /// The backends that this host's sessions are made with, chosen at start.
@@ -85,6 +111,9 @@ pub enum SessionCommand {
     /// Nobody watches for now: the pipeline ends, display and application stay for another
     /// [`SessionCommand::Start`].
     Suspend,
+    /// The display shall have another mode; only while nobody watches.
+    /// [`SessionEvent::ModeSet`] answers.
+    SetMode(Mode),
 }
 
 /// What a client says late of the encoder.
@@ -146,6 +175,14 @@ pub enum SessionEvent {
     },
     /// An application says something to a controller: [`InputQueue::poll_output`].
     PadOutput,
+    /// The answer to [`SessionCommand::SetMode`]: the display's mode by now, or why it still has
+    /// the one of before.
+    ModeSet {
+        /// What was asked for.
+        wanted: Mode,
+        /// What came of it.
+        result: Result<Mode, SessionError>,
+    },
     /// It ended by itself, and why.
     Failed(SessionError),
 }
@@ -153,6 +190,28 @@ pub enum SessionEvent {
 /// Why a session could not be or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// A command before the application.
+    #[error(transparent)]
+    Prep(#[from] PrepError),
+    /// The kind of display that the application asks for.
+    #[error("no display of the kind {wanted} can be made here: {reasons}")]
+    NoDisplay {
+        /// Its name.
+        wanted: String,
+        /// What it said.
+        reasons: String,
+    },
+    /// The application has ended, and the session with it.
+    #[error("the application has ended ({epitaph})")]
+    AppEnded {
+        /// Exit status and last words.
+        epitaph: String,
+        /// It ended well: its user has left it.
+        success: bool,
+    },
+    /// It streams: nothing can be changed below it.
+    #[error("the session is being watched")]
+    Watched,
     /// The display.
     #[error(transparent)]
     Display(#[from] DisplayError),
@@ -182,6 +241,8 @@ pub struct Session {
     commands: Option<Sender<SessionCommand>>,
     metrics: Arc<SessionMetrics>,
     thread: Option<RoleThread<()>>,
+    /// Given back when it has ended: fields go after the join in its drop.
+    place: Option<Place>,
 }
 
 impl Session {
@@ -221,7 +282,13 @@ impl Session {
             commands: Some(commands_in),
             metrics,
             thread: Some(thread),
+            place: None,
         })
+    }
+
+    /// Keeps its place among the host's sessions until it has ended.
+    pub fn hold(&mut self, place: Place) {
+        self.place = Some(place);
     }
 
     /// Tells the session. False if its queue is full or it has ended; the command is left out
@@ -320,25 +387,22 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(self) -> Result<(), SessionError> {
+        let terms = &self.request.terms;
+        let _prepared = Prepared::run(&terms.prep, &terms.environment, &self.cancel)?;
         let mut sound = self.open_sound();
-        let environment = sound
-            .as_ref()
-            .map(|it| it.capabilities().environment.clone());
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),
-            environment: environment.unwrap_or_default(),
+            environment: self.environment(sound.as_deref()),
             cancel: self.cancel.clone(),
         };
-        let mut display = self.backends.display.create(&request)?;
+        let mut display = self.display_backend()?.create(&request)?;
         if self.cancel.is_asked() {
             return Ok(());
         }
-        let terms = EncodeTerms {
-            bitrate: self.request.bitrate,
-            slices: self.request.slices,
-        };
-        let source = self.open_source(display.as_ref(), terms)?;
+        let source = self.open_source(display.as_ref(), self.terms_at_first())?;
+        // One that could not even begin is a launch that failed.
+        self.check(display.as_mut())?;
         let capabilities = source.encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         // Lives until the end of this function, and ends before the display does.
@@ -353,7 +417,7 @@ impl Stage<'_> {
         });
         let mut source = Some(source);
         loop {
-            let Some(mut start) = self.await_start(display.as_mut())? else {
+            let Some(mut start) = self.await_start(display.as_mut(), &mut source)? else {
                 return Ok(());
             };
             let stage = match start.audio.take() {
@@ -377,6 +441,77 @@ impl Stage<'_> {
                 Served::Ended => return Ok(()),
                 Served::Suspended => {}
             }
+        }
+    }
+
+    /// The kind that the application asks for, if it is ready, else the host's.
+    fn display_backend(&self) -> Result<Arc<dyn DisplayBackend>, SessionError> {
+        let Some(wanted) = self.request.terms.desktop.as_deref() else {
+            return Ok(Arc::clone(&self.backends.display));
+        };
+        let selection = select::choose_display(platform::display::candidates(), Some(wanted));
+        let chosen = selection.chosen.map(Arc::from);
+        chosen.ok_or_else(|| SessionError::NoDisplay {
+            wanted: wanted.to_owned(),
+            reasons: unchosen(Some(wanted), &selection.answers),
+        })
+    }
+
+    /// The application's own variables, then the session's, which win.
+    fn environment(&self, sound: Option<&dyn AudioSource>) -> Vec<(String, String)> {
+        let own = self.request.terms.environment.clone().into_iter();
+        let sound = sound.map(|it| it.capabilities().environment.clone());
+        let sound = sound.into_iter().flatten();
+        own.chain(sound.map(|(name, value)| (name.to_owned(), value)))
+            .collect()
+    }
+
+    /// Display and application.
+    fn check(&self, display: &mut dyn VirtualDisplay) -> Result<(), SessionError> {
+        display.check()?;
+        if !self.request.terms.ends_session {
+            return Ok(());
+        }
+        match display.app() {
+            AppState::Ended {
+                success,
+                epitaph,
+                after,
+            } if !success || after >= LAUNCHER_TIME => {
+                Err(SessionError::AppEnded { epitaph, success })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Another mode, and a source that stands in it; else the one of before.
+    fn change_mode(
+        &self,
+        display: &mut dyn VirtualDisplay,
+        source: &mut Option<Source>,
+        mode: Mode,
+    ) -> Result<Mode, SessionError> {
+        let before = display.mode();
+        // Its capture is of the mode of before.
+        *source = None;
+        display.set_mode(mode)?;
+        match self.open_source(display, self.terms_at_first()) {
+            Ok(opened) => {
+                let mode = opened.config.mode;
+                *source = Some(opened);
+                Ok(mode)
+            }
+            Err(error) => {
+                display.set_mode(before)?;
+                Err(error)
+            }
+        }
+    }
+
+    const fn terms_at_first(&self) -> EncodeTerms {
+        EncodeTerms {
+            bitrate: self.request.bitrate,
+            slices: self.request.slices,
         }
     }
 
@@ -409,10 +544,7 @@ impl Stage<'_> {
         standing: Option<Source>,
         display: &dyn VirtualDisplay,
     ) -> Result<Source, SessionError> {
-        let terms = start.encode.unwrap_or(EncodeTerms {
-            bitrate: self.request.bitrate,
-            slices: self.request.slices,
-        });
+        let terms = start.encode.unwrap_or(self.terms_at_first());
         let Some(mut source) = standing else {
             return self.open_source(display, terms);
         };
@@ -464,16 +596,23 @@ impl Stage<'_> {
     fn await_start(
         &self,
         display: &mut dyn VirtualDisplay,
+        source: &mut Option<Source>,
     ) -> Result<Option<StartMedia>, SessionError> {
         loop {
             match self.commands.recv_timeout(CHECK_INTERVAL) {
                 Ok(SessionCommand::Start(start)) => return Ok(Some(*start)),
+                Ok(SessionCommand::SetMode(mode)) => {
+                    (self.on_event)(SessionEvent::ModeSet {
+                        wanted: mode,
+                        result: self.change_mode(display, source, mode),
+                    });
+                }
                 Ok(
                     SessionCommand::Encode(_)
                     | SessionCommand::Redirect(_)
                     | SessionCommand::Suspend,
                 ) => {}
-                Err(RecvTimeoutError::Timeout) => display.check()?,
+                Err(RecvTimeoutError::Timeout) => self.check(display)?,
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
@@ -522,6 +661,12 @@ impl Stage<'_> {
                     Ok(SessionCommand::Encode(command)) => pipeline.command(command),
                     Ok(SessionCommand::Redirect(peer)) => pipeline.redirect(peer),
                     Ok(SessionCommand::Start(_)) => {}
+                    Ok(SessionCommand::SetMode(mode)) => {
+                        (self.on_event)(SessionEvent::ModeSet {
+                            wanted: mode,
+                            result: Err(SessionError::Watched),
+                        });
+                    }
                     Ok(SessionCommand::Suspend) => return Ok(Served::Suspended),
                     Err(_) => return Ok(Served::Ended),
                 },
@@ -531,7 +676,7 @@ impl Stage<'_> {
                     display.check()?;
                     return Err(fault.into());
                 }
-                recv(ticks) -> _ => display.check()?,
+                recv(ticks) -> _ => self.check(display)?,
             }
         }
     }

@@ -49,7 +49,7 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 fn every_verb_explains_itself() {
     let sandbox = Sandbox::new();
     for verb in [
-        "host", "connect", "bench", "doctor", "pin", "openapi", "testcard",
+        "host", "connect", "bench", "doctor", "pin", "clients", "openapi", "testcard",
     ] {
         let mut running = sandbox.start(&[verb, "--help"]);
         assert!(running.line("Usage:").contains(verb));

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use crossbeam::channel::{Receiver, bounded};
+use engine::apps::Prep;
 use engine::session::{
-    Backends, Session, SessionCommand, SessionError, SessionEvent, SessionRequest, StartMedia,
+    AppTerms, Backends, Session, SessionCommand, SessionError, SessionEvent, SessionRequest,
+    StartMedia,
 };
 use engine::steering::ways;
 use gpu::encode::{EncodeError, EncoderKind};
@@ -17,7 +19,7 @@ use harness::rig::THREADS;
 use net::packetize::PacketizerConfig;
 use net::steering::unsteered;
 use net::udp::{Socket, SocketConfig};
-use net::units::{BitsPerSecond, SliceCount};
+use net::units::{BitsPerSecond, Mode, SliceCount};
 use platform::display::DisplayError;
 
 /// An encoder that probes well and cannot be opened.
@@ -44,6 +46,14 @@ struct Ladder {
 
 impl Ladder {
     fn climb(encoder: &'static EncoderKind, prepare: impl FnOnce(&DisplayRemote)) -> Self {
+        Self::climb_for(encoder, AppTerms::default(), prepare)
+    }
+
+    fn climb_for(
+        encoder: &'static EncoderKind,
+        terms: AppTerms,
+        prepare: impl FnOnce(&DisplayRemote),
+    ) -> Self {
         let (backend, display) = FakeDisplayBackend::new();
         prepare(&display);
         let (events_in, events) = bounded(8);
@@ -52,6 +62,7 @@ impl Ladder {
             slices: SliceCount::ONE,
             bitrate: BitsPerSecond(2_000_000),
             app: Vec::new(),
+            terms,
             encoder_threads: 1,
             audio: None,
         };
@@ -105,7 +116,27 @@ impl Ladder {
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
+            SessionEvent::ModeSet { .. } => panic!("nobody asked for a mode"),
         }
+    }
+
+    fn set_mode(&self, mode: &str) -> Result<Mode, SessionError> {
+        let mode = mode.parse().expect("a mode");
+        let session = self.session.as_ref().expect("it runs");
+        assert!(session.command(SessionCommand::SetMode(mode)));
+        match self.event() {
+            SessionEvent::ModeSet { wanted, result } => {
+                assert_eq!(wanted, mode);
+                result
+            }
+            SessionEvent::Failed(error) => panic!("{error}"),
+            _ => panic!("something else"),
+        }
+    }
+
+    fn suspend(&self) {
+        let session = self.session.as_ref().expect("it runs");
+        assert!(session.command(SessionCommand::Suspend));
     }
 
     fn leaves_nothing(mut self) {
@@ -204,5 +235,121 @@ fn the_client_ends_a_stream() {
     ladder.ready();
     ladder.started(&mut RecordingPeer::new());
     assert!(threads(THREADS).len() >= 5, "{:?}", threads(THREADS));
+    ladder.leaves_nothing();
+}
+
+fn shell(script: &str) -> Option<Vec<String>> {
+    Some(["sh", "-c", script].map(str::to_owned).into())
+}
+
+/// Commands that write down when they run.
+fn noted(path: &std::path::Path, scripts: &[(&str, &str)]) -> AppTerms {
+    let note = |word: &str| shell(&format!("printf '%s ' {word} >>\"$KEPT\""));
+    AppTerms {
+        environment: [("KEPT".to_owned(), path.display().to_string())].into(),
+        prep: scripts
+            .iter()
+            .map(|(before, undo)| Prep {
+                before: note(before),
+                undo: note(undo),
+            })
+            .collect(),
+        ..AppTerms::default()
+    }
+}
+
+#[test]
+fn what_is_prepared_is_there_before_the_display_and_undone_after_it() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let kept = directory.path().join("kept");
+    let terms = noted(&kept, &[("a", "-a"), ("b", "-b")]);
+    let ladder = Ladder::climb_for(openh264(), terms, |_| {});
+    ladder.ready();
+    let text = || std::fs::read_to_string(&kept).expect("written");
+    assert_eq!(text(), "a b ");
+    ladder.started(&mut RecordingPeer::new());
+    ladder.leaves_nothing();
+    assert_eq!(text(), "a b -b -a ");
+}
+
+#[test]
+fn a_prep_command_fails() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().expect("a directory");
+    let kept = directory.path().join("kept");
+    let mut terms = noted(&kept, &[("a", "-a")]);
+    terms.prep.push(Prep {
+        before: shell("echo no luck >&2; false"),
+        undo: shell("echo never >>\"$KEPT\""),
+    });
+    let ladder = Ladder::climb_for(openh264(), terms, |_| {});
+    let error = ladder.fails();
+    assert!(matches!(error, SessionError::Prep(_)), "{error:?}");
+    assert!(error.to_string().contains("no luck"), "{error}");
+    assert_eq!(ladder.display.alive(), 0);
+    ladder.leaves_nothing();
+    let text = std::fs::read_to_string(&kept).expect("written");
+    assert_eq!(text, "a -a ");
+}
+
+#[test]
+fn an_application_asks_for_a_display_that_is_not_to_be_had() {
+    let _alone = alone();
+    let terms = AppTerms {
+        desktop: Some("weston".to_owned()),
+        ..AppTerms::default()
+    };
+    let ladder = Ladder::climb_for(openh264(), terms, |_| {});
+    let error = ladder.fails();
+    assert!(matches!(error, SessionError::NoDisplay { .. }), "{error:?}");
+    assert!(error.to_string().contains("weston"), "{error}");
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn another_mode_between_two_streams() {
+    let _alone = alone();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    ladder.started(&mut RecordingPeer::new());
+    let watched = ladder.set_mode("640x480@60");
+    assert!(matches!(watched, Err(SessionError::Watched)), "{watched:?}");
+    ladder.suspend();
+    let changed = ladder.set_mode("640x480@60").expect("it obeys");
+    assert_eq!((changed.width(), changed.height()), (640, 480));
+    ladder.started(&mut RecordingPeer::new());
+    ladder.suspend();
+    ladder.display.refuse_modes();
+    let refused = ladder.set_mode("320x240@60");
+    let refused = refused.expect_err("it is stubborn").to_string();
+    assert!(refused.contains("320x240"), "{refused}");
+    // It goes on as it was.
+    ladder.started(&mut RecordingPeer::new());
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn an_application_is_left() {
+    let _alone = alone();
+    let terms = AppTerms {
+        ends_session: true,
+        ..AppTerms::default()
+    };
+    let ladder = Ladder::climb_for(openh264(), terms, |_| {});
+    ladder.ready();
+    ladder.started(&mut RecordingPeer::new());
+    ladder.display.end_apps();
+    let error = ladder.fails();
+    assert!(
+        matches!(error, SessionError::AppEnded { success: true, .. }),
+        "{error:?}"
+    );
+    ladder.leaves_nothing();
+
+    // Where it is not the session's, nothing ends with it.
+    let ladder = Ladder::climb(openh264(), DisplayRemote::end_apps);
+    ladder.ready();
+    ladder.started(&mut RecordingPeer::new());
     ladder.leaves_nothing();
 }

@@ -28,8 +28,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use crate::sys;
 
+mod undo;
 pub mod usage;
 
+pub use undo::{Undo, UndoFailure};
 pub use usage::{ThreadUsage, thread_usage};
 
 /// Environment variable that marks everything started for one display.
@@ -168,6 +170,12 @@ impl Process {
         } else {
             format!("{status}: {words}")
         }
+    }
+
+    /// True if others of its group live, whether it does itself or not.
+    #[must_use]
+    pub fn has_group(&self) -> bool {
+        rustix::process::test_kill_process_group(self.group).is_ok()
     }
 
     /// Asks the whole group to end.

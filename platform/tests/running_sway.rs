@@ -7,7 +7,7 @@ use common::*;
 use platform::capture::Captured;
 use platform::display::running_sway::RunningSway;
 use platform::display::sway_ipc::SwayIpc;
-use platform::display::{Cancel, DisplayBackend, DisplayRequest, VirtualDisplay};
+use platform::display::{AppState, Cancel, DisplayBackend, DisplayRequest, VirtualDisplay};
 
 /// The "user's" sway, and a backend that points to it.
 fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
@@ -96,6 +96,26 @@ fn it_can_be_captured_and_its_removal_ends_the_capture() {
     }
     let gone = display.check().expect_err("it was removed").to_string();
     assert!(gone.contains("was removed"), "{gone}");
+}
+
+#[test]
+fn its_mode_changes_under_a_running_application() {
+    let (_desktop, backend, _ipc) = desktop();
+    let request = request("640x480@60", &["sleep", "1000"]);
+    let mut display = backend.create(&request).expect("created");
+    for mode in ["1280x720@60", "640x360@30"] {
+        let wanted = mode.parse().expect("a mode");
+        display.set_mode(wanted).expect("it obeys");
+        assert_eq!(display.mode().to_string(), mode);
+        let address = address(&*display);
+        for backend in captures(&address) {
+            let mut capture = backend.open(&address).expect("opens");
+            let size = next_frame(&mut *capture).surface.size();
+            assert_eq!((size.width, size.height), (wanted.width(), wanted.height()));
+        }
+        display.check().expect("lives");
+        assert_eq!(display.app(), AppState::Running);
+    }
 }
 
 /// Sway can since 1.8; before, nothing removes a headless output.

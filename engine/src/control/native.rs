@@ -44,7 +44,7 @@ use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
-    self, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
+    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
 use crate::stage::encode::EncodeCommand;
 
@@ -291,6 +291,8 @@ impl NativeHost {
                 }
                 // It waits where the peer's plane finds it.
                 SessionEvent::PadOutput => {}
+                // Nobody asks for another mode here.
+                SessionEvent::ModeSet { .. } => {}
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -381,8 +383,7 @@ impl NativeHost {
     /// A client wants a session.
     fn decide(&mut self, id: LinkId, peer: &mut Peer, hello: &Hello) {
         let config = &self.config;
-        let busy = self.registry_full();
-        if busy {
+        let Some(place) = self.registry.take_place(config.sessions_max) else {
             peer.machine.refuse(Refuse {
                 code: RefuseCode::Busy,
                 text: format!(
@@ -391,7 +392,7 @@ impl NativeHost {
                 ),
             });
             return;
-        }
+        };
         let hello = &overrule(hello, config);
         let mut offer = offer(config);
         if self.backends.audio.is_none() {
@@ -411,7 +412,10 @@ impl NativeHost {
             self.spawn(id, &agreed)
         });
         match spawned {
-            Ok(session) => peer.session = Some(session),
+            Ok(mut session) => {
+                session.hold(place);
+                peer.session = Some(session);
+            }
             Err(error) => {
                 log::error!("a session cannot be started: {error}");
                 peer.machine.refuse(Refuse {
@@ -422,21 +426,13 @@ impl NativeHost {
         }
     }
 
-    fn registry_full(&self) -> bool {
-        let serving = self
-            .peers
-            .values()
-            .filter(|peer| peer.session.is_some())
-            .count();
-        serving + self.ending.len() >= self.config.sessions_max
-    }
-
     fn spawn(&self, id: LinkId, agreed: &Agreed) -> std::io::Result<Session> {
         let request = SessionRequest {
             mode: agreed.mode,
             slices: agreed.slices,
             bitrate: agreed.bitrate,
             app: app_command(&self.config.app)?,
+            terms: AppTerms::default(),
             encoder_threads: self.config.encoder_threads,
             audio: agreed.features.speakers(),
         };

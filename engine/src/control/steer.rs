@@ -1,7 +1,7 @@
 //! A session's control loop on the control thread: feedback in, orders and tasks out.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use net::crypto::Opener;
@@ -124,11 +124,6 @@ impl Steer {
         let status = self.steering.status(now);
         let counters = &self.metrics.counters;
         counters.feedback_refused.store(status.refused, Relaxed);
-        // Poisoned by a reader that panicked: the figures are as good as before.
-        *self
-            .metrics
-            .path
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(status);
+        self.metrics.set_path(status);
     }
 }

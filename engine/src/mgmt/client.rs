@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::routes::PinCall;
+use super::routes::{ClientSettings, PinCall};
 use super::{ACCESS_FILE, Access};
 
 /// The host is on this machine.
@@ -77,6 +77,24 @@ pub struct Waiting {
     pub fingerprint: String,
     /// For how long, seconds.
     pub waits_s: u64,
+}
+
+/// A paired client.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PairedClient {
+    /// SHA-256 of its certificate.
+    pub fingerprint: String,
+    /// What the operator calls it.
+    pub name: String,
+    /// When it was paired, seconds since 1970.
+    pub paired_at_unix_s: u64,
+    /// Slices of each picture for it; `None` leaves them to the client.
+    pub slices: Option<u8>,
+}
+
+#[derive(Deserialize)]
+struct Clients {
+    clients: Vec<PairedClient>,
 }
 
 #[derive(Deserialize)]
@@ -154,6 +172,32 @@ pub fn enter_pin(
 pub fn waiting(access: &Access) -> Result<Vec<Waiting>, CallError> {
     match call(access, "GET", "/api/v1/gamestream/pairings", "")? {
         (200, body) => Ok(read::<Pairings>(200, &body)?.pairings),
+        (status, body) => Err(refusal(status, &body)),
+    }
+}
+
+/// The paired clients.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn clients(access: &Access) -> Result<Vec<PairedClient>, CallError> {
+    match call(access, "GET", "/api/v1/gamestream/clients", "")? {
+        (200, body) => Ok(read::<Clients>(200, &body)?.clients),
+        (status, body) => Err(refusal(status, &body)),
+    }
+}
+
+/// Sets the slices of each picture that a client gets from its next stream on; `None` leaves them
+/// to the client.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn set_slices(access: &Access, fingerprint: &str, slices: Option<u8>) -> Result<(), CallError> {
+    let path = format!("/api/v1/gamestream/clients/{fingerprint}");
+    let settings = ClientSettings { slices };
+    let body = serde_json::to_string(&settings).expect("numbers are always JSON");
+    match call(access, "PATCH", &path, &body)? {
+        (200, _) => Ok(()),
         (status, body) => Err(refusal(status, &body)),
     }
 }

@@ -191,6 +191,7 @@ impl Service {
         let method = match request.method() {
             Method::Get => "get",
             Method::Post => "post",
+            Method::Patch => "patch",
             Method::Delete => "delete",
             _ => return Answer::error(405, "this is not served here"),
         };
@@ -200,7 +201,7 @@ impl Service {
         if route.needs_token && !self.knows_token(authorization.as_deref()) {
             return Answer::error(401, "the token is missing or wrong");
         }
-        let body = match self.body(request, route.takes_body, content.as_deref()) {
+        let body = match self.body(request, route.takes_body.is_some(), content.as_deref()) {
             Ok(body) => body,
             Err(answer) => return answer,
         };

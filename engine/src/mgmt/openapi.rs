@@ -64,11 +64,23 @@ components:
           type: array
           items:
             type: object
-            required: [fingerprint, name, paired_at_unix_s]
+            required: [fingerprint, name, paired_at_unix_s, slices]
             properties:
               fingerprint: { type: string, description: SHA-256 of its certificate }
               name: { type: string }
               paired_at_unix_s: { type: integer, description: seconds since 1970 }
+              slices: { $ref: \"#/components/schemas/Slices\" }
+    Slices:
+      description: of each picture; null leaves them to the client
+      type: [integer, \"null\"]
+      minimum: 1
+      maximum: 32
+    ClientSettings:
+      type: object
+      additionalProperties: false
+      required: [slices]
+      properties:
+        slices: { $ref: \"#/components/schemas/Slices\" }
     Unpaired:
       type: object
       required: [unpaired]
@@ -123,14 +135,14 @@ fn describe(text: &mut String, route: &Route) {
             ),
         );
     }
-    if route.takes_body {
+    if let Some(schema) = route.takes_body {
         line(text, "      requestBody:");
         line(text, "        required: true");
         line(text, "        content:");
         line(text, "          application/json:");
         line(
             text,
-            "            schema: { $ref: \"#/components/schemas/PinCall\" }",
+            &format!("            schema: {{ $ref: \"#/components/schemas/{schema}\" }}"),
         );
     }
     line(text, "      responses:");
@@ -177,7 +189,8 @@ mod tests {
     #[test]
     fn every_schema_named_is_described() {
         let schemas = ROUTES.iter().flat_map(|route| route.answers);
-        for schema in schemas.filter_map(|answer| answer.2) {
+        let bodies = ROUTES.iter().filter_map(|route| route.takes_body);
+        for schema in schemas.filter_map(|answer| answer.2).chain(bodies) {
             assert!(
                 COMPONENTS.contains(&format!("\n    {schema}:\n")),
                 "{schema}"

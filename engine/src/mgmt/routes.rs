@@ -1,6 +1,7 @@
 //! The calls themselves, in one table: what serves them and what describes them are the same.
 
 use net::gamestream::pairing::{PairingEnd, PairingId, Pin, PinError};
+use net::units::SliceCount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -16,7 +17,8 @@ pub(super) struct Route {
     pub(super) operation: &'static str,
     pub(super) summary: &'static str,
     pub(super) needs_token: bool,
-    pub(super) takes_body: bool,
+    /// The schema of the body that it takes.
+    pub(super) takes_body: Option<&'static str>,
     /// Status, what it means, and the schema of the body (none: a page).
     pub(super) answers: &'static [(u16, &'static str, Option<&'static str>)],
     pub(super) handle: fn(&Operator, &str, &[u8]) -> Answer,
@@ -30,7 +32,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "page",
         summary: "A page to enter a PIN with.",
         needs_token: false,
-        takes_body: false,
+        takes_body: None,
         answers: &[(
             200,
             "HTML; the token is in the fragment of its address",
@@ -44,7 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "pageScript",
         summary: "What the page runs.",
         needs_token: false,
-        takes_body: false,
+        takes_body: None,
         answers: &[(200, "JavaScript", None)],
         handle: |_, _, _| Answer::page("text/javascript; charset=utf-8", include_str!("page.js")),
     },
@@ -54,7 +56,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "pageStyle",
         summary: "What the page looks like.",
         needs_token: false,
-        takes_body: false,
+        takes_body: None,
         answers: &[(200, "CSS", None)],
         handle: |_, _, _| Answer::page("text/css; charset=utf-8", include_str!("page.css")),
     },
@@ -64,7 +66,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "listPairings",
         summary: "Pairings that wait for a PIN, oldest first.",
         needs_token: true,
-        takes_body: false,
+        takes_body: None,
         answers: &[(200, "the list", Some("Pairings"))],
         handle: list_pairings,
     },
@@ -74,7 +76,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "enterPin",
         summary: "Enter the PIN that a client shows; waits some seconds for the pairing's end.",
         needs_token: true,
-        takes_body: true,
+        takes_body: Some("PinCall"),
         answers: &[
             (200, "the client is paired", Some("PinTaken")),
             (
@@ -103,9 +105,27 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "listClients",
         summary: "The paired clients.",
         needs_token: true,
-        takes_body: false,
+        takes_body: None,
         answers: &[(200, "the list", Some("Clients"))],
         handle: list_clients,
+    },
+    Route {
+        method: "patch",
+        path: "/api/v1/gamestream/clients/{fingerprint}",
+        operation: "setClient",
+        summary: "Set what a client gets from its next stream on.",
+        needs_token: true,
+        takes_body: Some("ClientSettings"),
+        answers: &[
+            (200, "it is set and kept", Some("ClientSettings")),
+            (
+                400,
+                "fingerprint or body are not what they should be",
+                Some("Error"),
+            ),
+            (404, "no such client is paired", Some("Error")),
+        ],
+        handle: set_client,
     },
     Route {
         method: "delete",
@@ -113,7 +133,7 @@ pub(super) const ROUTES: &[Route] = &[
         operation: "unpairClient",
         summary: "Unpair a client and end its session.",
         needs_token: true,
-        takes_body: false,
+        takes_body: None,
         answers: &[
             (200, "it is no longer paired", Some("Unpaired")),
             (400, "this is not a fingerprint", Some("Error")),
@@ -206,6 +226,7 @@ fn list_clients(operator: &Operator, _: &str, _: &[u8]) -> Answer {
                     "fingerprint": it.fingerprint.to_string(),
                     "name": it.name,
                     "paired_at_unix_s": it.paired_at_unix_s,
+                    "slices": it.slices.map(SliceCount::get),
                 })
             });
             Answer::json(200, &json!({ "clients": list.collect::<Vec<_>>() }))
@@ -220,6 +241,36 @@ fn unpair_client(operator: &Operator, fingerprint: &str, _: &[u8]) -> Answer {
     };
     match operator.unpair(fingerprint) {
         Ok(true) => Answer::json(200, &json!({ "unpaired": true })),
+        Ok(false) => Answer::error(404, "no such client is paired"),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The body of `setClient`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientSettings {
+    /// Null leaves them to the client. It must be there: a setting that is left out by mistake
+    /// would be taken back.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub(super) slices: Option<u8>,
+}
+
+fn set_client(operator: &Operator, fingerprint: &str, body: &[u8]) -> Answer {
+    let Ok(fingerprint) = fingerprint.parse() else {
+        return Answer::error(400, "this is not a fingerprint");
+    };
+    let settings: ClientSettings = match serde_json::from_slice(body) {
+        Ok(settings) => settings,
+        Err(error) => return Answer::error(400, &error.to_string()),
+    };
+    let slices = settings.slices.map(SliceCount::new);
+    if slices == Some(None) {
+        let most = SliceCount::MAX.get();
+        return Answer::error(400, &format!("slices: it is 1 to {most}, or null"));
+    }
+    match operator.set_slices(fingerprint, slices.flatten()) {
+        Ok(true) => Answer::json(200, &json!(settings)),
         Ok(false) => Answer::error(404, "no such client is paired"),
         Err(error) => failed(&error),
     }

@@ -102,12 +102,15 @@ enum Taken {
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Waiting>,
+    /// Lift everything first.
+    release: bool,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         Self {
             waiting: VecDeque::with_capacity(WAITING_MAX),
+            release: false,
         }
     }
 }
@@ -259,6 +262,16 @@ impl InputQueue {
         self.0.wake();
     }
 
+    /// Its client is gone: lifts all that is down. What waits was the client's, and is dropped.
+    pub fn release(&self) {
+        {
+            let mut queue = self.0.queue();
+            queue.waiting.clear();
+            queue.release = true;
+        }
+        self.0.wake();
+    }
+
     /// The last word of an application to a controller, if it is news.
     #[must_use]
     pub fn poll_output(&self) -> Option<PadOutput> {
@@ -346,7 +359,15 @@ impl InputStage {
     }
 
     fn inject_what_waits(&mut self) {
-        std::mem::swap(&mut self.shared.queue().waiting, &mut self.batch);
+        let release = {
+            let mut queue = self.shared.queue();
+            std::mem::swap(&mut queue.waiting, &mut self.batch);
+            std::mem::take(&mut queue.release)
+        };
+        if release {
+            self.injectors.release_all();
+            self.injectors.flush();
+        }
         if self.batch.is_empty() {
             return;
         }
@@ -413,7 +434,7 @@ impl InputStage {
 
 #[cfg(test)]
 mod tests {
-    use net::input::{KeyEvent, Modifiers, Text};
+    use net::input::{ControllerState, KeyEvent, Modifiers, Text};
     use platform::inject::synthetic::SyntheticInjector;
 
     use super::*;
@@ -499,12 +520,85 @@ mod tests {
         for virtual_key in 0..100 {
             queue.push(clock::now(), key(virtual_key, true));
         }
+        says.recv_timeout(Duration::from_secs(20))
+            .expect("control is told");
         drop(thread);
         let keys: Vec<_> = (0..100).map(|virtual_key| key(virtual_key, true)).collect();
         assert_eq!(record.events(), keys);
         assert_eq!(record.releases(), 2, "by the thread's end and by the drop");
         assert_eq!(metrics.input_to_injected.snapshot().count(), 100);
-        assert!(says.try_recv().is_ok());
         assert!(queue.poll_output().is_some() && queue.poll_output().is_none());
+    }
+
+    /// Numbers of controllers are each session's own.
+    #[test]
+    fn the_first_controllers_of_two_sessions_do_not_meet() {
+        let sessions = [1, 2].map(|motor| {
+            let injector = SyntheticInjector::default();
+            let record = injector.record();
+            record.say(PadOutput::Rumble {
+                controller: 0,
+                strong: motor,
+                weak: 0,
+            });
+            let injectors = Injectors::new(Some(Box::new(injector)), None);
+            let (said, says) = crossbeam::channel::bounded(4);
+            let on_output = Box::new(move || said.send(()).expect("room"));
+            let thread = InputThread::spawn(injectors, Arc::default(), on_output);
+            (motor, thread.expect("spawns"), record, says)
+        });
+        for (motor, thread, record, says) in sessions {
+            let queue = thread.queue();
+            let state = ControllerState {
+                present: 1,
+                buttons: motor.into(),
+                ..ControllerState::default()
+            };
+            queue.push(clock::now(), InputEvent::ControllerState(state));
+            says.recv_timeout(Duration::from_secs(20))
+                .expect("control is told");
+            drop(thread);
+            assert_eq!(record.events(), [InputEvent::ControllerState(state)]);
+            let rumble = PadOutput::Rumble {
+                controller: 0,
+                strong: motor,
+                weak: 0,
+            };
+            assert_eq!(queue.poll_output(), Some(rumble));
+        }
+    }
+
+    #[test]
+    fn a_client_that_goes_leaves_nothing_down_and_nothing_waiting() {
+        let metrics = Arc::new(SessionMetrics::default());
+        let injector = SyntheticInjector::default();
+        let record = injector.record();
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd"),
+            stop: AtomicBool::new(false),
+            outputs: Mutex::default(),
+            metrics,
+        });
+        let queue = InputQueue(Arc::clone(&shared));
+        let mut stage = InputStage {
+            shared,
+            injectors: Injectors::new(Some(Box::new(injector)), None),
+            batch: VecDeque::new(),
+            arrivals: Vec::new(),
+            is_rumbling: [false; CONTROLLERS_MAX as usize],
+            on_output: Box::new(|| ()),
+        };
+        queue.push(clock::now(), key(1, true));
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 0);
+        queue.push(clock::now(), key(2, true));
+        queue.release();
+        queue.push(clock::now(), key(3, true));
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 1, "at once, and once");
+        assert_eq!(record.events(), [key(1, true), key(3, true)]);
+        stage.inject_what_waits();
+        assert_eq!(record.releases(), 1);
     }
 }

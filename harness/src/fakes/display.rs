@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use net::units::Mode;
 use platform::display::{
-    DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+    AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
 };
 use platform::select::Refusal;
 
@@ -25,6 +26,8 @@ pub struct DisplayRemote {
 #[derive(Default)]
 struct State {
     refuses: AtomicBool,
+    app_ended: AtomicBool,
+    is_stubborn: AtomicBool,
     gone: AtomicBool,
     alive: AtomicUsize,
 }
@@ -45,6 +48,16 @@ impl DisplayRemote {
     /// From now on no display can be made.
     pub fn refuse(&self) {
         self.state.refuses.store(true, Ordering::Release);
+    }
+
+    /// From now on no display takes another mode.
+    pub fn refuse_modes(&self) {
+        self.state.is_stubborn.store(true, Ordering::Release);
+    }
+
+    /// Every application has ended, as one that a person has left.
+    pub fn end_apps(&self) {
+        self.state.app_ended.store(true, Ordering::Release);
     }
 
     /// Every display is gone, as if its compositor had died.
@@ -98,6 +111,18 @@ impl VirtualDisplay for FakeDisplay {
         self.mode
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
+        if self.state.is_stubborn.load(Ordering::Acquire) {
+            return Err(DisplayError::Refused {
+                compositor: NAME,
+                request: format!("the mode {mode}"),
+                reason: "as the test wanted".to_owned(),
+            });
+        }
+        self.mode = mode;
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), DisplayError> {
         if self.state.gone.load(Ordering::Acquire) {
             let reason = "as the test wanted".to_owned();
@@ -107,6 +132,17 @@ impl VirtualDisplay for FakeDisplay {
             });
         }
         Ok(())
+    }
+
+    fn app(&mut self) -> AppState {
+        match self.state.app_ended.load(Ordering::Acquire) {
+            true => AppState::Ended {
+                success: true,
+                epitaph: "exit status: 0".to_owned(),
+                after: Duration::from_secs(60),
+            },
+            false => AppState::Running,
+        }
     }
 }
 

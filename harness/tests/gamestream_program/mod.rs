@@ -12,6 +12,8 @@ use serde_json::Value;
 /// A host with `--gamestream`, and where it keeps its state.
 pub struct Host {
     pub sandbox: Sandbox,
+    /// Where native clients find it.
+    pub address: String,
     pub port: u16,
     pub running: Option<Running>,
     settings: Vec<&'static str>,
@@ -28,6 +30,7 @@ impl Host {
         let mut host = Self {
             sandbox,
             port: free_base_port(),
+            address: String::new(),
             running: None,
             settings: settings.to_vec(),
         };
@@ -55,6 +58,10 @@ impl Host {
         ];
         arguments.extend_from_slice(&self.settings);
         let mut running = self.sandbox.start(&arguments);
+        let listening = running.line("listening");
+        let address = listening.split_whitespace().next();
+        address.expect("an address").clone_into(&mut self.address);
+        eprintln!("native clients find the host at {}", self.address);
         running.line("moonlight");
         self.running = Some(running);
     }

@@ -4,13 +4,15 @@
 
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
-keep (a file for the newest of every 60th picture, 4:2:0), channels, heard (a WAVE file for what is
+keep (a file for the newest of every 60th picture, 4:2:0), hold (a virtual key that it presses and
+never lifts), say_mode (a resume names the mode over HTTP too), channels, heard (a WAVE file for what is
 heard), heard_s (it leaves when so much of that is pitch_hz on the first channel), slow_opus (it decodes slowly,
 so it asks for longer packets), plain (it encrypts no media). Prints one JSON object a line.
 """
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -24,7 +26,10 @@ from moonlight_python.discovery import connect_to_server
 from moonlight_python.http_client import NvHTTP
 from moonlight_python.identity import Identity
 
+stream.CDEF += "int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);"
 PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
+# A start code and the header of a slice (H.264, NAL unit types 1 and 5).
+SLICE = re.compile(rb"\x00\x00\x01[\x01\x21\x41\x61\x05\x25\x45\x65]")
 SLOW_OPUS_DECODER = 0x08
 # By their number: which, as WAVEFORMATEXTENSIBLE numbers speakers.
 SPEAKERS = {2: 0x3, 6: 0x3F, 8: 0x63F}
@@ -53,6 +58,9 @@ class Session(stream.StreamingSession):
         callbacks = super()._make_video_callbacks()
         callbacks.capabilities = self.capabilities
         return callbacks
+
+    def hold(self, key):
+        self._lib.LiSendKeyboardEvent(key - 0x8000, b"\x03", b"\0")
 
     def _make_audio_callbacks(self, capture_audio=False):
         callbacks = super()._make_audio_callbacks(capture_audio)
@@ -130,6 +138,8 @@ def grant(http, session, options, key, iv):
     channels = options.get("channels", 2)
     speakers = SPEAKERS[channels] << 16 | channels
     if options["do"] == "resume":
+        if options.get("say_mode"):
+            query += "&mode={width}x{height}x{fps}".format(**options)
         return http.resume_app(key, iv, speakers, launch_query_params=query)
     return http.launch_app(
         options.get("app", 1),
@@ -187,6 +197,8 @@ def main():
         address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=hears
     )
     say(connected=round(clock_ms() - began, 2))
+    if options.get("hold"):
+        session.hold(options["hold"])
     listener = None
     if hears:
         until_s, pitch_hz = options.get("heard_s", 0), options.get("pitch_hz", 0)
@@ -219,6 +231,7 @@ def main():
             latency_tenths_ms=raw.host_processing_latency_us,
             bytes=len(raw.annex_b_data),
             pictures=len(pictures),
+            slices=len(SLICE.findall(raw.annex_b_data)),
             size=[pictures[0].width, pictures[0].height] if pictures else None,
             at=round(at - began, 2),
         )

@@ -75,6 +75,20 @@ impl LinkRate {
         BitsPerSecond(self.rate as u64)
     }
 
+    /// It has fallen and waits until it may rise.
+    #[must_use]
+    pub fn is_congested(&self, now: Timestamp) -> bool {
+        self.last_congested
+            .is_some_and(|at| now.since(at) < RISE_AFTER)
+    }
+
+    /// What this round trip waits in a queue, over the smallest one known.
+    #[must_use]
+    pub fn queue_delay(&self, round_trip: Duration) -> Duration {
+        let least = self.round_trip_min.map_or(round_trip, |(min, _)| min);
+        round_trip.saturating_sub(least)
+    }
+
     /// The client could not make a frame whole.
     pub fn handle_damage(&mut self, now: Timestamp) {
         self.damages.rotate_left(1);

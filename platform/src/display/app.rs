@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{DisplayError, DisplayRequest};
+use super::{AppState, DisplayError, DisplayRequest};
 use crate::process::Process;
 
 /// A started application. Dropping it ends its process group.
@@ -12,7 +12,8 @@ use crate::process::Process;
 pub(crate) struct App {
     process: Process,
     command: String,
-    reported: bool,
+    started: Instant,
+    ended: Option<AppState>,
 }
 
 impl App {
@@ -31,12 +32,8 @@ impl App {
         };
         let mut child = Command::new(program);
         child.args(arguments);
-        child.envs(
-            request
-                .environment
-                .iter()
-                .map(|(name, value)| (name, value)),
-        );
+        let variables = request.environment.iter();
+        child.envs(variables.map(|(name, value)| (name, value)));
         for (name, value) in environment {
             match value {
                 Some(value) => child.env(name, value),
@@ -50,7 +47,8 @@ impl App {
                 Ok(Some(Self {
                     process,
                     command,
-                    reported: false,
+                    started: Instant::now(),
+                    ended: None,
                 }))
             }
             Err(error) => Err(DisplayError::App {
@@ -60,23 +58,27 @@ impl App {
         }
     }
 
-    /// Logs, once, that it has ended. Not fatal: the display stays.
-    pub(crate) fn check(&mut self) {
-        if self.reported {
-            return;
+    /// What became of it. That it has ended is logged, once; it is not fatal: the display stays.
+    pub(crate) fn state(&mut self) -> AppState {
+        if let Some(ended) = &self.ended {
+            return ended.clone();
         }
-        if let Some(status) = self.process.exited() {
-            self.reported = true;
-            if status.success() {
-                log::info!("application {:?} ended", self.command);
-            } else {
-                log::warn!(
-                    "application {:?} ended: {}",
-                    self.command,
-                    self.process.epitaph()
-                );
-            }
+        let Some(status) = self.process.exited() else {
+            return AppState::Running;
+        };
+        let epitaph = self.process.epitaph();
+        if status.success() {
+            log::info!("application {:?} ended", self.command);
+        } else {
+            log::warn!("application {:?} ended: {epitaph}", self.command);
         }
+        let ended = AppState::Ended {
+            success: status.success(),
+            epitaph,
+            after: self.started.elapsed(),
+        };
+        self.ended = Some(ended.clone());
+        ended
     }
 
     pub(crate) fn terminate(&self) {

@@ -11,6 +11,7 @@ pub mod synthetic;
 mod wlroots;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use net::units::Mode;
 
@@ -74,8 +75,9 @@ pub struct DisplayRequest {
     pub mode: Mode,
     /// Command and arguments to run on it; empty: nothing is started.
     pub app: Vec<String>,
-    /// What its environment says beside (where to play sound, for one).
-    pub environment: Vec<(&'static str, String)>,
+    /// What its environment says beside (where to play sound, for one). What the display itself
+    /// must say there wins.
+    pub environment: Vec<(String, String)>,
     /// Asked when nobody wants the display any more, though it may not stand yet: from then on
     /// nothing is waited for but its end.
     pub cancel: Cancel,
@@ -109,11 +111,39 @@ pub trait VirtualDisplay: Send {
     /// The mode that it really has.
     fn mode(&self) -> Mode;
 
+    /// Gives it another mode; the application goes on and is told by its compositor. On return
+    /// the output has the mode.
+    ///
+    /// # Errors
+    /// [`DisplayError::Refused`]; it has the mode of before then, as far as the compositor obeys.
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError>;
+
     /// Is it still there? Cheap; asked once a second and after a capture error.
     ///
     /// # Errors
     /// [`DisplayError::Gone`], with the compositor's last words.
     fn check(&mut self) -> Result<(), DisplayError>;
+
+    /// What became of the application, which the display outlives.
+    fn app(&mut self) -> AppState;
+}
+
+/// What became of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppState {
+    /// None was asked for, or the display runs none.
+    None,
+    /// It runs.
+    Running,
+    /// It has ended.
+    Ended {
+        /// With exit status 0.
+        success: bool,
+        /// Exit status and last words.
+        epitaph: String,
+        /// How long after its start that was seen.
+        after: Duration,
+    },
 }
 
 /// All kinds of display, best first: the desktop that this process runs in, if it is one, else

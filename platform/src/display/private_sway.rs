@@ -16,8 +16,10 @@ use net::units::Mode;
 use super::app::App;
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc};
-use super::wlroots::{await_mode, custom_mode};
-use super::{DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay};
+use super::wlroots::{await_mode, change_mode, custom_mode};
+use super::{
+    AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+};
 use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
@@ -174,11 +176,15 @@ impl VirtualDisplay for PrivateDisplay {
         self.mode
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
+        self.mode = change_mode(&mut self.ipc, OUTPUT, self.mode, mode)?;
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), DisplayError> {
         process::reap_orphans();
-        if let Some(app) = &mut self.app {
-            app.check();
-        }
+        // Said to the log when it has ended.
+        self.app();
         // Whoever asks because a capture has ended gets the truth, and sway's exit status.
         if self.ipc.is_closed() || self.sway.is_ending() {
             self.sway.wait(GRACE);
@@ -190,6 +196,10 @@ impl VirtualDisplay for PrivateDisplay {
                 reason: self.sway.epitaph(),
             }),
         }
+    }
+
+    fn app(&mut self) -> AppState {
+        self.app.as_mut().map_or(AppState::None, App::state)
     }
 }
 

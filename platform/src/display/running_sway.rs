@@ -19,8 +19,10 @@ use super::app::App;
 use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
-use super::wlroots::{await_mode, await_output, custom_mode};
-use super::{DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay};
+use super::wlroots::{await_output, change_mode};
+use super::{
+    AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+};
 use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
@@ -155,26 +157,6 @@ struct ExtraOutput {
 }
 
 impl ExtraOutput {
-    fn set_mode(&mut self, wanted: Mode) -> Result<(), DisplayError> {
-        let output = &self.address.output;
-        let command = format!(
-            "output {output} enable mode --custom {} scale 1",
-            custom_mode(wanted)
-        );
-        let refused = |reason: String| DisplayError::Refused {
-            compositor: NAME,
-            request: format!("the mode {wanted}"),
-            reason,
-        };
-        self.ipc
-            .run(&command)
-            .map_err(|error| refused(error.to_string()))?;
-        let deadline = Instant::now() + IPC_TIMEOUT;
-        self.mode = await_mode(&mut self.ipc, output, wanted, deadline).map_err(refused)?;
-        log::info!("{NAME}: {} on output {output}", self.mode);
-        Ok(())
-    }
-
     fn gone(reason: impl Into<String>) -> DisplayError {
         DisplayError::Gone {
             compositor: NAME,
@@ -192,11 +174,17 @@ impl VirtualDisplay for ExtraOutput {
         self.mode
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
+        let output = &self.address.output;
+        self.mode = change_mode(&mut self.ipc, output, self.mode, mode)?;
+        log::info!("{NAME}: {} on output {output}", self.mode);
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), DisplayError> {
         process::reap_orphans();
-        if let Some(app) = &mut self.app {
-            app.check();
-        }
+        // Said to the log when it has ended.
+        self.app();
         let outputs = self
             .ipc
             .outputs()
@@ -211,6 +199,10 @@ impl VirtualDisplay for ExtraOutput {
                 self.address.output
             ))),
         }
+    }
+
+    fn app(&mut self) -> AppState {
+        self.app.as_mut().map_or(AppState::None, App::state)
     }
 }
 

@@ -3,7 +3,9 @@
 
 use net::units::Mode;
 
-use super::{DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay};
+use super::{
+    AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+};
 use crate::select::Refusal;
 
 /// The backend; fits everywhere, and is used only when asked for.
@@ -43,7 +45,16 @@ impl VirtualDisplay for SyntheticDisplay {
         self.mode
     }
 
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
+        self.mode = mode;
+        Ok(())
+    }
+
     fn check(&mut self) -> Result<(), DisplayError> {
         Ok(())
+    }
+
+    fn app(&mut self) -> AppState {
+        AppState::None
     }
 }

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use net::units::Mode;
 
+use super::DisplayError;
 use super::sway_ipc::{IpcMode, IpcOutput, SwayIpc};
 
 /// How often sway is asked again while an output takes its mode.
 const ASK_INTERVAL: Duration = Duration::from_millis(2);
+/// For an output to take a mode: sway does it with the next commit, milliseconds away.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The mode in the words of sway-output(5): `1920x1080@60.000Hz`.
 pub(crate) fn custom_mode(mode: Mode) -> String {
@@ -19,6 +22,38 @@ pub(crate) fn custom_mode(mode: Mode) -> String {
         millihz / 1000,
         millihz % 1000
     )
+}
+
+/// Gives an output another mode while it is in use; returns the mode that it has then.
+///
+/// # Errors
+/// [`DisplayError::Refused`]; the mode of `before` was asked for again.
+pub(crate) fn change_mode(
+    ipc: &mut SwayIpc,
+    output: &str,
+    before: Mode,
+    wanted: Mode,
+) -> Result<Mode, DisplayError> {
+    let command = |mode: Mode| {
+        let mode = custom_mode(mode);
+        format!("output {output} enable mode --custom {mode} scale 1")
+    };
+    let changed = ipc
+        .run(&command(wanted))
+        .map_err(|error| error.to_string())
+        .and_then(|()| await_mode(ipc, output, wanted, Instant::now() + CHANGE_TIMEOUT));
+    changed.map_err(|reason| {
+        if before != wanted
+            && let Err(error) = ipc.run(&command(before))
+        {
+            log::warn!("output {output} may not have {before} any more: {error}");
+        }
+        DisplayError::Refused {
+            compositor: "sway",
+            request: format!("the mode {wanted}"),
+            reason,
+        }
+    })
 }
 
 /// Asks until `output` has exactly the size and rate wanted; returns the mode it has. Sway reads

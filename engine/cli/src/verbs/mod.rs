@@ -1,6 +1,7 @@
 //! The verbs of the command line.
 
 mod bench;
+mod clients;
 mod connect;
 mod doctor;
 mod host;
@@ -27,6 +28,8 @@ pub enum Verb {
     Doctor(doctor::Doctor),
     /// Pair a Moonlight client.
     Pin(pin::Pin),
+    /// List paired Moonlight clients.
+    Clients(clients::Clients),
     /// Describe the management calls.
     Openapi(openapi::Openapi),
     /// Draw the test card.
@@ -42,6 +45,7 @@ impl Verb {
             Self::Bench(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),
             Self::Pin(verb) => verb.run(),
+            Self::Clients(verb) => verb.run(),
             Self::Openapi(verb) => verb.run(),
             Self::Testcard(verb) => verb.run(),
         }

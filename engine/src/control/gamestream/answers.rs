@@ -38,6 +38,7 @@ impl Server {
         let client = paired.map(|paired| Client {
             fingerprint: paired.certificate.fingerprint(),
             name: paired.name.clone(),
+            slices: paired.slices,
             address: peer,
             local,
         });

@@ -344,6 +344,13 @@ impl Server {
                 Command::Unpair { client, reply } => {
                     let _ = reply.try_send(self.unpair(client));
                 }
+                Command::SetSlices {
+                    client,
+                    slices,
+                    reply,
+                } => {
+                    let _ = reply.try_send(self.paired.set_slices(client, slices));
+                }
             }
             self.take_pairing_ends(now, scratch);
         }

@@ -14,11 +14,11 @@ use net::gamestream::control::FromClient;
 use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
 use net::gamestream::reports::{Report, Reports};
 use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
-use net::ladder::{Ladder, LadderConfig, ParityConfig, Repair, SentFrame};
+use net::ladder::{Ladder, LadderConfig, ParityConfig, Path, Repair, SentFrame};
 use net::limits::BITRATE_MIN;
 use net::packetize::Protection;
-use net::rate::{Pace, UNMEASURED_BURST_BYTES};
-use net::steering::Orders;
+use net::rate::{Pace, State, UNMEASURED_BURST_BYTES};
+use net::steering::{Orders, SteeringStatus};
 use net::times::FrameTimes;
 use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
@@ -83,6 +83,10 @@ pub(super) struct VideoSteer {
     last_idr: Option<Timestamp>,
     polled: Timestamp,
     rated: Timestamp,
+    /// What the client reported so far.
+    feedbacks: u64,
+    /// What became of it, until somebody looks.
+    status: Option<SteeringStatus>,
 }
 
 impl VideoSteer {
@@ -128,6 +132,8 @@ impl VideoSteer {
             last_idr: None,
             polled: now,
             rated: now,
+            feedbacks: 0,
+            status: None,
         };
         this.order();
         (this, pipeline)
@@ -155,6 +161,7 @@ impl VideoSteer {
         round_trip: Duration,
         message: &FromClient,
     ) {
+        self.feedbacks += 1;
         // First what has left: the client may speak of it already.
         self.take_departures();
         self.tell_sent(now);
@@ -202,11 +209,46 @@ impl VideoSteer {
         self.guidance.set_blocks(self.blocks);
         self.order();
         self.collect_repairs(now);
+        if self.rated == now {
+            self.status = Some(self.look(now, round_trip, &path));
+        }
+    }
+
+    /// What the path is like and what was made of it, once each time that the rate was decided on.
+    pub(super) fn poll_status(&mut self) -> Option<SteeringStatus> {
+        self.status.take()
     }
 
     /// What the encoder is asked for, until there is nothing.
     pub(super) fn poll_command(&mut self) -> Option<EncodeCommand> {
         self.commands.pop_front()
+    }
+
+    /// As the native steering tells it; what no stock client reports stays empty.
+    fn look(&self, now: Timestamp, round_trip: Duration, path: &Path) -> SteeringStatus {
+        let data = self.ladder.frame_size().data_shards;
+        SteeringStatus {
+            state: match self.rate.is_congested(now) {
+                true => State::BackingOff,
+                false => State::Steady,
+            },
+            rung: self.ladder.rung(now),
+            wire_rate: self.rate.rate(),
+            orders: self.orders,
+            loss_share: path.loss_share,
+            loss_burst: path.burst_mean,
+            round_trip,
+            frame: (data, self.orders.protection.parity_for(data)),
+            queue_delay: self.rate.queue_delay(round_trip),
+            bottleneck: None,
+            path_bytes: usize::from(self.terms.packet_bytes),
+            is_path_searched: false,
+            black_holes: 0,
+            tail_probes: 0,
+            feedbacks: self.feedbacks,
+            refused: 0,
+            tasks_dropped: 0,
+        }
     }
 
     fn take_departures(&mut self) {
@@ -335,5 +377,37 @@ const fn pace(rate: BitsPerSecond) -> Pace {
     Pace {
         rate: BitsPerSecond(2 * rate.0),
         burst_bytes: UNMEASURED_BURST_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_told_each_time_that_the_rate_is_decided_on() {
+        let begin = Timestamp::ZERO + Duration::from_secs(1);
+        let terms = VideoTerms {
+            bitrate: BitsPerSecond(10_000_000),
+            packet_bytes: 1392,
+            slices: SliceCount::ONE,
+            fec_percent: None,
+        };
+        let (mut steer, _pipeline) = VideoSteer::new(begin, terms);
+        let least = Duration::from_millis(2);
+        steer.handle_timeout(begin + TICK, least);
+        assert!(steer.poll_status().is_none());
+        steer.handle_timeout(begin + RATE_INTERVAL, least);
+        let status = steer.poll_status().expect("decided");
+        assert_eq!(status.state, State::Steady);
+        assert_eq!(status.wire_rate, terms.bitrate);
+        assert_eq!(status.path_bytes, 1392);
+        assert!(steer.poll_status().is_none(), "once");
+        let queued = least + Duration::from_millis(90);
+        steer.handle_timeout(begin + 2 * RATE_INTERVAL, queued);
+        let status = steer.poll_status().expect("decided");
+        assert_eq!(status.state, State::BackingOff);
+        assert_eq!(status.queue_delay, Duration::from_millis(90));
+        assert!(status.wire_rate < terms.bitrate);
     }
 }

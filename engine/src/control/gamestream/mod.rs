@@ -31,6 +31,7 @@ use mio::{Poll, Waker};
 use net::gamestream::nvhttp::{CodecModes, HostFacts};
 use net::gamestream::pairing::{PairingEnd, PairingId, Pairings, Pin, PinError};
 use net::identity::Fingerprint;
+use net::units::SliceCount;
 use platform::thread::{Role, RoleThread};
 
 use crate::apps::Apps;
@@ -191,6 +192,8 @@ pub struct ClientView {
     pub name: String,
     /// When it was paired, seconds since 1970.
     pub paired_at_unix_s: u64,
+    /// Slices of each picture for it; `None` leaves them to the client.
+    pub slices: Option<SliceCount>,
 }
 
 impl From<&PairedClient> for ClientView {
@@ -199,6 +202,7 @@ impl From<&PairedClient> for ClientView {
             fingerprint: client.certificate.fingerprint(),
             name: client.name.clone(),
             paired_at_unix_s: client.paired_at_unix_s,
+            slices: client.slices,
         }
     }
 }
@@ -240,6 +244,11 @@ enum Command {
     },
     Unpair {
         client: Fingerprint,
+        reply: Sender<Result<bool, TrustError>>,
+    },
+    SetSlices {
+        client: Fingerprint,
+        slices: Option<SliceCount>,
         reply: Sender<Result<bool, TrustError>>,
     },
 }
@@ -302,6 +311,25 @@ impl Operator {
     pub fn unpair(&self, client: Fingerprint) -> Result<bool, OperatorError> {
         let (reply, answer) = bounded(1);
         Ok(self.ask(Command::Unpair { client, reply }, &answer)??)
+    }
+
+    /// Sets the slices of each picture that this client gets from its next stream on; `None` leaves
+    /// them to the client. False if it is not paired.
+    ///
+    /// # Errors
+    /// [`OperatorError`].
+    pub fn set_slices(
+        &self,
+        client: Fingerprint,
+        slices: Option<SliceCount>,
+    ) -> Result<bool, OperatorError> {
+        let (reply, answer) = bounded(1);
+        let command = Command::SetSlices {
+            client,
+            slices,
+            reply,
+        };
+        Ok(self.ask(command, &answer)??)
     }
 
     fn ask<T>(&self, command: Command, answer: &Receiver<T>) -> Result<T, OperatorError> {

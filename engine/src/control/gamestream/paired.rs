@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use net::gamestream::pairing::ClientCertificate;
 use net::identity::Fingerprint;
+use net::units::SliceCount;
 use serde::{Deserialize, Serialize};
 
 use crate::trust::{Replace, Store, TrustError};
@@ -26,6 +27,8 @@ pub struct PairedClient {
     pub certificate: ClientCertificate,
     /// When it was paired, seconds since 1970.
     pub paired_at_unix_s: u64,
+    /// Slices of each picture for it, where the operator has set them.
+    pub slices: Option<SliceCount>,
 }
 
 /// The set cannot be kept.
@@ -46,6 +49,8 @@ struct Entry {
     name: String,
     fingerprint: String,
     paired_at_unix_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slices: Option<u8>,
     certificate: String,
 }
 
@@ -110,13 +115,14 @@ impl PairedClients {
         clients.find(|client| client.certificate.fingerprint() == fingerprint)
     }
 
-    /// Adds a client, in place of an earlier pairing of the same certificate. It is on disk when
-    /// this returns.
+    /// Adds a client, in place of an earlier pairing of the same certificate, whose settings it
+    /// keeps. It is on disk when this returns.
     ///
     /// # Errors
     /// [`PairedError`]; nothing has changed.
     pub fn add(&mut self, certificate: ClientCertificate, name: &str) -> Result<(), PairedError> {
         let fingerprint = certificate.fingerprint();
+        let slices = self.find(fingerprint).and_then(|client| client.slices);
         let mut clients = self.clients.clone();
         clients.retain(|client| client.certificate.fingerprint() != fingerprint);
         if clients.len() >= CLIENTS_MAX {
@@ -126,6 +132,7 @@ impl PairedClients {
             name: name.chars().take(NAME_CHARS_MAX).collect(),
             certificate,
             paired_at_unix_s: unix_s(),
+            slices,
         });
         self.keep(clients)?;
         Ok(())
@@ -145,11 +152,31 @@ impl PairedClients {
         Ok(true)
     }
 
+    /// Sets a client's slices; `None` leaves them to the client. False if it was not there.
+    ///
+    /// # Errors
+    /// [`TrustError::Io`]; nothing has changed.
+    pub fn set_slices(
+        &mut self,
+        fingerprint: Fingerprint,
+        slices: Option<SliceCount>,
+    ) -> Result<bool, TrustError> {
+        let mut clients = self.clients.clone();
+        let mut them = clients.iter_mut();
+        let Some(client) = them.find(|it| it.certificate.fingerprint() == fingerprint) else {
+            return Ok(false);
+        };
+        client.slices = slices;
+        self.keep(clients)?;
+        Ok(true)
+    }
+
     fn keep(&mut self, clients: Vec<PairedClient>) -> Result<(), TrustError> {
         let entries = clients.iter().map(|client| Entry {
             name: client.name.clone(),
             fingerprint: client.certificate.fingerprint().to_string(),
             paired_at_unix_s: client.paired_at_unix_s,
+            slices: client.slices.map(SliceCount::get),
             certificate: String::from_utf8_lossy(client.certificate.pem()).into_owned(),
         });
         let file = File {
@@ -175,7 +202,11 @@ fn parse(json: &[u8]) -> Result<Vec<PairedClient>, String> {
         if certificate.fingerprint().to_string() != entry.fingerprint {
             return Err(format!("the fingerprint of {name:?} is another one"));
         }
+        let slices = |count| {
+            SliceCount::new(count).ok_or_else(|| format!("{count} slices of {name:?} are too many"))
+        };
         Ok(PairedClient {
+            slices: entry.slices.map(slices).transpose()?,
             name,
             certificate,
             paired_at_unix_s: entry.paired_at_unix_s,
@@ -224,8 +255,24 @@ mod tests {
         assert_eq!(again.list(), clients.list());
         let found = again.find(one.fingerprint()).expect("paired");
         assert_eq!(found.name, "telephone");
+        assert_eq!(found.slices, None);
+        let four = SliceCount::new(4);
+        assert!(again.set_slices(two.fingerprint(), four).expect("kept"));
+        let mut again = PairedClients::open(&store).expect("read");
+        let slices = |clients: &PairedClients| clients.find(two.fingerprint()).map(|it| it.slices);
+        assert_eq!(slices(&again), Some(four));
+        again.add(two.clone(), "television").expect("replaced");
+        assert_eq!(slices(&again), Some(four), "who pairs again keeps them");
+        assert!(again.set_slices(two.fingerprint(), None).expect("kept"));
+        let mut again = PairedClients::open(&store).expect("read");
+        assert_eq!(slices(&again), Some(None));
         assert!(again.remove(one.fingerprint()).expect("removed"));
         assert!(!again.remove(one.fingerprint()).expect("not there"));
+        assert!(
+            !again
+                .set_slices(one.fingerprint(), four)
+                .expect("not there")
+        );
         let again = PairedClients::open(&store).expect("read");
         assert_eq!(again.list().len(), 1);
         assert!(again.find(one.fingerprint()).is_none());
@@ -241,6 +288,7 @@ mod tests {
             good[..good.len() / 2].to_owned(),
             good.replace("\"fingerprint\": \"", "\"fingerprint\": \"0"),
             good.replace("CERTIFICATE", "CERTIFICAT"),
+            good.replace("\"certificate\"", "\"slices\": 77, \"certificate\""),
         ] {
             fs::write(path(&store), &damaged).expect("written");
             let clients = PairedClients::open(&store).expect("goes on");

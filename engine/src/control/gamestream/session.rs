@@ -5,7 +5,7 @@
 //!            Ready            PLAY, ping, control         silence, new resume
 //!  Starting ──────▶ Awaited ─────────────────▶ Streaming ─────────────────▶ Suspended
 //!     │                ▲  └── nobody comes ──────────────────────────────────▶ │
-//!     ▼ Failed         └───────────────────────── resume ───────────────────────┘
+//!     ▼ Failed         └─────────── resume, with another mode: Changing ────────┘
 //! ```
 
 use std::net::IpAddr;
@@ -23,11 +23,14 @@ use super::Ports;
 use super::media::VideoSteer;
 use super::sessions::{Client, Granted, Reply};
 use super::sound::SoundPeer;
+use crate::apps::prep::PREP_TIMEOUT;
 use crate::session::{Session, SessionCommand};
 use crate::stage::input::InputQueue;
 
-/// A display that does not stand after this long will not.
+/// A display that does not stand after this long will not: prep commands have half of it, and a
+/// compositor 10 s.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(30);
+const _: () = assert!(START_PATIENCE.as_secs() >= PREP_TIMEOUT.as_secs() + 10 + 5);
 /// From the answer to launch or resume until media flows: a client takes 100 ms.
 pub(super) const PLAY_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -49,6 +52,27 @@ pub(super) enum Stage {
     Streaming,
     /// Nobody watches; the application runs on.
     Suspended,
+    /// Its display is taking another mode; who wants that waits.
+    Changing(Changing),
+}
+
+/// Who waits for a display's other mode.
+pub(super) enum Changing {
+    /// A client that came back over HTTP.
+    Resume(Reply<Granted>),
+    /// One that came back without a mode and has announced one, as moonlight-python does.
+    Announce(AnnounceWaits),
+}
+
+/// An ANNOUNCE that is not yet answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnnounceWaits {
+    /// RTSP's connection.
+    pub(super) connection: usize,
+    /// What was announced.
+    pub(super) config: StreamConfig,
+    /// By whom.
+    pub(super) address: IpAddr,
 }
 
 /// A client's session.
@@ -56,10 +80,16 @@ pub(super) struct Game {
     pub(super) number: u64,
     pub(super) client: Client,
     pub(super) app_name: String,
+    /// Something is undone when it is over.
+    pub(super) undoes: bool,
     pub(super) stage: Stage,
     /// Since when it has been there.
     pub(super) since: Timestamp,
     pub(super) session: Session,
+    /// What the display was last made to have, in the client's words.
+    pub(super) mode: Mode,
+    /// And what it was last asked to.
+    pub(super) mode_wanted: Mode,
     /// Once the display stands.
     pub(super) facts: Option<Facts>,
     /// What the client asked with last.
@@ -110,11 +140,22 @@ impl Game {
         self.session.command(command)
     }
 
+    /// Asks the display for another mode. False if the session cannot be told now.
+    pub(super) fn ask_for(&mut self, now: Timestamp, mode: Mode) -> bool {
+        // Before it is suspended it takes none.
+        let asked = !self.owes_suspend && self.command(SessionCommand::SetMode(mode));
+        if asked {
+            self.mode_wanted = mode;
+            self.since = now;
+        }
+        asked
+    }
+
     /// When the stage it is in has taken too long.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         match self.stage {
             Stage::Starting(_) => Some(self.since + START_PATIENCE),
-            Stage::Awaited => Some(self.since + PLAY_PATIENCE),
+            Stage::Awaited | Stage::Changing(_) => Some(self.since + PLAY_PATIENCE),
             Stage::Streaming | Stage::Suspended => None,
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use net::gamestream::nvhttp::{AppId, LaunchRequest, ResumeRequest};
 use net::identity::Fingerprint;
+use net::units::SliceCount;
 
 use crate::apps::App;
 
@@ -20,6 +21,8 @@ pub struct Client {
     pub fingerprint: Fingerprint,
     /// What the operator calls it.
     pub name: String,
+    /// Slices of each picture that the operator has set for it.
+    pub slices: Option<SliceCount>,
     /// Where it is, and with which port it asked.
     pub address: SocketAddr,
     /// Which address of ours it reached.

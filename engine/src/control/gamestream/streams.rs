@@ -10,6 +10,7 @@
 //!
 //! It is not the HTTP thread: an RSA signature there takes as long as a frame.
 
+mod announce;
 mod launch;
 
 use std::collections::BTreeMap;
@@ -26,18 +27,18 @@ use net::clock;
 use net::gamestream::control::{EndReason, FromClient, ToClient};
 use net::gamestream::enet::{Delivery, EnetEvent, EnetHost, Peer};
 use net::gamestream::ping::{Admission, Ping};
-use net::gamestream::rtsp::{Received, Request, RtspEvent, Status};
+use net::gamestream::rtsp::{Received, Request, RtspEvent};
 use net::gamestream::video::{VideoConfig, VideoPacketizer};
 use net::limits::SESSIONS_MAX;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{BitsPerSecond, Timestamp};
+use net::units::{BitsPerSecond, SliceCount, Timestamp};
 
 use super::Ports;
 use super::broker::{Ask, Running};
 use super::control::take_message;
 use super::media::{VideoSteer, VideoTerms};
 use super::rtsp::{Asked, RtspConnections};
-use super::session::{Facts, Game, Stage, Stream};
+use super::session::{AnnounceWaits, Changing, Facts, Game, Stage, Stream};
 use super::sessions::SessionError;
 use super::sound;
 use crate::config::HostConfig;
@@ -98,9 +99,33 @@ pub(super) struct StreamHost {
     /// By number.
     games: BTreeMap<u64, Game>,
     /// Sessions that were asked to end and have not yet.
-    ending: Vec<Session>,
+    ending: Vec<Ending>,
+    /// Launches that wait for their undo commands.
+    deferred: Vec<Ask>,
     events: Receiver<(u64, SessionEvent)>,
     events_in: Sender<(u64, SessionEvent)>,
+}
+
+/// A session that was asked to end.
+struct Ending {
+    session: Session,
+    /// It undoes what was prepared for its application.
+    undoes: bool,
+}
+
+/// What becomes of an RTSP request.
+enum Answered {
+    Now(Vec<u8>),
+    /// Its display takes another mode first.
+    Later,
+    /// It is nobody's.
+    Refused,
+}
+
+impl From<Option<Vec<u8>>> for Answered {
+    fn from(response: Option<Vec<u8>>) -> Self {
+        response.map_or(Self::Refused, Self::Now)
+    }
 }
 
 impl StreamHost {
@@ -134,6 +159,7 @@ impl StreamHost {
             enet: EnetHost::new(clock::now(), u32::from_le_bytes(seed)),
             games: BTreeMap::new(),
             ending: Vec::new(),
+            deferred: Vec::new(),
             events,
             events_in,
         })
@@ -168,6 +194,10 @@ impl StreamHost {
     }
 
     fn timeout(&self, now: Timestamp) -> Option<Duration> {
+        // What they waited for has ended, and nothing else may ever wake us.
+        if !self.deferred.is_empty() && !self.is_undoing() {
+            return Some(Duration::ZERO);
+        }
         let streams = || self.games.values().filter_map(|game| game.stream.as_ref());
         let steers = streams().filter_map(|it| it.steer.as_ref());
         let due = [
@@ -226,16 +256,30 @@ impl StreamHost {
                         metrics: Arc::clone(game.session.metrics()),
                     });
                 }
+                SessionEvent::ModeSet { wanted, result } => {
+                    self.take_mode(number, wanted, result);
+                }
                 SessionEvent::PadOutput => game.pass_pad_output(clock::now(), &mut self.enet),
                 SessionEvent::Failed(error) => {
                     let text = error.to_string();
-                    log::warn!("session {number} of {}: {text}", game.client.name);
+                    let is_left =
+                        matches!(error, session::SessionError::AppEnded { success: true, .. });
+                    if !is_left {
+                        log::warn!("session {number} of {}: {text}", game.client.name);
+                    }
                     let stage = std::mem::replace(&mut game.stage, Stage::Suspended);
                     if let Stage::Starting(reply) = stage {
                         let text = format!("{} cannot be started: {text}", game.app_name);
                         reply.send(Err(SessionError::Unavailable(text)));
                     }
-                    self.end(number, "it failed");
+                    self.end(
+                        number,
+                        if is_left {
+                            "its application was left"
+                        } else {
+                            "it failed"
+                        },
+                    );
                 }
             }
         }
@@ -259,6 +303,10 @@ impl StreamHost {
                 self.enet.drop_peer(now, peer);
             }
             self.registry.remove(number);
+            // Nobody is there to lift what is down.
+            if let Some(input) = &game.input {
+                input.release();
+            }
             game.owes_suspend = !game.command(SessionCommand::Suspend);
         }
         game.stage = Stage::Suspended;
@@ -280,12 +328,15 @@ impl StreamHost {
                 self.enet.disconnect(now, peer);
             }
         }
-        if let Stage::Starting(reply) = game.stage {
+        if let Stage::Starting(reply) | Stage::Changing(Changing::Resume(reply)) = game.stage {
             let text = "the session was ended before it had begun";
             reply.send(Err(SessionError::Unavailable(text.to_owned())));
         }
         game.session.end();
-        self.ending.push(game.session);
+        self.ending.push(Ending {
+            session: game.session,
+            undoes: game.undoes,
+        });
     }
 
     // ---- RTSP ---------------------------------------------------------------------------------
@@ -294,46 +345,42 @@ impl StreamHost {
         let now = clock::now();
         for asked in self.rtsp.poll(now, reactor) {
             match self.answer_rtsp(now, &asked) {
-                Some(response) => self.rtsp.answer(asked.id, &response),
-                None => self.rtsp.close(asked.id),
+                Answered::Now(response) => self.rtsp.answer(asked.id, &response),
+                Answered::Later => {}
+                Answered::Refused => self.rtsp.close(asked.id),
             }
         }
     }
 
-    /// `None` if the request is nobody's.
-    fn answer_rtsp(&mut self, now: Timestamp, asked: &Asked) -> Option<Vec<u8>> {
-        let (number, request, sealed) = self.whose(asked)?;
-        let game = self.games.get_mut(&number)?;
-        let facts = game.facts?;
-        let name = game.client.name.clone();
-        let stream = game.stream.as_mut()?;
+    fn answer_rtsp(&mut self, now: Timestamp, asked: &Asked) -> Answered {
+        let Some((number, request, sealed)) = self.whose(asked) else {
+            return Answered::Refused;
+        };
+        let Some(game) = self.games.get_mut(&number) else {
+            return Answered::Refused;
+        };
+        let Some(stream) = game.stream.as_mut() else {
+            return Answered::Refused;
+        };
         let step = stream.rtsp.handle(&request, sealed);
         match step.event {
             Some(RtspEvent::Announced(announced)) => {
-                let config = announced.config;
-                let (want, have) = (config.mode, facts.mode);
-                let answer = if (want.width(), want.height()) != (have.width(), have.height()) {
-                    log::warn!("{name} wants {want}, but its display has {have}");
-                    Err(Status::BadRequest)
-                } else if !config.session_ids {
-                    log::warn!("{name} is too old to prove that its pings are its own: update it");
-                    Err(Status::BadRequest)
-                } else {
-                    log::info!("session {number} of {name}: {config}");
-                    stream.announce(config, asked.peer);
-                    Ok(())
+                let waiting = AnnounceWaits {
+                    connection: asked.id,
+                    config: announced.config,
+                    address: asked.peer,
                 };
-                stream.rtsp.answer_announce(answer)
+                self.decide_announced(now, number, waiting)
             }
             Some(RtspEvent::Refused(error)) => {
-                log::warn!("{name} cannot be served: {error}");
-                step.response
+                log::warn!("{} cannot be served: {error}", game.client.name);
+                step.response.into()
             }
             Some(RtspEvent::Play) => {
                 self.start_if_due(now, number);
-                step.response
+                step.response.into()
             }
-            None => step.response,
+            None => step.response.into(),
         }
     }
 
@@ -453,7 +500,8 @@ impl StreamHost {
         let (true, Some(peer)) = (stream.rtsp.is_playing(), peer) else {
             return;
         };
-        let start = start_media(now, stream, facts, &self.host, &self.video, peer);
+        let slices = game.client.slices.or(self.host.slices);
+        let start = start_media(now, stream, facts, &self.host, slices, &self.video, peer);
         match start {
             Ok(mut start) => {
                 if self.backends.audio.is_some() {
@@ -589,6 +637,9 @@ impl StreamHost {
             let round_trip = peer.and_then(|peer| self.enet.round_trip(peer));
             if let Some(steer) = &mut stream.steer {
                 steer.handle_timeout(now, round_trip.unwrap_or(ROUND_TRIP_AT_FIRST));
+                if let Some(status) = steer.poll_status() {
+                    game.session.metrics().set_path(status);
+                }
             }
             game.pass_commands();
         }
@@ -600,7 +651,7 @@ impl StreamHost {
                 self.suspend(now, number, "its client did not come");
             }
         }
-        self.ending.retain(|session| !session.has_ended());
+        self.ending.retain(|it| !it.session.has_ended());
     }
 
     fn transmit(&mut self) {
@@ -625,24 +676,26 @@ impl StreamHost {
         }
         self.transmit();
         let deadline = Instant::now() + session::JOIN_TIMEOUT;
-        for session in self.ending.drain(..) {
-            session.join_by(deadline);
+        for ending in self.ending.drain(..) {
+            ending.session.join_by(deadline);
         }
     }
 }
 
-/// What the session's pipeline needs, and the stream's steering beside it.
+/// What the session's pipeline needs, and the stream's steering beside it. `slices` are the
+/// operator's, where there is such a setting.
 fn start_media(
     now: Timestamp,
     stream: &mut Stream,
     facts: Facts,
     host: &HostConfig,
+    slices: Option<SliceCount>,
     video: &Socket,
     peer: SocketAddr,
 ) -> Result<StartMedia, String> {
     let announced = stream.announced.as_ref();
     let config = announced.ok_or("PLAY before ANNOUNCE")?.config;
-    let slices = host.slices.unwrap_or(config.slices).min(facts.slices_max);
+    let slices = slices.unwrap_or(config.slices).min(facts.slices_max);
     let bitrate = config.bitrate.0;
     let bitrate = BitsPerSecond(host.bitrate.map_or(bitrate, |most| most.0.min(bitrate)));
     let (steer, control) = VideoSteer::new(

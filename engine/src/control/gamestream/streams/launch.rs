@@ -1,95 +1,103 @@
 //! What clients ask for over HTTP, answered: a session is launched, resumed or ended.
+//!
+//! A launch waits until the undo commands of sessions that are ending have run: else they would
+//! undo what the launch has just prepared. A client that comes back with another mode waits until
+//! the display has it.
 
 use std::sync::Arc;
 
 use net::audio::Speakers;
 use net::clock;
-use net::gamestream::nvhttp::{ResumeRequest, StreamRequest};
+use net::gamestream::nvhttp::{LaunchRequest, ResumeRequest};
 use net::identity::Fingerprint;
-use net::units::{SliceCount, Timestamp};
+use net::units::{Mode, SliceCount, Timestamp};
 
 use super::StreamHost;
 use crate::apps::App;
+use crate::apps::prep::launch_environment;
 use crate::control::gamestream::broker::Ask;
-use crate::control::gamestream::session::{Game, Stage};
+use crate::control::gamestream::session::{Changing, Game, Stage};
 use crate::control::gamestream::sessions::{Client, Granted, Reply, SessionError};
 use crate::control::terms::app_command;
-use crate::session::{Session, SessionRequest};
+use crate::session::{self, AppTerms, Session, SessionRequest};
 
 impl StreamHost {
     /// False when it is the end.
     pub(super) fn take_asks(&mut self) -> bool {
+        for ask in std::mem::take(&mut self.deferred) {
+            self.take_ask(ask);
+        }
         while let Ok(ask) = self.asks.try_recv() {
-            match ask {
-                Ask::Stop => return false,
-                Ask::Launch {
-                    client,
-                    app,
-                    request,
-                    reply,
-                } => {
-                    if let Some(number) = self.number_of(client.fingerprint) {
-                        log::info!("{} launches while session {number} runs", client.name);
-                        reply.send(Err(SessionError::AlreadyRunning));
-                        continue;
-                    }
-                    let asked = SessionRequest {
-                        mode: request.mode,
-                        slices: SliceCount::ONE,
-                        bitrate: crate::config::DEFAULT_BITRATE,
-                        app: Vec::new(),
-                        encoder_threads: self.host.encoder_threads,
-                        audio: Speakers::from_channels(request.stream.surround.channels),
-                    };
-                    self.launch(client, &app, asked, request.stream, reply);
-                }
-                Ask::Resume {
-                    client,
-                    request,
-                    reply,
-                } => reply.send(self.resume(client, *request)),
-                Ask::Cancel { client, reply } => {
-                    if let Some(number) = self.number_of(client) {
-                        self.end(number, "its client has ended it");
-                    }
-                    reply.send(Ok(()));
-                }
+            if matches!(ask, Ask::Stop) {
+                return false;
             }
+            self.take_ask(ask);
         }
         true
     }
 
-    fn launch(
-        &mut self,
-        client: Client,
-        app: &App,
-        mut asked: SessionRequest,
-        request: StreamRequest,
-        reply: Reply<Granted>,
-    ) {
-        if self.games.len() + self.ending.len() >= self.host.sessions_max {
-            return reply.send(Err(SessionError::Busy(self.host.sessions_max)));
-        }
-        asked.app = match self.command_of(app) {
-            Ok(words) => words,
-            Err(text) => {
-                log::warn!("{} is not launched: {text}", app.name);
-                return reply.send(Err(SessionError::Unavailable(text)));
+    fn take_ask(&mut self, ask: Ask) {
+        match ask {
+            // No more of them can be here than the HTTP side has connections.
+            Ask::Launch { .. } if self.is_undoing() => self.deferred.push(ask),
+            Ask::Launch {
+                client,
+                app,
+                request,
+                reply,
+            } => self.launch(client, &app, *request, reply),
+            Ask::Resume {
+                client,
+                request,
+                reply,
+            } => self.resume(client, *request, reply),
+            Ask::Cancel { client, reply } => {
+                // Also what it wants and has not got yet; who waits for that is told by the drop.
+                self.deferred.retain(
+                    |ask| !matches!(ask, Ask::Launch { client: it, .. } if it.fingerprint == client),
+                );
+                if let Some(number) = self.number_of(client) {
+                    self.end(number, "its client has ended it");
+                }
+                reply.send(Ok(()));
             }
+            Ask::Stop => {}
+        }
+    }
+
+    /// Commands of a session that is over are still undoing.
+    pub(super) fn is_undoing(&self) -> bool {
+        self.ending.iter().any(|ending| ending.undoes)
+    }
+
+    fn launch(&mut self, client: Client, app: &App, request: LaunchRequest, reply: Reply<Granted>) {
+        if let Some(number) = self.number_of(client.fingerprint) {
+            log::info!("{} launches while session {number} runs", client.name);
+            return reply.send(Err(SessionError::AlreadyRunning));
+        }
+        let Some(place) = self.registry.take_place(self.host.sessions_max) else {
+            return reply.send(Err(SessionError::Busy(self.host.sessions_max)));
         };
         let number = self.registry.number();
-        match self.spawn(number, asked) {
-            Ok(session) => {
+        let spawned = self
+            .session_request(&client, app, &request)
+            .and_then(|asked| self.spawn(number, asked));
+        match spawned {
+            Ok(mut session) => {
+                session.hold(place);
                 self.running.add(client.fingerprint, app.id);
                 let game = Game {
                     number,
                     client,
                     app_name: app.name.clone(),
+                    undoes: app.prep.iter().any(|it| it.undo.is_some()),
                     stage: Stage::Starting(reply),
                     since: clock::now(),
                     session,
+                    mode: request.mode,
+                    mode_wanted: request.mode,
                     facts: None,
-                    request,
+                    request: request.stream,
                     stream: None,
                     owes_suspend: false,
                     input: None,
@@ -105,31 +113,31 @@ impl StreamHost {
         }
     }
 
-    /// What runs on the display; else why this application cannot be had.
-    fn command_of(&self, app: &App) -> Result<Vec<String>, String> {
-        if !app.prep.is_empty() {
-            return Err(format!(
-                "{} has prep commands, which this host does not run yet; remove them",
-                app.name
-            ));
-        }
-        let display = self.backends.display.name();
-        if app.compositor.as_deref().is_some_and(|it| it != display) {
-            return Err(format!(
-                "{} wants another display than this host's, which is {display}",
-                app.name
-            ));
-        }
-        let words = app_command(&app.run).map_err(|error| error.to_string())?;
-        if words.is_empty() || app.environment.is_empty() {
-            return Ok(words);
-        }
-        let variables = app.environment.iter();
-        let variables = variables.map(|(name, value)| format!("{name}={value}"));
-        Ok(std::iter::once("env".to_owned())
-            .chain(variables)
-            .chain(words)
-            .collect())
+    fn session_request(
+        &self,
+        client: &Client,
+        app: &App,
+        request: &LaunchRequest,
+    ) -> std::io::Result<SessionRequest> {
+        let mut environment = launch_environment(app, &client.name, request);
+        environment.extend(app.environment.clone());
+        let host = self.backends.display.name();
+        let words = app_command(&app.run)?;
+        let terms = AppTerms {
+            environment,
+            prep: app.prep.clone(),
+            desktop: app.compositor.clone().filter(|it| it != host),
+            ends_session: !words.is_empty(),
+        };
+        Ok(SessionRequest {
+            mode: request.mode,
+            slices: SliceCount::ONE,
+            bitrate: crate::config::DEFAULT_BITRATE,
+            app: words,
+            terms,
+            encoder_threads: self.host.encoder_threads,
+            audio: Speakers::from_channels(request.stream.surround.channels),
+        })
     }
 
     fn spawn(&self, number: u64, request: SessionRequest) -> std::io::Result<Session> {
@@ -145,32 +153,85 @@ impl StreamHost {
         Session::spawn(request, self.backends.clone(), on_event)
     }
 
-    fn resume(&mut self, client: Client, request: ResumeRequest) -> Result<Granted, SessionError> {
+    fn resume(&mut self, client: Client, request: ResumeRequest, reply: Reply<Granted>) {
         let now = clock::now();
-        let number = self.number_of(client.fingerprint);
-        let number = number.ok_or(SessionError::NothingToResume)?;
+        let Some(number) = self.number_of(client.fingerprint) else {
+            return reply.send(Err(SessionError::NothingToResume));
+        };
+        let is_between =
+            |game: &Game| matches!(game.stage, Stage::Starting(_) | Stage::Changing(_));
+        if self.games.get(&number).is_some_and(is_between) {
+            let text = "this client's session is still being started; try again";
+            return reply.send(Err(SessionError::Unavailable(text.to_owned())));
+        }
         // Whoever has the certificate takes over what it left somewhere else.
         self.suspend(now, number, "its client comes back");
-        let game = self.games.get_mut(&number);
-        let game = game.ok_or(SessionError::NothingToResume)?;
-        let facts = game
-            .facts
-            .filter(|_| matches!(game.stage, Stage::Suspended));
-        let Some(facts) = facts else {
-            let text = "this client's session is still being started; try again";
-            return Err(SessionError::Unavailable(text.to_owned()));
+        let Some(game) = self.games.get_mut(&number) else {
+            return reply.send(Err(SessionError::NothingToResume));
         };
-        if let Some(mode) = request.mode
-            && (mode.width(), mode.height()) != (facts.mode.width(), facts.mode.height())
-        {
-            return Err(SessionError::Unavailable(format!(
-                "this session's display has {}; ask for that, or end the session first",
-                facts.mode
-            )));
-        }
         game.client = client;
         game.request = request.stream;
-        self.grant(now, number)
+        match request.mode.filter(|mode| *mode != game.mode) {
+            None => reply.send(self.grant(now, number)),
+            Some(mode) if game.ask_for(now, mode) => {
+                game.stage = Stage::Changing(Changing::Resume(reply));
+            }
+            Some(_) => {
+                let text = "this client's session is still being suspended; try again";
+                reply.send(Err(SessionError::Unavailable(text.to_owned())));
+            }
+        }
+    }
+
+    /// The display has the mode that a client came back with, or has not.
+    pub(super) fn take_mode(
+        &mut self,
+        number: u64,
+        wanted: Mode,
+        result: Result<Mode, session::SessionError>,
+    ) {
+        let now = clock::now();
+        let Some(game) = self.games.get_mut(&number) else {
+            return;
+        };
+        let name = &game.client.name;
+        let refusal = match result {
+            Ok(mode) => {
+                log::info!("session {number} of {name}: its display has {mode} now");
+                game.mode = wanted;
+                if let Some(facts) = &mut game.facts {
+                    facts.mode = mode;
+                }
+                None
+            }
+            Err(error) => {
+                let has = game.facts.map_or(game.mode, |facts| facts.mode);
+                log::warn!("session {number} of {name} keeps {has}: {error}");
+                Some(format!(
+                    "this session's display cannot change its mode ({error}); come back with \
+                     {has}, or end the session first"
+                ))
+            }
+        };
+        // Who waited may have been given up, and somebody else wait for something else by now.
+        let is_awaited = matches!(game.stage, Stage::Changing(_)) && game.mode_wanted == wanted;
+        if !is_awaited {
+            return;
+        }
+        let stage = std::mem::replace(&mut game.stage, Stage::Suspended);
+        let Stage::Changing(change) = stage else {
+            return;
+        };
+        match change {
+            Changing::Resume(reply) => reply.send(match refusal {
+                None => self.grant(now, number),
+                Some(text) => Err(SessionError::Unavailable(text)),
+            }),
+            Changing::Announce(waiting) => {
+                game.stage = Stage::Awaited;
+                self.answer_announced(number, &waiting, refusal.is_none());
+            }
+        }
     }
 
     /// Tells a client to come.

@@ -1,0 +1,73 @@
+//! What a client announces before it plays, decided: at once, or once its display has the mode.
+
+use net::gamestream::rtsp::Status;
+use net::units::{Mode, Timestamp};
+
+use super::{Answered, StreamHost};
+use crate::control::gamestream::session::{AnnounceWaits, Changing, Stage};
+
+impl StreamHost {
+    /// Takes it, refuses it, or asks the display for its mode first: a client may come back with
+    /// another one without having said so over HTTP.
+    pub(super) fn decide_announced(
+        &mut self,
+        now: Timestamp,
+        number: u64,
+        waiting: AnnounceWaits,
+    ) -> Answered {
+        let Some(game) = self.games.get_mut(&number) else {
+            return Answered::Refused;
+        };
+        let name = game.client.name.clone();
+        let Some(stream) = game.stream.as_mut() else {
+            return Answered::Refused;
+        };
+        let AnnounceWaits {
+            config, address, ..
+        } = waiting;
+        if !config.session_ids {
+            log::warn!("{name} is too old to prove that its pings are its own: update it");
+            return stream.rtsp.answer_announce(Err(Status::BadRequest)).into();
+        }
+        if is_same(config.mode, game.mode) {
+            log::info!("session {number} of {name}: {config}");
+            stream.announce(config, address);
+            return stream.rtsp.answer_announce(Ok(())).into();
+        }
+        let (want, have) = (config.mode, game.mode);
+        log::info!("session {number} of {name}: it wants {want} instead of {have}");
+        if matches!(game.stage, Stage::Awaited) && game.ask_for(now, want) {
+            game.stage = Stage::Changing(Changing::Announce(waiting));
+            return Answered::Later;
+        }
+        log::warn!("session {number} of {name} cannot be told to change its mode now");
+        let stream = game.stream.as_mut();
+        stream
+            .and_then(|it| it.rtsp.answer_announce(Err(Status::BadRequest)))
+            .into()
+    }
+
+    /// The display has the mode that was announced, or will not have it.
+    pub(super) fn answer_announced(&mut self, number: u64, waiting: &AnnounceWaits, granted: bool) {
+        let game = self.games.get_mut(&number);
+        let Some(stream) = game.and_then(|game| game.stream.as_mut()) else {
+            return self.rtsp.close(waiting.connection);
+        };
+        let answer = if granted {
+            stream.announce(waiting.config, waiting.address);
+            Ok(())
+        } else {
+            Err(Status::BadRequest)
+        };
+        match stream.rtsp.answer_announce(answer) {
+            Some(response) => self.rtsp.answer(waiting.connection, &response),
+            None => self.rtsp.close(waiting.connection),
+        }
+    }
+}
+
+/// To a client that counts whole pictures a second.
+fn is_same(one: Mode, other: Mode) -> bool {
+    let fps = |mode: Mode| (mode.refresh().get() + 500) / 1000;
+    one.width() == other.width() && one.height() == other.height() && fps(one) == fps(other)
+}
