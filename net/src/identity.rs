@@ -121,7 +121,8 @@ impl Identity {
         )
     }
 
-    fn new(certificate: X509, key: PKey<Private>) -> Result<Self, IdentityError> {
+    /// From a certificate and its key, which must belong together.
+    pub(crate) fn new(certificate: X509, key: PKey<Private>) -> Result<Self, IdentityError> {
         if !certificate.public_key()?.public_eq(&key) {
             return Err(IdentityError::Mismatch);
         }

@@ -327,10 +327,12 @@ impl Steering {
     /// the frame whose slice begins with them.
     pub fn handle_sent(&mut self, at: Timestamp, sent: &Sent, frame: Option<SentFrame>) {
         self.rate.handle_sent(at, sent);
-        let pictures_per_s = 1.0 / self.config.frame_interval.as_secs_f64();
-        let wire = self.orders.bitrate.0 as f64 / self.video_share();
-        self.fill
-            .handle_sent(sent, BitsPerSecond(wire as u64), pictures_per_s);
+        if self.fill.is_new_picture(sent) {
+            let wire_rate = (self.orders.bitrate.0 as f64 / self.video_share()).trunc();
+            let pictures_per_s = 1.0 / self.config.frame_interval.as_secs_f64();
+            self.fill.begin_picture(sent, wire_rate / pictures_per_s);
+        }
+        self.fill.handle_sent(sent);
         if let Some(frame) = frame {
             self.ladder.handle_sent(at, frame);
         }

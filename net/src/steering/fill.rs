@@ -12,7 +12,6 @@
 //! that stands still: it says nothing about the next that moves.
 
 use crate::rate::{Sent, SentKind};
-use crate::units::BitsPerSecond;
 
 /// What a new picture weighs: the mean is one of a second at 60 Hz, as sizes swing over four
 /// pictures by a factor of two.
@@ -54,30 +53,30 @@ impl Fill {
         }
     }
 
-    /// Datagrams have left. `wire_rate` is what the present order was reckoned to make on the
-    /// wire, `pictures_per_s` how many pictures share it.
-    pub(super) fn handle_sent(
-        &mut self,
-        sent: &Sent,
-        wire_rate: BitsPerSecond,
-        pictures_per_s: f64,
-    ) {
-        let is_video = sent.kind == SentKind::Video;
-        if !is_video && sent.kind != SentKind::Repeat {
-            return;
+    /// True if these datagrams are the first of a picture: [`Self::begin_picture`] comes before
+    /// [`Self::handle_sent`].
+    pub(super) fn is_new_picture(&self, sent: &Sent) -> bool {
+        let is_other = |picture: Picture| picture.burst != sent.burst;
+        sent.kind == SentKind::Video && self.picture.is_none_or(is_other)
+    }
+
+    /// A picture begins to leave, for which so many bits on the wire were reckoned.
+    pub(super) fn begin_picture(&mut self, sent: &Sent, reckoned_bits: f64) {
+        let picture = Picture {
+            burst: sent.burst,
+            reckoned: reckoned_bits.max(1.0),
+            bits: 0.0,
+        };
+        if let Some(done) = self.picture.replace(picture) {
+            self.take(done.bits / done.reckoned);
         }
-        let burst = sent.burst;
-        if is_video && self.picture.is_none_or(|picture| picture.burst != burst) {
-            let picture = Picture {
-                burst,
-                reckoned: (wire_rate.0 as f64 / pictures_per_s).max(1.0),
-                bits: 0.0,
-            };
-            if let Some(done) = self.picture.replace(picture) {
-                self.take(done.bits / done.reckoned);
-            }
-        }
-        if let Some(picture) = &mut self.picture {
+    }
+
+    /// Datagrams have left.
+    pub(super) fn handle_sent(&mut self, sent: &Sent) {
+        if matches!(sent.kind, SentKind::Video | SentKind::Repeat)
+            && let Some(picture) = &mut self.picture
+        {
             picture.bits += sent.bytes() as f64 * 8.0;
         }
     }
@@ -100,8 +99,15 @@ impl Fill {
 mod tests {
     use super::*;
 
-    const RATE: BitsPerSecond = BitsPerSecond(9_600_000);
     const PICTURE_BYTES: f64 = 20_000.0;
+
+    /// As steering does.
+    fn leaves(fill: &mut Fill, sent: &Sent) {
+        if fill.is_new_picture(sent) {
+            fill.begin_picture(sent, PICTURE_BYTES * 8.0);
+        }
+        fill.handle_sent(sent);
+    }
 
     fn sent(kind: SentKind, burst: u32, bytes: f64) -> Sent {
         let datagrams = (bytes / 1000.0) as u16;
@@ -121,7 +127,7 @@ mod tests {
             let share = shares[picture as usize % shares.len()];
             for _ in 0..2 {
                 let half = sent(SentKind::Video, picture, share * PICTURE_BYTES / 2.0);
-                fill.handle_sent(&half, RATE, 60.0);
+                leaves(fill, &half);
             }
         }
     }
@@ -146,12 +152,12 @@ mod tests {
         let mut fill = Fill::new();
         for picture in 0..600 {
             let bytes = 0.8 * PICTURE_BYTES;
-            fill.handle_sent(&sent(SentKind::Video, picture, bytes), RATE, 60.0);
+            leaves(&mut fill, &sent(SentKind::Video, picture, bytes));
             for (kind, burst) in [(SentKind::Probe, 1), (SentKind::Echo, 2)] {
-                fill.handle_sent(&sent(kind, burst, bytes), RATE, 60.0);
+                leaves(&mut fill, &sent(kind, burst, bytes));
             }
             let repeat = sent(SentKind::Repeat, picture / 2, 0.1 * PICTURE_BYTES);
-            fill.handle_sent(&repeat, RATE, 60.0);
+            leaves(&mut fill, &repeat);
         }
         assert!(
             (fill.factor() - 1.0 / 0.9).abs() < 0.01,

@@ -6,11 +6,11 @@ use boring::hash::MessageDigest;
 use boring::pkey::{PKey, PKeyRef, Private};
 use boring::rsa::Rsa;
 use boring::sign::Signer;
-use boring::x509::{X509, X509Ref};
+use boring::x509::X509Ref;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
-use crate::identity::{IdentityError, self_signed};
+use crate::identity::{Identity, IdentityError, self_signed};
 
 /// Clients accept nothing else.
 const RSA_BITS: u32 = 2048;
@@ -18,8 +18,7 @@ const RSA_BITS: u32 = 2048;
 /// Certificate and key.
 #[derive(Clone)]
 pub struct PairingIdentity {
-    certificate: X509,
-    key: PKey<Private>,
+    identity: Identity,
     pem: Vec<u8>,
     signature: Vec<u8>,
 }
@@ -31,7 +30,8 @@ impl PairingIdentity {
     /// [`IdentityError::Library`].
     pub fn generate() -> Result<Self, IdentityError> {
         let key = PKey::from_rsa(Rsa::generate(RSA_BITS)?)?;
-        Self::new(self_signed("punktfunk GameStream host", &key)?, key)
+        let certificate = self_signed("punktfunk GameStream host", &key)?;
+        Self::new(Identity::new(certificate, key)?)
     }
 
     /// From PEM texts of certificate and PKCS#8 key; both may be one text.
@@ -39,34 +39,27 @@ impl PairingIdentity {
     /// # Errors
     /// [`IdentityError`] if a text is damaged or they do not belong together.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
-        Self::new(
-            X509::from_pem(certificate)?,
-            PKey::private_key_from_pem(key)?,
-        )
+        Self::new(Identity::from_pem(certificate, key)?)
     }
 
-    fn new(certificate: X509, key: PKey<Private>) -> Result<Self, IdentityError> {
-        if !certificate.public_key()?.public_eq(&key) {
-            return Err(IdentityError::Mismatch);
-        }
+    fn new(identity: Identity) -> Result<Self, IdentityError> {
         Ok(Self {
-            pem: certificate.to_pem()?,
-            signature: certificate.signature().as_slice().to_vec(),
-            certificate,
-            key,
+            pem: identity.certificate_pem()?,
+            signature: identity.certificate().signature().as_slice().to_vec(),
+            identity,
         })
     }
 
     /// For a TLS server.
     #[must_use]
     pub fn certificate(&self) -> &X509Ref {
-        &self.certificate
+        self.identity.certificate()
     }
 
     /// For a TLS server.
     #[must_use]
     pub fn key(&self) -> &PKeyRef<Private> {
-        &self.key
+        self.identity.key()
     }
 
     /// The certificate as PEM.
@@ -80,7 +73,7 @@ impl PairingIdentity {
     /// # Errors
     /// [`IdentityError::Library`].
     pub fn key_pem(&self) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
-        Ok(Zeroizing::new(self.key.private_key_to_pem_pkcs8()?))
+        self.identity.key_pem()
     }
 
     /// The signature in the certificate.
@@ -91,7 +84,7 @@ impl PairingIdentity {
     /// Signs with RSA, PKCS #1 v1.5, SHA-256.
     pub(super) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let sign = || -> Result<Vec<u8>, ErrorStack> {
-            let mut signer = Signer::new(MessageDigest::sha256(), &self.key)?;
+            let mut signer = Signer::new(MessageDigest::sha256(), self.identity.key())?;
             signer.update(bytes)?;
             signer.sign_to_vec()
         };

@@ -397,11 +397,7 @@ fn a_client_that_begins_anew_replaces_itself() {
     let mut host = host();
     let mut client = Client::new(11, 1);
     let first = client.begin(&mut host, at(0), "1111");
-    let second = client.begin(&mut host, at(1), "2222");
-    assert_eq!(ends(&mut host), [(first, PairingEnd::Replaced)]);
-    assert_eq!(host.enter_pin(at(1), None, &pin("2222")), Ok(second));
-    let result = client.finish(&mut host, at(1));
-    assert_paired(result, &client);
+    pairs_anew(&mut host, &mut client, first);
 }
 
 /// It was ended between two steps: the next attempt waits for nothing.
@@ -414,11 +410,16 @@ fn a_client_that_broke_off_may_begin_at_once() {
     let step = client.challenge();
     host.handle_step(at(0), &client.asker, &step)
         .expect("answered");
-    let second = client.begin(&mut host, at(1), "2222");
-    assert_eq!(ends(&mut host), [(first, PairingEnd::Replaced)]);
+    pairs_anew(&mut host, &mut client, first);
+}
+
+/// A second attempt replaces the `first` and succeeds.
+fn pairs_anew(host: &mut Pairings, client: &mut Client, first: PairingId) {
+    let second = client.begin(host, at(1), "2222");
+    assert_eq!(ends(host), [(first, PairingEnd::Replaced)]);
     assert_eq!(host.enter_pin(at(1), None, &pin("2222")), Ok(second));
-    let result = client.finish(&mut host, at(1));
-    assert_paired(result, &client);
+    let result = client.finish(host, at(1));
+    assert_paired(result, client);
 }
 
 #[test]
