@@ -69,21 +69,10 @@ impl Decoder for OpenH264Decoder {
         part: Part,
         access_unit: &[u8],
     ) -> Result<Option<Picture<'_>>, DecodeError> {
-        let failed = |reason: String| DecodeError::Picture {
-            decoder: NAME,
-            frame,
-            reason,
-        };
         if let Err(reason) = self.prepare(frame, part, access_unit) {
-            self.sequence.fail();
-            return Err(failed(reason));
+            return Err(self.sequence.fail(NAME, frame, reason));
         }
-        match self.library.decode(access_unit) {
-            Ok(picture) => Ok(picture),
-            Err(error) => {
-                self.sequence.fail();
-                Err(failed(error.to_string()))
-            }
-        }
+        let decoded = self.library.decode(access_unit);
+        decoded.map_err(|error| self.sequence.fail(NAME, frame, error.to_string()))
     }
 }

@@ -15,7 +15,7 @@
 
 use net::units::FrameId;
 
-use super::Part;
+use super::{DecodeError, Part};
 use crate::bitstream::{Ending, GapTracker, Missing};
 
 /// What a decoder needs before an access unit, in this order. Nothing of it is to be shown.
@@ -75,9 +75,19 @@ impl Sequence {
         Ok(())
     }
 
-    /// The decoder has failed at what it was given last.
-    pub(super) fn fail(&mut self) {
+    /// The decoder has failed at what it was given last, part of `frame`; the error to tell.
+    pub(super) fn fail(
+        &mut self,
+        decoder: &'static str,
+        frame: FrameId,
+        reason: String,
+    ) -> DecodeError {
         self.open = None;
         self.broken = true;
+        DecodeError::Picture {
+            decoder,
+            frame,
+            reason,
+        }
     }
 }

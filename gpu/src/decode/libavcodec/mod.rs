@@ -128,18 +128,18 @@ impl Decoder for LibavcodecDecoder {
         part: Part,
         bytes: &[u8],
     ) -> Result<Option<Picture<'_>>, DecodeError> {
-        let failed = |reason: String| DecodeError::Picture {
-            decoder: NAME,
-            frame,
-            reason,
-        };
         match self.push(frame, part, bytes) {
             Ok(false) => Ok(None),
-            Ok(true) => self.library.picture().map(Some).map_err(failed),
-            Err(reason) => {
-                self.sequence.fail();
-                Err(failed(reason))
+            // What was decoded stands, whether it can be shown or not.
+            Ok(true) => {
+                let picture = self.library.picture();
+                picture.map(Some).map_err(|reason| DecodeError::Picture {
+                    decoder: NAME,
+                    frame,
+                    reason,
+                })
             }
+            Err(reason) => Err(self.sequence.fail(NAME, frame, reason)),
         }
     }
 }
