@@ -11,14 +11,15 @@
 //! | stage | thread | core | priority | its input holds | when that is full |
 //! |---|---|---|---|---|---|
 //! | capture | `pf-capture` | shared | 4th | the compositor's pictures | the compositor waits |
-//! | encode | `pf-encode` | own from 4 cores up | 3rd | 1 frame | newest wins, the loser is counted |
+//! | encode | `pf-encode` | own from 4 cores up | first, on all cores but one; else 3rd | 1 frame | newest wins, the loser is counted |
 //! | protect | `pf-protect` | own from 4 cores up | 2nd | slices of [`FRAMES_OF_SLICES`] | encode blocks |
 //! | send | `pf-send` | own from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
 //!
 //! What control tells the stages beside, and hears from send, goes the ways of
 //! [`crate::steering`].
 //!
-//! A late stage may interrupt an earlier one, or slicing would gain nothing. Commands to encode
+//! A late stage may run while an earlier one works, or slicing would gain nothing
+//! ([`platform::thread`]). Commands to encode
 //! are coalesced ([`COMMANDS`]); reports of finished frames ([`REPORTS`]) and faults are dropped
 //! and counted when nobody reads them. All memory is allocated in [`spawn`].
 //!

@@ -9,10 +9,10 @@
 //! An encoder that is interrupted for each of its slices is late with all that follow, though
 //! another core has only the game to interrupt: a thread that wakes looks for another core only if
 //! the one where it ran last has a thread of its own rank or a higher one (`select_task_rq_rt` in
-//! Linux's kernel/sched/rt.c). So encoders come first, but one fewer than there
-//! are cores: one core is always left to the late stages. (1080p30 game over 100 Mbit/s on two cores,
-//! `bench --compare whole --link 100M`, two runs each in turn: captured to complete 11.8 ms of
-//! whole pictures' 16.7, p99 16 of 24; with encoders below 13.5 of 16.5, p99 25 of 22.)
+//! Linux's kernel/sched/rt.c). So encoders come first, but one fewer than there are cores: one core
+//! is always left to the late stages. (1080p30 game over 100 Mbit/s on two cores, `bench --compare
+//! whole --link 100M`, two runs each in turn: captured to complete 11.8 ms of whole pictures' 16.7,
+//! p99 16 of 24; with encoders below 13.5 of 16.5, p99 25 of 22.)
 
 use std::any::Any;
 use std::fs;
@@ -107,7 +107,6 @@ impl Role {
 const ENCODER_FIRST: i32 = 9;
 
 /// How many encoders may come first on a machine of so many cores.
-#[must_use]
 const fn encoders_first(cores: usize) -> usize {
     cores.saturating_sub(1)
 }

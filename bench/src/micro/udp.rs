@@ -48,10 +48,10 @@ impl Reader {
     ///
     /// A plain reader if there is a core for each thread. Without, a bare sender and its reader
     /// have two cores to themselves and the stages must share theirs with a reader, which then
-    /// measures how few cores there are: nobody reads. (Stages over bare, one binary: two cores
-    /// of a Zen 4 0.45 to 0.58 with a reader and 0.77 to 0.80 without, sixteen of a Xeon 0.90 to
-    /// 0.93 and 0.50 to 0.54, where a bare sender that nobody reads gives 3.3 million a second to
-    /// a full socket and one thread seals 1.7 million.)
+    /// measures how few cores there are: nobody reads. (Stages over bare: two cores of a Zen 4
+    /// 0.46 to 0.60 with a reader and 0.77 to 0.85 without; sixteen of a Xeon 0.90 to 0.93 and
+    /// 0.50 to 0.54, where a bare sender that nobody reads gives 3.3 million a second to a full
+    /// socket and one thread seals 1.5 to 1.9 million.)
     #[must_use]
     pub const fn of_budget(cores: usize) -> Self {
         if cores >= BUSY_THREADS {

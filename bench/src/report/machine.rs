@@ -39,7 +39,7 @@ impl Machine {
         let governor = read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
         Self {
             cpu: cpu_model(&read("/proc/cpuinfo")),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             kernel,
             governor: Some(governor.trim().to_owned()).filter(|name| !name.is_empty()),
             load_1min: load_1min(&read("/proc/loadavg")),
@@ -48,6 +48,11 @@ impl Machine {
             revision: revision.to_owned(),
         }
     }
+}
+
+/// Logical cores that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The first `model name` of `/proc/cpuinfo` (proc(5)); other architectures have none.

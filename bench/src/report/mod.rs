@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use compare::{Comparison, ComparisonRow, compare};
 pub use html::html;
 pub use machine::Machine;
+pub(crate) use machine::cores;
 pub use path::{PathCounts, PathReport, PathSample, Shown, Span, Stretch};
 pub use record::{FrameRecord, FrameRow, SliceRecord, SliceRow};
 pub use stages::{Distribution, Stage};

@@ -23,7 +23,7 @@ use crate::gate::{self, Verdict};
 use crate::micro;
 use crate::micro::udp::Reader;
 use crate::picture::Content;
-use crate::report::{Comparison, Report};
+use crate::report::{self, Comparison, Report};
 
 /// The rate of the paced link.
 const LINK_RATE: BitsPerSecond = BitsPerSecond(100_000_000);
@@ -187,10 +187,9 @@ impl GateRun {
     }
 
     fn senders(&mut self) -> Result<(), BenchError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         for reader in [Reader::None, Reader::Plain, Reader::Gro] {
             let row = micro::path::sealed_send(SEND_ROUNDS, SEND_TIME, reader)?;
-            self.rows.senders(&row, cores);
+            self.rows.senders(&row, report::cores());
         }
         Ok(())
     }
