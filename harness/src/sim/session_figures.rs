@@ -108,7 +108,11 @@ pub const FIGURES: &[Figure] = &[
     },
     Figure {
         name: "two-sessions",
-        run: two_sessions,
+        run: |seed| shared(&Scenario::two_sessions().seeded(seed)),
+    },
+    Figure {
+        name: "two-small-sessions",
+        run: |seed| shared(&Scenario::two_small_sessions(ms(seed % 17)).seeded(seed)),
     },
     Figure {
         name: "against-cubic",
@@ -337,19 +341,21 @@ fn stall(lasts: Duration, bound_ms: f64, seed: u64) -> Outcome {
     }
 }
 
-fn two_sessions(seed: u64) -> Outcome {
-    let scenario = Scenario::two_sessions().seeded(seed);
-    let sessions = Sessions::run(&scenario, &Setup::default());
+/// How two sessions share a link, once the second has been there for 10 s.
+fn shared(scenario: &Scenario) -> Outcome {
+    let sessions = Sessions::run(scenario, &Setup::default());
     let tap = &sessions.laid.network.link(sessions.laid.down).tap;
     let span = 20 * SECOND..60 * SECOND;
     let flow = |index: usize| Some(sessions.laid.pairs[index].0.host);
     let shares = [0, 1].map(|index| tap.bytes(span.clone(), flow(index)));
     let index = jain(&shares);
-    let mbit = shares.map(|bytes| bytes as f64 * 8.0 / 40e6);
+    let seconds = (span.end - span.start).as_secs_f64();
+    let mbit = shares.map(|bytes| bytes as f64 * 8e-6 / seconds);
+    let rate = scenario.rate.at(Timestamp::ZERO).0 as f64 * 1e-6;
     let queue = in_ms(tap.queue_delay_ns(span, None).permille(990));
     Outcome {
         measured: format!(
-            "Jain {index:.3} ({:.1} and {:.1} Mbit/s of 40), queue p99 {queue:.1} ms",
+            "Jain {index:.3} ({:.1} and {:.1} Mbit/s of {rate}), queue p99 {queue:.1} ms",
             mbit[0], mbit[1]
         ),
         bound: "≥ 0.9".to_owned(),

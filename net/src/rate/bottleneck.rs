@@ -33,6 +33,10 @@ const RUN: Duration = Duration::from_micros(100);
 /// A burst that passes must be so much faster than a hop that held others up to say that the hop
 /// is faster.
 const PASSED_ABOVE: f64 = 1.15;
+/// What a token bucket that nobody has used for a while lets pass at the speed of the card, as
+/// cable modems and `tc` have one. A burst that found no queue and passes proves of the hop only
+/// what it carries beyond that.
+const BUCKET_BYTES: u64 = 4000;
 /// Bursts in the median.
 const MEDIAN_OF: usize = 5;
 /// Bursts in the mean whose peak is kept: the peak of a median of five would be the peak of its
@@ -64,8 +68,19 @@ struct Burst {
     bytes: u64,
     bytes_arrived_first: u64,
     bytes_left_last: u64,
+    /// What may have passed on account of a bucket.
+    bucket_bytes: u64,
     datagrams: u32,
     runs: u32,
+}
+
+/// A burst that was not held up.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    /// How fast it arrived.
+    rate: f64,
+    /// How fast the hop is at least, even if it has a bucket.
+    proven: f64,
 }
 
 /// The estimate.
@@ -76,7 +91,7 @@ pub struct Bottleneck {
     held: [f64; MEDIAN_OF],
     held_count: usize,
     /// The last burst that was not held up and arrived faster than the estimate.
-    passed: Option<f64>,
+    passed: Option<Passed>,
     rate: Option<f64>,
     is_held: bool,
     newest: Timestamp,
@@ -103,7 +118,7 @@ impl Bottleneck {
                 burst.extend(datagram);
             }
             burst => {
-                let finished = burst.replace(Burst::new(datagram));
+                let finished = burst.replace(Burst::new(datagram, queued));
                 if let Some(finished) = finished {
                     self.finish(now, &finished);
                 }
@@ -155,7 +170,9 @@ impl Bottleneck {
         }
         let departure_span = burst.departure_last.since(burst.departure_first);
         let bits = |bytes: u64| bytes as f64 * 8.0;
-        let arrived = bits(burst.bytes - burst.bytes_arrived_first) / arrival_span.as_secs_f64();
+        let rate = |bytes: u64| bits(bytes) / arrival_span.as_secs_f64();
+        let spread = burst.bytes - burst.bytes_arrived_first;
+        let arrived = rate(spread);
         let left_bits = bits(burst.bytes - burst.bytes_left_last);
         // Without a span the burst left as one, and any rate below infinity holds it up.
         let is_held =
@@ -164,7 +181,10 @@ impl Bottleneck {
         if is_held {
             self.take_held(arrived);
         } else {
-            self.take_passed(arrived);
+            self.take_passed(Passed {
+                rate: arrived,
+                proven: rate(spread.saturating_sub(burst.bucket_bytes)),
+            });
         }
         let index = now.as_ns() / PEAK_PART_NS;
         let part = &mut self.peaks[(index % PEAK_PARTS as u64) as usize];
@@ -189,19 +209,18 @@ impl Bottleneck {
     }
 
     /// Two bursts in a row that pass above the estimate raise it to the lesser of them.
-    fn take_passed(&mut self, rate: f64) {
+    fn take_passed(&mut self, burst: Passed) {
         // What leaves ahead of the pace makes a burst up to 1.12 of a known hop: that is no news.
         let above = if self.is_held { PASSED_ABOVE } else { 1.0 };
-        if self.rate.is_some_and(|known| rate <= above * known) {
+        if self.rate.is_some_and(|known| burst.rate <= above * known) {
             self.passed = None;
             return;
         }
-        let Some(before) = self.passed.replace(rate) else {
+        let Some(before) = self.passed.replace(burst) else {
             return;
         };
-        let raised = before.min(rate);
-        self.rate = Some(raised);
-        self.mean = self.mean.max(raised);
+        self.rate = Some(before.rate.min(burst.rate));
+        self.mean = self.mean.max(before.proven.min(burst.proven));
         self.mean_count = self.mean_count.max(1);
         self.is_held = false;
         self.held_count = 0;
@@ -209,8 +228,9 @@ impl Bottleneck {
 }
 
 impl Burst {
-    fn new(datagram: &Arrived) -> Self {
+    fn new(datagram: &Arrived, queued: Duration) -> Self {
         let bytes = u64::from(datagram.bytes);
+        let found_bucket = queued < IDLE_BELOW;
         Self {
             id: datagram.burst,
             kind: datagram.kind,
@@ -223,6 +243,7 @@ impl Burst {
             bytes,
             bytes_arrived_first: bytes,
             bytes_left_last: bytes,
+            bucket_bytes: if found_bucket { BUCKET_BYTES } else { 0 },
             datagrams: 1,
             runs: 1,
         }

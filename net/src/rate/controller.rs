@@ -43,6 +43,8 @@ const BACK_OFF_LEAST: f64 = 0.1;
 const BACK_OFF_TO_LEAST: f64 = 0.25;
 /// What is left after loss or load, which no bottleneck explains.
 const SHED: f64 = 0.85;
+/// A burst faster than this times our delivery has a hop to itself that we share on average.
+const SHARED: f64 = 1.25;
 /// Delivery above this part of what we add drains the queue without a back-off.
 const DRAINS_BY_ITSELF: f64 = 1.03;
 /// Who is delivered at more than this part of the bottleneck's peak shares it with nobody.
@@ -289,6 +291,16 @@ impl Controller {
         if Self::drains_by_itself(s, self.target, delivered) {
             return;
         }
+        let is_shared = s.burst.is_some_and(|rate| rate > SHARED * s.delivered_long);
+        let (delivered, carried) = if is_shared {
+            // In 35 ms are one or two pictures of ours: noise, of which the target must not become
+            // the lesser. And a target above what was sent is no part of what was not delivered.
+            let delivered = delivered.max(s.delivered_long);
+            (delivered, self.target * (delivered / s.sent).min(1.0))
+        } else {
+            let least = BACK_OFF_TO_LEAST * s.burst.unwrap_or(delivered);
+            (delivered, self.target.min(delivered.max(least)))
+        };
         let bottleneck = s.bottleneck_peak.unwrap_or(self.target).max(delivered);
         self.knee = Some(Knee {
             at: now,
@@ -296,8 +308,7 @@ impl Controller {
             bottleneck: s.bottleneck.unwrap_or(delivered),
         });
         let part = (BACK_OFF_SHARE * delivered / bottleneck).max(BACK_OFF_LEAST);
-        let least = BACK_OFF_TO_LEAST * s.burst.unwrap_or(delivered);
-        self.target = self.bounded((1.0 - part) * self.target.min(delivered.max(least)));
+        self.target = self.bounded((1.0 - part) * carried);
         self.is_starting = false;
         // The effect is seen a round trip later, and the queue takes its time to drain.
         let settle = s.rtt + STANDING_WINDOW + s.standing.min(DRAIN_TIME) * 2 + DRAIN_TIME;
@@ -392,8 +403,11 @@ impl Controller {
         } else {
             self.target * CLIMB * elapsed_s
         };
-        let most = s
-            .bottleneck_peak
+        // Bursts that pass are as good as the peak until one is held up.
+        let passed = s.bottleneck.filter(|_| !s.is_held);
+        let hop = s.bottleneck_peak.into_iter().chain(passed);
+        let most = hop
+            .max_by(f64::total_cmp)
             .map_or(f64::INFINITY, |rate| UTILISATION * rate);
         self.target = self.bounded((self.target + step).min(most.max(self.target)));
     }

@@ -173,6 +173,28 @@ impl Scenario {
         Self::narrow("two-sessions", Steps::constant(rate), bytes, ms(20), flows)
     }
 
+    /// Two sessions on a token bucket of 12 Mbit/s as `tc` makes them: 4000 bytes pass at the speed
+    /// of the card, 100 ms wait. The second begins a second after the first; round trip 1 ms.
+    ///
+    /// At 6 Mbit/s and 60 pictures a second a picture is nine datagrams, of which three pass
+    /// unhindered, and each session's queue is gone before its next picture.
+    #[must_use]
+    pub fn two_small_sessions(phase: Duration) -> Self {
+        let first = session(mbit(20), true);
+        let mut second = first.clone();
+        second.start = SECOND + phase;
+        let rate = mbit(12);
+        let flows = vec![first, second];
+        let constant = Steps::constant(rate);
+        let mut scenario = Self::narrow("two-small-sessions", constant, 0, ms(1), flows);
+        scenario.down[0] = Part::TokenBucket {
+            rate,
+            burst_bytes: 4000,
+            queue_bytes_max: bytes_of(ms(100), rate),
+        };
+        scenario
+    }
+
     /// A session against a bulk transfer under `bulk` on 40 Mbit/s, which begins after 10 s; the
     /// queue holds 60 ms.
     fn against(name: &str, bulk: FlowKind) -> Self {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::units::Timestamp;
 
 use super::super::estimator::Signals;
-use super::{CLIMB_NEAR, Controller, Knee, OVERUSE, PEAK_AGE, SHED};
+use super::{CLIMB_NEAR, Controller, Knee, LOSS_HEAVY, OVERUSE, PEAK_AGE, SHED};
 
 /// A burst faster than this times our delivery, through a queue that stands, shows that others
 /// have the rest.
@@ -109,6 +109,11 @@ impl Controller {
             return;
         }
         if self.loses_more(s, LOSS_BURSTS_CONTEST) && now >= contest.hold_until {
+            if s.loss_short.share() > LOSS_HEAVY {
+                // A queue that somebody else keeps full takes little of ours. So the bottleneck is
+                // overrated, and two of us would keep its queue full with their shares.
+                contest.bottleneck *= SHED;
+            }
             let least = SHARE_LEAST * contest.bottleneck;
             self.target = self.bounded((self.target * SHED).max(least.min(self.target)));
             contest.hold_until = now + Duration::from_millis(500);
@@ -117,5 +122,70 @@ impl Controller {
             let step = CLIMB_NEAR * contest.bottleneck * elapsed_s;
             self.target = self.bounded(self.target + step);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::decision::{Config, State};
+    use super::super::super::loss::Loss;
+    use super::*;
+
+    const MBIT: f64 = 1e6;
+
+    /// Signals of a full queue of a hop that is taken for one of 20 Mbit/s, in which we are
+    /// delivered `delivered` and lose `lost` of 200 datagrams in runs of two.
+    fn pressed(now: Timestamp, delivered: f64, lost: u32) -> Signals {
+        let loss = Loss {
+            datagrams: 200,
+            lost,
+            bursts: lost / 2,
+        };
+        Signals {
+            queue_delay: Duration::from_millis(90),
+            standing: Duration::from_millis(90),
+            busy_for: Duration::from_secs(1),
+            delivered: Some(delivered),
+            delivered_long: delivered,
+            sent: delivered * 200.0 / f64::from(200 - lost),
+            bottleneck: Some(20.0 * MBIT),
+            bottleneck_peak: Some(20.0 * MBIT),
+            is_held: true,
+            burst: Some(20.0 * MBIT),
+            loss,
+            loss_short: loss,
+            answered: now,
+            silence: Some(Duration::ZERO),
+            ..Signals::default()
+        }
+    }
+
+    fn target_after(seconds: u64, lost: u32) -> (State, f64) {
+        let mut controller = Controller::new(Timestamp::ZERO, Config::default());
+        let mut last = (State::Steady, 0.0);
+        for tick in 1..200 * seconds {
+            let now = Timestamp::ZERO + Duration::from_millis(5) * u32::try_from(tick).unwrap();
+            // Nothing is lost until the contest is on: that is what the path always loses.
+            let is_on = last.0 == State::Competing;
+            let decision =
+                controller.poll(now, &pressed(now, 6.0 * MBIT, if is_on { lost } else { 0 }));
+            last = (decision.state, decision.target.0 as f64 / MBIT);
+        }
+        last
+    }
+
+    #[test]
+    fn a_share_of_an_overrated_hop_gives_way() {
+        // 0.35 of 20 is 7: two who hold that much fill a hop of 12 for ever.
+        let (state, without_loss) = target_after(8, 0);
+        assert_eq!(state, State::Competing);
+        assert!(without_loss >= 7.0, "{without_loss}");
+        let (_, little) = target_after(8, 8);
+        assert!(
+            (7.0..7.5).contains(&little),
+            "4 % are a bulk flow's: {little}"
+        );
+        let (_, heavy) = target_after(8, 50);
+        assert!(heavy < 5.0, "a quarter lost: {heavy}");
     }
 }
