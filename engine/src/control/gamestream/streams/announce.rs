@@ -3,7 +3,8 @@
 use net::gamestream::rtsp::Status;
 use net::units::{Mode, Timestamp};
 
-use super::{Answered, StreamHost};
+use super::StreamHost;
+use super::requests::Answered;
 use crate::control::gamestream::session::{AnnounceWaits, Changing, Stage};
 
 impl StreamHost {
