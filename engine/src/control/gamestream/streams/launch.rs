@@ -229,7 +229,7 @@ impl StreamHost {
             }),
             Changing::Announce(waiting) => {
                 game.stage = Stage::Awaited;
-                self.answer_announced(number, &waiting, refusal.is_none());
+                self.answer_announced(number, &waiting, refusal.as_deref());
             }
         }
     }

@@ -57,7 +57,11 @@ impl StreamHost {
                 self.decide_announced(now, number, waiting)
             }
             Some(RtspEvent::Refused(error)) => {
-                log::warn!("{} cannot be served: {error}", game.client.name);
+                let name = &game.client.name;
+                // Once: whoever has the session's key may ask again and again.
+                if !std::mem::replace(&mut stream.refusal_told, true) {
+                    log::warn!("session {number} of {name} is not served: {error}");
+                }
                 step.response.into()
             }
             Some(RtspEvent::Play) => {
