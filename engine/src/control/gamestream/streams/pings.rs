@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use net::clock;
 use net::gamestream::ping::{Admission, Ping};
 use net::gamestream::video::{VideoConfig, VideoPacketizer};
-use net::udp::{Socket, Wait};
+use net::udp::{Dscp, Socket, Wait};
 use net::units::{BitsPerSecond, SliceCount, Timestamp};
 
 use super::{RECEIVES_PER_TURN, StreamHost};
@@ -158,10 +158,11 @@ fn start_media(
         slices,
     };
     stream.steer = Some(steer);
+    let socket = video.try_clone().map_err(|error| error.to_string())?;
     Ok(StartMedia {
         cutter: cutter.into(),
         encode: Some(encode),
-        socket: video.try_clone().map_err(|error| error.to_string())?,
+        socket: socket.marked(config.video_qos.then_some(Dscp::VIDEO)),
         peer,
         control,
         audio: None,
