@@ -228,13 +228,13 @@ impl StreamHost {
                         continue;
                     };
                     steer.started(reports);
-                    self.registry.add(SessionEntry {
+                    self.registry.add(SessionEntry::new(
                         number,
-                        client: game.client.name.clone(),
-                        mode: facts.mode,
+                        game.client.name.clone(),
+                        facts.mode,
                         capture,
-                        metrics: Arc::clone(game.session.metrics()),
-                    });
+                        Arc::clone(game.session.metrics()),
+                    ));
                 }
                 SessionEvent::ModeSet { wanted, result } => {
                     self.take_mode(number, wanted, result);
