@@ -9,7 +9,7 @@ mod connection;
 mod control;
 mod discovery;
 mod http;
-mod media;
+pub mod media;
 pub mod paired;
 mod rtsp;
 mod session;

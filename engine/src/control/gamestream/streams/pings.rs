@@ -139,7 +139,9 @@ fn start_media(
         VideoTerms {
             bitrate,
             packet_bytes: config.packet_bytes,
+            refresh: facts.mode.refresh(),
             slices,
+            parity_min: config.parity_min,
             fec_percent: host.fec_percent,
         },
     );
