@@ -84,7 +84,10 @@ fn each(name: &str, inputs: u64, mut test: impl FnMut(&mut Chance) -> bool) {
         deep += u64::from(test(&mut Chance(seed)));
     }
     println!("{name}: {deep} of {inputs} inputs got past the first checks");
-    assert!(deep > inputs / 100, "{name}: {deep} of {inputs}: too far from anything real");
+    assert!(
+        deep > inputs / 100,
+        "{name}: {deep} of {inputs}: too far from anything real"
+    );
     assert!(deep < inputs, "{name}: all {inputs}: too near");
 }
 
@@ -237,7 +240,20 @@ fn enet_datagrams() {
 fn input_packets() {
     each("input", 5 * INPUTS, |chance| {
         let kinds: [u32; 14] = [
-            3, 4, 5, 6, 7, 8, 9, 0xa, 0xc, 0xd, 0x17, 0x5500_0001, 0x5500_0002, 0x5500_0004,
+            3,
+            4,
+            5,
+            6,
+            7,
+            8,
+            9,
+            0xa,
+            0xc,
+            0xd,
+            0x17,
+            0x5500_0001,
+            0x5500_0002,
+            0x5500_0004,
         ];
         let kind = kinds[chance.below(kinds.len())];
         let length = chance.below(56);

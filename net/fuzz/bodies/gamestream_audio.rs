@@ -71,7 +71,10 @@ fn check_heads(block: &[Vec<u8>], sequence: u16) {
             assert_eq!(number(2), sequence.wrapping_add(at as u16));
         } else {
             assert_eq!((datagram[0], datagram[1]), (0x80, 127));
-            assert_eq!((usize::from(datagram[12]), number(14)), (at - DATA_SHARDS, sequence));
+            assert_eq!(
+                (usize::from(datagram[12]), number(14)),
+                (at - DATA_SHARDS, sequence)
+            );
         }
     }
 }

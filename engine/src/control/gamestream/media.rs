@@ -64,10 +64,10 @@ pub struct VideoTerms {
 #[derive(Clone, Copy, Debug)]
 struct InHand {
     frame: FrameId,
-    /// Data and parity, not yet told to the reports.
-    packets: u32,
-    /// Data so far.
+    /// Data so far, packets.
     columns: usize,
+    /// Of these told to the reports.
+    told: u32,
     recovers: bool,
 }
 
@@ -169,12 +169,7 @@ impl VideoSteer {
     }
 
     /// The client said something of its video.
-    pub fn handle_message(
-        &mut self,
-        now: Timestamp,
-        round_trip: Duration,
-        message: &FromClient,
-    ) {
+    pub fn handle_message(&mut self, now: Timestamp, round_trip: Duration, message: &FromClient) {
         self.feedbacks += 1;
         // First what has left: the client may speak of it already.
         self.take_departures();
@@ -281,8 +276,8 @@ impl VideoSteer {
             self.tell_sent(departed.at);
             self.in_hand = Some(InHand {
                 frame,
-                packets: 0,
                 columns: 0,
+                told: 0,
                 recovers: false,
             });
         }
@@ -290,7 +285,6 @@ impl VideoSteer {
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
-        in_hand.packets += u32::from(departed.sent.datagrams);
         if let Some(sent) = departed.frame {
             in_hand.columns = sent.columns;
             in_hand.recovers |= sent.is_recovery;
@@ -305,12 +299,16 @@ impl VideoSteer {
         }
     }
 
-    /// Tells the reports what has left of the frame in hand, as so many blocks.
+    /// Tells the reports what has left of the frame in hand, as so many blocks. Data only: a client
+    /// looks at no more packets of a block than it needs, so what it says to be lost is of as many
+    /// as there is data.
     fn tell_sent(&mut self, now: Timestamp) {
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
-        let packets = std::mem::take(&mut in_hand.packets);
+        let columns = in_hand.columns as u32;
+        let packets = columns.saturating_sub(in_hand.told);
+        in_hand.told = columns.max(in_hand.told);
         let blocks = u32::from(self.blocks.max(1)).min(packets);
         for block in 0..blocks {
             let part = packets * (block + 1) / blocks - packets * block / blocks;
