@@ -203,7 +203,9 @@ impl MoonlightHost {
         if self.guidance.is_given_up(meta.frame) {
             self.packetizer.give_up_frame();
         }
-        let plan = self.guidance.plan(self.wish.slices, now.since(slice.captured));
+        let plan = self
+            .guidance
+            .plan(self.wish.slices, now.since(slice.captured));
         match self.packetizer.begin(&meta, &plan, &self.unit) {
             Ok(()) => {
                 let columns = self.packetizer.frame_packets();

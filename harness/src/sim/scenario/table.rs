@@ -227,7 +227,9 @@ impl Scenario {
         };
         let mut scenario = Self::lossy(format!("moonlight-{name}-{percent}"), loss, ms(4));
         // Video is what is lost: ENet repeats the rest.
-        scenario.up.retain(|part| !matches!(part, Part::Loss(_) | Part::Bursts(..)));
+        scenario
+            .up
+            .retain(|part| !matches!(part, Part::Loss(_) | Part::Bursts(..)));
         scenario.flows = vec![moonlight(kbps)];
         scenario.lasting(lasts)
     }
