@@ -221,7 +221,6 @@ impl Host {
             registry: Arc::clone(&self.registry),
             last: Vec::new(),
             turned_away: 0,
-            at: Instant::now(),
         }
     }
 
@@ -332,8 +331,52 @@ pub struct SessionEntry {
     pub mode: Mode,
     /// Name of its capture backend.
     pub capture: &'static str,
-    /// What its pipeline measures.
+    /// What its pipeline measures, since the session was launched.
     pub metrics: Arc<SessionMetrics>,
+    /// As it was when the stream began: a client that comes back begins anew.
+    begun: Figures,
+}
+
+impl SessionEntry {
+    /// One whose stream begins now.
+    pub(crate) fn new(
+        number: u64,
+        client: String,
+        mode: Mode,
+        capture: &'static str,
+        metrics: Arc<SessionMetrics>,
+    ) -> Self {
+        Self {
+            begun: Figures::of(&metrics),
+            number,
+            client,
+            mode,
+            capture,
+            metrics,
+        }
+    }
+}
+
+/// A session's figures at one moment.
+#[derive(Clone)]
+struct Figures {
+    at: Instant,
+    counters: CounterSnapshot,
+    first_byte: HistogramSnapshot,
+    last_byte: HistogramSnapshot,
+    sound: HistogramSnapshot,
+}
+
+impl Figures {
+    fn of(metrics: &SessionMetrics) -> Self {
+        Self {
+            at: Instant::now(),
+            counters: metrics.counters.snapshot(),
+            first_byte: metrics.capture_to_first_byte.snapshot(),
+            last_byte: metrics.capture_to_last_byte.snapshot(),
+            sound: metrics.capture_to_audio_packet.snapshot(),
+        }
+    }
 }
 
 /// The streaming sessions. Written when one begins or ends, never on the frame path.
@@ -407,80 +450,31 @@ impl Registry {
 /// One line of figures over the time since the last one.
 pub struct LiveFigures {
     registry: Arc<Registry>,
-    last: Vec<(u64, CounterSnapshot, [HistogramSnapshot; 2])>,
+    last: Vec<(u64, Figures)>,
     turned_away: u64,
-    at: Instant,
 }
 
 impl LiveFigures {
-    /// The line; sessions are separated by ` | `.
+    /// The line; sessions are separated by ` | `. A session that is new in it counts from the
+    /// begin of its stream.
     pub fn line(&mut self) -> String {
-        let seconds = self.at.elapsed().as_secs_f64().max(1e-3);
-        self.at = Instant::now();
-        let mut line = String::new();
+        let mut parts = Vec::new();
         let mut seen = Vec::new();
         for entry in self.registry.list() {
-            let metrics = &entry.metrics;
-            let now = metrics.counters.snapshot();
-            let histograms = [
-                metrics.capture_to_first_byte.snapshot(),
-                metrics.capture_to_last_byte.snapshot(),
-            ];
-            let before = self
+            let now = Figures::of(&entry.metrics);
+            let last = self
                 .last
                 .iter()
-                .find(|(number, ..)| *number == entry.number);
-            let (old, [first, last]) = match before {
-                Some((_, old, [first, last])) => (
-                    *old,
-                    [histograms[0].since(first), histograms[1].since(last)],
-                ),
-                None => (CounterSnapshot::default(), histograms.clone()),
-            };
-            let separator = if line.is_empty() { "" } else { " | " };
-            let ms = |h: &HistogramSnapshot, q: f64| {
-                h.quantile(q)
-                    .map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
-            };
-            let _ = write!(
-                line,
-                "{separator}{} {}: {:.0} fps, {:.1} Mbit/s, captured to first byte p50 {} ms, to \
-                 last p50 {} p99 {} ms, {} IDR, {} skipped, {} not sent",
-                entry.client,
-                entry.mode,
-                (now.encoded - old.encoded) as f64 / seconds,
-                (now.sent_bytes - old.sent_bytes) as f64 * 8e-6 / seconds,
-                ms(&first, 0.5),
-                ms(&last, 0.5),
-                ms(&last, 0.99),
-                now.keyframes - old.keyframes,
-                now.superseded - old.superseded,
-                (now.send_failures - old.send_failures)
-                    + (now.encode_failures - old.encode_failures)
-                    + (now.protect_failures - old.protect_failures),
-            );
-            let sound = metrics.capture_to_audio_packet.snapshot();
-            if now.audio_packets > old.audio_packets {
-                let _ = write!(
-                    line,
-                    "; sound {:.0} packets/s, {} of silence, made {} ms after, p99 {} ms",
-                    (now.audio_packets - old.audio_packets) as f64 / seconds,
-                    now.audio_silent - old.audio_silent,
-                    ms(&sound, 0.5),
-                    ms(&sound, 0.99),
-                );
-            }
-            let path = metrics.path.lock();
-            if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
-                let repeated = now.repeated - old.repeated;
-                let _ = write!(line, "; {path}, {repeated} repeated");
-            }
-            seen.push((entry.number, now, histograms));
+                .find(|(number, last)| *number == entry.number && last.at >= entry.begun.at);
+            let old = last.map_or(&entry.begun, |(_, last)| last);
+            parts.push(part(&entry, &now, old));
+            seen.push((entry.number, now));
         }
         self.last = seen;
-        if line.is_empty() {
-            "waiting for a client".clone_into(&mut line);
-        }
+        let mut line = match parts.is_empty() {
+            true => "waiting for a client".to_owned(),
+            false => parts.join(" | "),
+        };
         let turned_away = self.registry.turned_away.load(Relaxed);
         if turned_away > self.turned_away {
             let datagrams = turned_away - self.turned_away;
@@ -489,6 +483,46 @@ impl LiveFigures {
         self.turned_away = turned_away;
         line
     }
+}
+
+/// A session's part of the line: what happened between `old` and `now`.
+fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
+    let seconds = now.at.duration_since(old.at).as_secs_f64().max(1e-3);
+    let counted = now.counters.since(&old.counters);
+    let ms = |now: &HistogramSnapshot, old: &HistogramSnapshot, q: f64| {
+        now.since(old)
+            .quantile(q)
+            .map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
+    };
+    let mut line = format!(
+        "{} {}: {:.0} fps, {:.1} Mbit/s, captured to first byte p50 {} ms, to last p50 {} p99 {} \
+         ms, {} IDR, {} skipped, {} not sent",
+        entry.client,
+        entry.mode,
+        counted.encoded as f64 / seconds,
+        counted.sent_bytes as f64 * 8e-6 / seconds,
+        ms(&now.first_byte, &old.first_byte, 0.5),
+        ms(&now.last_byte, &old.last_byte, 0.5),
+        ms(&now.last_byte, &old.last_byte, 0.99),
+        counted.keyframes,
+        counted.superseded,
+        counted.send_failures + counted.encode_failures + counted.protect_failures,
+    );
+    if counted.audio_packets > 0 {
+        let _ = write!(
+            line,
+            "; sound {:.0} packets/s, {} of silence, made {} ms after, p99 {} ms",
+            counted.audio_packets as f64 / seconds,
+            counted.audio_silent,
+            ms(&now.sound, &old.sound, 0.5),
+            ms(&now.sound, &old.sound, 0.99),
+        );
+    }
+    let path = entry.metrics.path.lock();
+    if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
+        let _ = write!(line, "; {path}, {} repeated", counted.repeated);
+    }
+    line
 }
 
 #[cfg(test)]
@@ -506,5 +540,56 @@ mod tests {
         assert!(registry.take_place(2).is_none());
         drop((two, again));
         assert!(registry.take_place(1).is_some());
+    }
+
+    /// What was counted before a client came back is in no line, and neither is the time that it
+    /// was away.
+    #[test]
+    fn the_first_line_after_a_resume_counts_from_the_resume() {
+        let registry = Arc::new(Registry::default());
+        let mut figures = LiveFigures {
+            registry: Arc::clone(&registry),
+            last: Vec::new(),
+            turned_away: 0,
+        };
+        let mode = Mode::new(1280, 720, 60_000).expect("a mode");
+        let metrics = Arc::new(SessionMetrics::default());
+        let entry = || SessionEntry::new(1, "den".into(), mode, "fake", Arc::clone(&metrics));
+        let play = |packets: u64, took_ms: u64| {
+            let counters = &metrics.counters;
+            counters.audio_packets.fetch_add(packets, Relaxed);
+            counters.audio_silent.fetch_add(packets, Relaxed);
+            counters.keyframes.fetch_add(packets, Relaxed);
+            (0..packets).for_each(|_| {
+                let took = std::time::Duration::from_millis(took_ms);
+                metrics.capture_to_audio_packet.record(took);
+            });
+        };
+        play(900, 100);
+        registry.add(entry());
+        play(7, 1);
+        let line = figures.line();
+        assert!(
+            line.contains(" 7 IDR") && line.contains(", 7 of silence"),
+            "{line}"
+        );
+        assert!(line.contains("made 1.0 ms after, p99 1.0 ms"), "{line}");
+        play(900, 100);
+        // It leaves and comes back between two lines.
+        registry.remove(1);
+        registry.add(entry());
+        play(5, 2);
+        let line = figures.line();
+        assert!(
+            line.contains(" 5 IDR") && line.contains(", 5 of silence"),
+            "{line}"
+        );
+        assert!(
+            line.contains("made 2.1 ms after") || line.contains("made 2.0 ms after"),
+            "{line}"
+        );
+        play(3, 1);
+        assert!(figures.line().contains(" 3 IDR"));
+        assert!(!figures.line().contains("sound"), "none came");
     }
 }

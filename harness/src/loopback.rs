@@ -104,6 +104,12 @@ impl LoopbackHost {
         self.host.as_ref().map(Host::sessions).unwrap_or_default()
     }
 
+    /// It serves nobody any more although nobody stopped it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.host.as_ref().is_some_and(Host::has_failed)
+    }
+
     /// Stops it as Ctrl-C does.
     pub fn stop(&mut self) {
         if let Some(host) = self.host.take() {

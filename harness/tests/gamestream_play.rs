@@ -172,6 +172,50 @@ fn a_host_that_stops_tells_its_clients() {
     drop(running.wait());
 }
 
+/// A mode that nobody has, over HTTP: its user reads why, and nothing is left of it.
+#[test]
+fn a_mode_that_cannot_be_is_refused_in_words() {
+    let mut host = Host::new("synthetic");
+    let client = paired(&host, "client");
+    for (size, fps, word) in [
+        ([1281, 720], 60, "1281x720 has an odd side"),
+        ([64_000, 720], 60, "64000x720"),
+        ([1280, 720], 5000, "5000 Hz"),
+    ] {
+        let mut wanted = options("launch", 1);
+        (wanted["width"], wanted["height"]) = (json!(size[0]), json!(size[1]));
+        wanted["fps"] = json!(fps);
+        let refused = Played::of_refused(play(&client, &wanted));
+        assert!(refused.contains(word), "{refused}");
+        assert_eq!(current(&client), 0);
+    }
+    let said = host.stop();
+    assert!(said.contains("asks /launch: mode is not valid"), "{said}");
+}
+
+/// The host is killed amid a stream and started again: the client notices by itself, its pairing
+/// holds, and it plays again.
+#[test]
+fn a_host_that_is_killed_and_started_again_is_played_again() {
+    let mut host = Host::new("synthetic");
+    let client = paired(&host, "client");
+    let running = play(&client, &options("launch", 100_000));
+    await_frames(&running);
+    drop(host.running.take());
+    let last = loop {
+        let line = next(&running);
+        if line.get("over").is_some() {
+            break line;
+        }
+    };
+    assert_ne!(last["over"], 0, "not on purpose");
+    drop(running.wait());
+    host.start();
+    assert_eq!(current(&client), 0);
+    Played::of(play(&client, &options("launch", 60))).assert_whole(60);
+    host.stop();
+}
+
 /// On a real compositor the client decodes the test card that was drawn, pixel by pixel.
 #[test]
 fn what_a_private_sway_shows_is_what_the_client_decodes() {

@@ -250,6 +250,41 @@ fn a_key_is_lifted_when_its_client_vanishes() {
     host.stop();
 }
 
+/// What a client types is read by a window of its session, letter by letter, and the pointer is on
+/// the pixel that it was moved to.
+#[test]
+fn what_is_typed_and_pointed_at_arrives_in_the_session() {
+    const TEXT: &str = "Grüße: 5 € (Ж)~";
+    let (mut host, client) = host("private-sway", &json!([{ "id": 7, "name": "Desk" }]));
+    assert_eq!(frames(&play(&client, &options("launch", 7, SMALL, 1))), 1);
+    let listener = Listener::start(&wayland_socket(&host.sandbox.runtime())).expect("a compositor");
+    eventually("the window has the keyboard", || {
+        listener.heard().contains(&Heard::KeyboardEnter)
+    });
+    for (x, y) in [(160, 90), (480, 270), (0, 359)] {
+        let before = listener.typed();
+        let mut wanted = options("resume", 7, SMALL, 100_000);
+        wanted["type"] = json!(TEXT);
+        // Of so many pixels the last one is the far edge, as clients count.
+        wanted["point"] = json!([x, y, SMALL.0 + 1, SMALL.1 + 1]);
+        let running = client.play(&wanted.to_string());
+        let typed = format!("{before}{TEXT}");
+        eventually("the text is typed", || {
+            listener.typed().len() >= typed.len()
+        });
+        assert_eq!(listener.typed(), typed);
+        eventually("the pointer is on the pixel", || {
+            let at = listener.pointer();
+            at.is_some_and(|at| {
+                (at.0 - f64::from(x)).abs() < 0.51 && (at.1 - f64::from(y)).abs() < 0.51
+            })
+        });
+        drop(running);
+    }
+    quit(&client);
+    host.stop();
+}
+
 /// The session ends with its application, and one that fails at once is told.
 #[test]
 fn an_application_that_ends_takes_its_session_along() {

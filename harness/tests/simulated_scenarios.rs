@@ -140,6 +140,7 @@ fn ends(place: &Place<'_>) -> (End, End) {
         FlowKind::Session {
             refresh, ceiling, ..
         } => (refresh, ceiling),
+        FlowKind::Moonlight { refresh, wish } => (refresh, wish.bitrate),
     };
     let config = EncoderConfig {
         refresh,

@@ -280,13 +280,13 @@ impl NativeHost {
                 SessionEvent::Started { reports, capture } => {
                     peer.reports = Some(reports);
                     if let Some(session) = &peer.session {
-                        self.registry.add(SessionEntry {
-                            number: wanted.number,
-                            client: wanted.client.clone(),
-                            mode: wanted.agreed.mode,
+                        self.registry.add(SessionEntry::new(
+                            wanted.number,
+                            wanted.client.clone(),
+                            wanted.agreed.mode,
                             capture,
-                            metrics: Arc::clone(session.metrics()),
-                        });
+                            Arc::clone(session.metrics()),
+                        ));
                     }
                 }
                 // It waits where the peer's plane finds it.

@@ -1,4 +1,4 @@
-//! Sound: what a session's applications play becomes Opus packets, one each 5 or 10 ms.
+//! Sound: what a session's applications play becomes Opus packets, one each 5, 10 or 20 ms.
 //!
 //! ```text
 //!  source ─▶ packet's worth of samples ─▶ Opus ─▶ AudioOut (either protocol)
@@ -38,7 +38,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// Largest packet that any protocol takes, bytes (GameStream's 1344).
 const PACKET_BYTES_MAX: usize = 1344;
 /// Samples of all channels in the longest packet.
-const SAMPLES_MAX: usize = (SAMPLE_RATE / 100) as usize * CHANNELS_MAX;
+const SAMPLES_MAX: usize = (SAMPLE_RATE / 50) as usize * CHANNELS_MAX;
 /// Opus' effort, 0 to 10. At 5 a stereo packet costs half of what it does at 10, and at these
 /// bitrates nobody hears the difference.
 const COMPLEXITY: i32 = 5;
@@ -51,6 +51,8 @@ pub enum PacketLength {
     Ms5,
     /// 10 ms.
     Ms10,
+    /// 20 ms.
+    Ms20,
 }
 
 impl PacketLength {
@@ -60,6 +62,7 @@ impl PacketLength {
         match self {
             Self::Ms5 => 5,
             Self::Ms10 => 10,
+            Self::Ms20 => 20,
         }
     }
 

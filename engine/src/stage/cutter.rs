@@ -166,6 +166,27 @@ impl VideoGuidance {
         let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         self.latency_ns.store(ns, Relaxed);
     }
+
+    /// What the packetizer is told of a frame that has so many slices and has taken `so_far`.
+    #[must_use]
+    pub fn plan(&self, slices: SliceCount, so_far: Duration) -> FramePlan {
+        let mut estimate = LatencyEstimate::new();
+        let known = self.latency_ns.load(Relaxed);
+        if known > 0 {
+            estimate.handle_frame(Duration::from_nanos(known));
+        }
+        FramePlan {
+            slices: slices.get(),
+            blocks: self.blocks.load(Relaxed),
+            host_latency: estimate.estimate(so_far),
+        }
+    }
+
+    /// The client said that a part of this frame is lost, and of no newer one.
+    #[must_use]
+    pub fn is_given_up(&self, frame: FrameId) -> bool {
+        self.given_up.load(Relaxed) == frame.0.wrapping_add(1)
+    }
 }
 
 /// A stock client's packetizer with what control tells it.
@@ -201,16 +222,7 @@ impl VideoCutter {
             self.packetizer.give_up_frame();
         }
         let so_far = clock::now().since(meta.captured);
-        let mut estimate = LatencyEstimate::new();
-        let known = self.guidance.latency_ns.load(Relaxed);
-        if known > 0 {
-            estimate.handle_frame(Duration::from_nanos(known));
-        }
-        let plan = FramePlan {
-            slices: self.slices.get(),
-            blocks: self.guidance.blocks.load(Relaxed),
-            host_latency: estimate.estimate(so_far),
-        };
+        let plan = self.guidance.plan(self.slices, so_far);
         self.packetizer.begin(meta, &plan, data)
     }
 
@@ -228,7 +240,6 @@ impl VideoCutter {
 
     /// The client said that a part of the frame in work is lost.
     fn is_given_up(&self) -> bool {
-        let given_up = self.guidance.given_up.load(Relaxed);
-        given_up == self.meta.frame.0.wrapping_add(1)
+        self.guidance.is_given_up(self.meta.frame)
     }
 }

@@ -214,6 +214,11 @@ impl Encoder {
         self.recover_from.is_some()
     }
 
+    /// Nobody takes its slices: captures before `now` are not encoded.
+    pub fn hold(&mut self, now: Timestamp) {
+        self.busy_until = self.busy_until.max(now);
+    }
+
     /// The next slice that is finished by `now`.
     pub fn poll_slice(&mut self, now: Timestamp) -> Option<ModelSlice> {
         let ready = self.finished.front()?.encoded <= now;

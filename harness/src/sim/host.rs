@@ -32,13 +32,13 @@ use super::packet::{Address, DATAGRAM_BYTES_MAX};
 use super::unit::Picture;
 
 /// How far ahead of its departure a batch is sealed at most, as in the engine's protect stage.
-const LEAD: Duration = Duration::from_millis(2);
+pub(super) const LEAD: Duration = Duration::from_millis(2);
 /// Without feedback control looks at the path this often, as in the engine.
 const TICK: Duration = Duration::from_millis(10);
 /// Between two looks for the sake of a deadline, as in the engine.
 const DEADLINE_MIN: Duration = Duration::from_millis(1);
 /// Slices that wait for protect, at most: four frames of most. Beyond, the encoder's blocked.
-const SLICES_WAITING_MAX: usize = 128;
+pub(super) const SLICES_WAITING_MAX: usize = 128;
 const ZEROS: [u8; MEDIA_BYTES_MAX] = [0; MEDIA_BYTES_MAX];
 
 /// How a host protects.
@@ -147,7 +147,7 @@ pub struct VideoHost {
 /// The newest pictures that answer reports, so that one report is answered once: the engine's
 /// encode stage does the same.
 #[derive(Debug, Default)]
-struct Answers {
+pub(super) struct Answers {
     next: FrameId,
     last_idr: Option<FrameId>,
     last_recovery: Option<FrameId>,
@@ -262,20 +262,10 @@ impl VideoHost {
             Repair::Invalidate { newest_lost, .. } => newest_lost,
             Repair::Idr => self.steering.newest_lost(),
         };
-        let answers = &self.answers;
-        if newest_lost >= answers.next || answers.last_idr > Some(newest_lost) {
-            return;
-        }
-        let invalidated = match repair {
-            Repair::Invalidate { .. } if answers.last_recovery > Some(newest_lost) => return,
-            Repair::Invalidate { first_lost, .. } => self.encoder.invalidate_references(first_lost),
-            Repair::Idr => false,
-        };
-        if invalidated {
-            self.recoveries += 1;
-        } else {
-            self.encoder.request_idr();
-            self.idrs += 1;
+        match self.answers.mend(&mut self.encoder, repair, newest_lost) {
+            Some(Picture::Idr) => self.idrs += 1,
+            Some(_) => self.recoveries += 1,
+            None => {}
         }
     }
 
@@ -525,7 +515,30 @@ impl Endpoint for VideoHost {
 }
 
 impl Answers {
-    fn note(&mut self, slice: &ModelSlice) {
+    /// Asks the encoder for a picture that repairs, unless one has answered already; which it will
+    /// be.
+    pub(super) fn mend(
+        &self,
+        encoder: &mut Encoder,
+        repair: Repair,
+        newest_lost: FrameId,
+    ) -> Option<Picture> {
+        if newest_lost >= self.next || self.last_idr > Some(newest_lost) {
+            return None;
+        }
+        if let Repair::Invalidate { first_lost, .. } = repair {
+            if self.last_recovery > Some(newest_lost) {
+                return None;
+            }
+            if encoder.invalidate_references(first_lost) {
+                return Some(Picture::Recovery(first_lost));
+            }
+        }
+        encoder.request_idr();
+        Some(Picture::Idr)
+    }
+
+    pub(super) fn note(&mut self, slice: &ModelSlice) {
         let frame = slice.unit.frame;
         self.next = frame.next();
         match slice.unit.picture {

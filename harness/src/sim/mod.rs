@@ -29,6 +29,7 @@ pub mod scenario;
 pub mod trace;
 pub mod host;
 pub mod client;
+pub mod moonlight;
 pub mod audio;
 pub mod session;
 pub mod session_fuzz;

@@ -23,6 +23,7 @@ use super::link::{
     Aggregation, AggregationConfig, Delay, Discipline, Duplicate, Element, GilbertElliott, Jitter,
     Link, Mtu, Outage, Queue, RandomLoss, Rebind, Reorder, TokenBucket, Unbind,
 };
+use super::moonlight::Wish;
 use super::network::{Endpoint, LinkId, Network, PORT};
 use super::packet::Address;
 use super::rng::{Chance, Rng};
@@ -75,6 +76,13 @@ pub enum FlowKind {
         ceiling: BitsPerSecond,
         /// Rate control may go below it; else the encoder stays there.
         adaptive: bool,
+    },
+    /// Streams video to a stock client.
+    Moonlight {
+        /// Pictures a second.
+        refresh: RefreshMilliHz,
+        /// What it asks for.
+        wish: Wish,
     },
     /// Streams audio only, a packet every 5 ms.
     Audio,

@@ -21,6 +21,7 @@ use super::client::{ClientConfig, VideoClient};
 use super::cross::{Bbr, Cubic, Sender, Sink};
 use super::encoder::{Content, Encoder, EncoderConfig, Synthetic};
 use super::host::{HostConfig, Parity, VideoHost};
+use super::moonlight::{MoonlightClient, MoonlightHost};
 use super::network::{Endpoint, Transmit};
 use super::packet::{Address, DATAGRAM_BYTES_MAX};
 use super::scenario::{FlowKind, Laid, Place, Scenario};
@@ -63,6 +64,10 @@ pub enum End {
     Host(Box<VideoHost>),
     /// Receives it.
     Client(Box<VideoClient>),
+    /// Streams video to a stock client.
+    MoonlightHost(Box<MoonlightHost>),
+    /// Is one.
+    MoonlightClient(Box<MoonlightClient>),
     /// Streams audio.
     AudioHost(Box<AudioHost>),
     /// Receives it.
@@ -153,6 +158,20 @@ impl Sessions {
         }
     }
 
+    /// Both ends of a stock client's flow `index`.
+    ///
+    /// # Panics
+    /// If that flow is none.
+    #[must_use]
+    pub fn moonlight(&self, index: usize) -> (&MoonlightHost, &MoonlightClient) {
+        let (host, client) = self.laid.pairs[index];
+        let network = &self.laid.network;
+        match (network.endpoint(host), network.endpoint(client)) {
+            (End::MoonlightHost(host), End::MoonlightClient(client)) => (host, client),
+            _ => panic!("flow {index} has no stock client"),
+        }
+    }
+
     /// Both ends of audio flow `index`.
     ///
     /// # Panics
@@ -217,6 +236,7 @@ impl Sessions {
                 |index| match self.laid.network.endpoint(self.laid.pairs[index].1) {
                     End::Client(client) => client.wrong().len() + client.undecodable() as usize,
                     End::AudioClient(client) => client.heard().wrong as usize,
+                    End::MoonlightClient(client) => client.wrong() as usize,
                     _ => 0,
                 },
             )
@@ -282,6 +302,24 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
             let client = VideoClient::new(place.host, client, (keys(0), keys(1)), start);
             (End::Host(Box::new(host)), End::Client(Box::new(client)))
         }
+        FlowKind::Moonlight { refresh, wish } => {
+            let slices = wish.slices;
+            let encoder = EncoderConfig {
+                refresh,
+                bitrate: wish.bitrate,
+                content: match &setup.content {
+                    Content::Synthetic(it) => Content::Synthetic(Synthetic { slices, ..*it }),
+                    recorded @ Content::Recorded(_) => recorded.clone(),
+                },
+            };
+            let encoder = Encoder::new(encoder, place.rng(0), start);
+            let host = MoonlightHost::new(place.client, wish, refresh, encoder, start);
+            let client = MoonlightClient::new(place.host, wish);
+            (
+                End::MoonlightHost(Box::new(host)),
+                End::MoonlightClient(Box::new(client)),
+            )
+        }
         FlowKind::Audio => {
             let end = Timestamp::ZERO + place.end;
             let host = AudioHost::new(place.client, setup.audio, start, end);
@@ -318,6 +356,8 @@ impl Endpoint for End {
         match self {
             Self::Host(it) => it.poll_timeout(),
             Self::Client(it) => it.poll_timeout(),
+            Self::MoonlightHost(it) => it.poll_timeout(),
+            Self::MoonlightClient(it) => it.poll_timeout(),
             Self::AudioHost(it) => it.poll_timeout(),
             Self::AudioClient(it) => it.poll_timeout(),
             Self::Bulk(it) => it.poll_timeout(),
@@ -335,6 +375,8 @@ impl End {
         match self {
             Self::Host(it) => it.as_mut(),
             Self::Client(it) => it.as_mut(),
+            Self::MoonlightHost(it) => it.as_mut(),
+            Self::MoonlightClient(it) => it.as_mut(),
             Self::AudioHost(it) => it.as_mut(),
             Self::AudioClient(it) => it.as_mut(),
             Self::Bulk(it) => it.as_mut(),

@@ -1,6 +1,7 @@
 //! The figures that are published: each a scenario, what is measured of it, and the bound that
 //! it is held against.
 
+mod moonlight;
 mod paths;
 
 use std::num::NonZeroU8;
@@ -133,6 +134,26 @@ pub const FIGURES: &[Figure] = &[
     Figure {
         name: "mtu-1280",
         run: paths::small,
+    },
+    Figure {
+        name: "moonlight-loss-2",
+        run: moonlight::loss_2,
+    },
+    Figure {
+        name: "moonlight-loss-5",
+        run: moonlight::loss_5,
+    },
+    Figure {
+        name: "moonlight-bursts-5",
+        run: moonlight::bursts_5,
+    },
+    Figure {
+        name: "moonlight-slow-hop",
+        run: moonlight::slow_hop,
+    },
+    Figure {
+        name: "moonlight-narrow",
+        run: moonlight::narrow,
     },
     Figure {
         name: "audio-native",

@@ -5,7 +5,8 @@
 OPTIONS is a JSON object: do ("launch", "resume"), app, width, height, fps, kbps, packet_bytes,
 slices, invalidation, frames (how many to take; then it leaves without a word to the application),
 keep (a file for the newest of every 60th picture, 4:2:0), hold (a virtual key that it presses and
-never lifts), say_mode (a resume names the mode over HTTP too), channels, heard (a WAVE file for what is
+never lifts), type (a text that it types), point (where it moves the pointer: x, y, and what they are
+of), media_address (where it finds everything but HTTP, if not at ADDRESS), say_mode (a resume names the mode over HTTP too), channels, heard (a WAVE file for what is
 heard), heard_s (it leaves when so much of that is pitch_hz on the first channel), slow_opus (it decodes slowly,
 so it asks for longer packets), plain (it encrypts no media). Prints one JSON object a line.
 """
@@ -26,7 +27,11 @@ from moonlight_python.discovery import connect_to_server
 from moonlight_python.http_client import NvHTTP
 from moonlight_python.identity import Identity
 
-stream.CDEF += "int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);"
+stream.CDEF += """
+int LiSendKeyboardEvent(short keyCode, char keyAction, char modifiers);
+int LiSendUtf8TextEvent(const char *text, unsigned int length);
+int LiSendMousePositionEvent(short x, short y, short referenceWidth, short referenceHeight);
+"""
 PULL_RENDERER, INVALIDATION_AVC = 0x20, 0x02
 # A start code and the header of a slice (H.264, NAL unit types 1 and 5).
 SLICE = re.compile(rb"\x00\x00\x01[\x01\x21\x41\x61\x05\x25\x45\x65]")
@@ -61,6 +66,13 @@ class Session(stream.StreamingSession):
 
     def hold(self, key):
         self._lib.LiSendKeyboardEvent(key - 0x8000, b"\x03", b"\0")
+
+    def type(self, text):
+        text = text.encode()
+        self._lib.LiSendUtf8TextEvent(text, len(text))
+
+    def point(self, x, y, width, height):
+        self._lib.LiSendMousePositionEvent(x, y, width, height)
 
     def _make_audio_callbacks(self, capture_audio=False):
         callbacks = super()._make_audio_callbacks(capture_audio)
@@ -194,11 +206,23 @@ def main():
     )
     hears = "heard" in options
     session.start(
-        address, "7.1.431.-1", "3.23.0.74", 1, url, config, key, iv, capture_audio=hears
+        options.get("media_address", address),
+        "7.1.431.-1",
+        "3.23.0.74",
+        1,
+        url,
+        config,
+        key,
+        iv,
+        capture_audio=hears,
     )
     say(connected=round(clock_ms() - began, 2))
     if options.get("hold"):
         session.hold(options["hold"])
+    if options.get("type"):
+        session.type(options["type"])
+    if options.get("point"):
+        session.point(*options["point"])
     listener = None
     if hears:
         until_s, pitch_hz = options.get("heard_s", 0), options.get("pitch_hz", 0)

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 
 use net::gamestream::control::{ControlCipher, FromClient, NonceKind};
-use net::gamestream::enet::EnetHost;
+use net::gamestream::enet::{EnetEvent, EnetHost};
 use net::gamestream::input;
 use net::gamestream::ping::Ping;
 use net::gamestream::reports::Reports;
 use net::units::{FrameId, Timestamp};
 
-/// Datagrams, each behind a byte of its length.
-pub fn run(data: &[u8]) {
+/// Datagrams, each behind a byte of its length. How many connections and messages came of them.
+pub fn run(data: &[u8]) -> (usize, usize) {
+    let (mut connected, mut received) = (0, 0);
     let mut now = Timestamp::from_ns(1_000_000_000);
     let mut host = EnetHost::new(now, 1);
     host.expect(0);
@@ -24,7 +25,10 @@ pub fn run(data: &[u8]) {
         now = now + std::time::Duration::from_millis(7);
         let from = SocketAddr::from(([192, 0, 2, 1], 5000 + u16::from(length & 1)));
         let _refused = host.handle_datagram(now, from, datagram);
-        while host.poll_event().is_some() {}
+        while let Some(event) = host.poll_event() {
+            connected += usize::from(matches!(event, EnetEvent::Connected { .. }));
+            received += usize::from(matches!(event, EnetEvent::Received { .. }));
+        }
         while let Some(transmit) = host.poll_transmit() {
             assert!(transmit.bytes.len() <= 1400);
         }
@@ -40,4 +44,5 @@ pub fn run(data: &[u8]) {
             assert!(path.burst_mean >= 1.0 && path.burst_mean.is_finite());
         }
     }
+    (connected, received)
 }

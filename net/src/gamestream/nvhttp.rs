@@ -139,7 +139,7 @@ pub struct StreamRequest {
     pub key_id: u32,
     /// `surroundAudioInfo`; stereo if it is not there.
     pub surround: SurroundInfo,
-    /// `surroundParams`: the client's own channel mapping, digits; passed on as it is.
+    /// `surroundParams`: the client's own channel mapping, digits, which nothing follows.
     pub surround_params: Option<String>,
     /// `continuousAudio`: send sound while it is silent.
     pub continuous_audio: bool,

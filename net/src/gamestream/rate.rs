@@ -17,9 +17,12 @@ use crate::units::{BitsPerSecond, Timestamp};
 pub const LOSS_OF_CONGESTION: f64 = 0.15;
 /// What loss is looked at over.
 pub const LOSS_WINDOW: Duration = Duration::from_millis(600);
-/// Frames lost within [`LOSS_WINDOW`] that are congestion, too: blocks that are lost whole are in
+/// Frames lost within [`DAMAGE_WINDOW`] that are congestion, too: blocks that are lost whole are in
 /// no report of packets.
 const DAMAGES_OF_CONGESTION: u32 = 4;
+/// A queue that is full loses frames in a row; bursts of the air, eight a second at 5 % in eights,
+/// come one by one.
+const DAMAGE_WINDOW: Duration = Duration::from_millis(300);
 /// A round trip that has grown by so much waits in a queue.
 const QUEUE_OF_CONGESTION: Duration = Duration::from_millis(60);
 /// The smallest round trip is forgotten after so long: the path may have changed.
@@ -107,7 +110,7 @@ impl LinkRate {
         }
         let least = self.round_trip_min.map_or(round_trip, |(min, _)| min);
         let oldest = self.damages[0];
-        let is_damaged = oldest.is_some_and(|at| now.since(at) <= LOSS_WINDOW);
+        let is_damaged = oldest.is_some_and(|at| now.since(at) <= DAMAGE_WINDOW);
         let is_queued = round_trip > least + QUEUE_OF_CONGESTION;
         if loss_share > LOSS_OF_CONGESTION || is_damaged || is_queued {
             self.last_congested = Some(now);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::sys;
+use super::mark::Dscp;
+use super::sys::{self, Wishes};
 use super::txtime::{TimedQueue, TxtimeErrors, TxtimeState};
 use crate::limits::GSO_SEGMENTS_MAX;
 use crate::units::Timestamp;
@@ -147,6 +148,7 @@ pub struct Socket {
     socket: UdpSocket,
     is_v6: bool,
     gro: bool,
+    dscp: Option<Dscp>,
     shared: Arc<Shared>,
 }
 
@@ -193,6 +195,7 @@ impl Socket {
             socket,
             is_v6,
             gro,
+            dscp: None,
             shared,
         })
     }
@@ -206,8 +209,15 @@ impl Socket {
             socket: self.socket.try_clone()?,
             is_v6: self.is_v6,
             gro: self.gro,
+            dscp: self.dscp,
             shared: Arc::clone(&self.shared),
         })
+    }
+
+    /// The same, whose datagrams carry this mark; those of other clones do not.
+    #[must_use]
+    pub fn marked(self, dscp: Option<Dscp>) -> Self {
+        Self { dscp, ..self }
     }
 
     /// The address it is bound to.
@@ -285,7 +295,7 @@ impl Socket {
         bytes: &[u8],
         segment_bytes: usize,
     ) -> Result<Sent, SendError> {
-        self.send_timed(to, bytes, segment_bytes, None)
+        self.send_with(to, bytes, segment_bytes, self.wishes(None))
     }
 
     /// As [`Socket::send_segments`], but the kernel keeps them until `departure`: all of them leave
@@ -303,15 +313,20 @@ impl Socket {
         departure: Timestamp,
     ) -> Result<Sent, SendError> {
         let time_ns = queue.packet_time_ns(departure);
-        self.send_timed(to, bytes, segment_bytes, Some(time_ns))
+        self.send_with(to, bytes, segment_bytes, self.wishes(Some(time_ns)))
     }
 
-    fn send_timed(
+    fn wishes(&self, time_ns: Option<u64>) -> Wishes {
+        let dscp = self.dscp;
+        Wishes { time_ns, dscp }
+    }
+
+    fn send_with(
         &self,
         to: SocketAddr,
         bytes: &[u8],
         segment_bytes: usize,
-        time_ns: Option<u64>,
+        wishes: Wishes,
     ) -> Result<Sent, SendError> {
         let to = self.address(to);
         let segment_bytes = if segment_bytes == 0 {
@@ -324,7 +339,7 @@ impl Socket {
             bytes: 0,
         };
         while sent.bytes < bytes.len() {
-            match self.send_some(&to, &bytes[sent.bytes..], segment_bytes, time_ns) {
+            match self.send_some(&to, &bytes[sent.bytes..], segment_bytes, wishes) {
                 Ok(more) => {
                     sent.datagrams += more.datagrams;
                     sent.bytes += more.bytes;
@@ -353,7 +368,7 @@ impl Socket {
             let parts = rest
                 .iter()
                 .map(|datagram| (self.address(datagram.to), datagram.bytes));
-            let count = match self.send_each(parts, None) {
+            let count = match self.send_each(parts, self.wishes(None)) {
                 Ok(count) => count,
                 Err(_) if sent.datagrams > 0 => break,
                 Err(error) => return Err(classify(error, rest[0].bytes.len())),
@@ -373,26 +388,26 @@ impl Socket {
         to: &sys::Address,
         bytes: &[u8],
         segment: usize,
-        time_ns: Option<u64>,
+        wishes: Wishes,
     ) -> io::Result<Sent> {
         let whole = |datagrams: usize| Sent {
             datagrams,
             bytes: bytes.len().min(datagrams.saturating_mul(segment)),
         };
         if bytes.len() <= segment {
-            patiently(|| sys::send_to(self.as_fd(), to, bytes, time_ns))?;
+            patiently(|| sys::send_to(self.as_fd(), to, bytes, wishes))?;
             return Ok(whole(1));
         }
         let segments_max = GSO_SEGMENTS_MAX.min(PAYLOAD_BYTES_MAX / segment);
         if self.send_path() == SendPath::Gso && segments_max > 1 {
             let part = &bytes[..bytes.len().min(segments_max * segment)];
-            match patiently(|| sys::send_gso(self.as_fd(), to, part, segment, time_ns)) {
+            match patiently(|| sys::send_gso(self.as_fd(), to, part, segment, wishes)) {
                 Ok(()) => return Ok(whole(part.len().div_ceil(segment))),
                 Err(error) if is_gso_refused(&error) => {
                     // A segment larger than the MTU is EINVAL too before Linux 6.14. So GSO is given
                     // up only if the same datagrams leave without it.
                     let parts = part.chunks(segment).map(|bytes| (*to, bytes));
-                    let count = self.send_each(parts, time_ns)?;
+                    let count = self.send_each(parts, wishes)?;
                     self.give_up(SendPath::Gso);
                     return Ok(whole(count));
                 }
@@ -400,17 +415,17 @@ impl Socket {
             }
         }
         let parts = bytes.chunks(segment).map(|bytes| (*to, bytes));
-        Ok(whole(self.send_each(parts, time_ns)?))
+        Ok(whole(self.send_each(parts, wishes)?))
     }
 
     /// Sends datagrams one by one, as many as one system call takes; how many went out, at least 1.
     fn send_each<'a>(
         &self,
         mut parts: impl Iterator<Item = (sys::Address, &'a [u8])> + Clone,
-        time_ns: Option<u64>,
+        wishes: Wishes,
     ) -> io::Result<usize> {
         if self.send_path() != SendPath::SendTo {
-            match patiently(|| sys::send_mmsg(self.as_fd(), parts.clone(), time_ns)) {
+            match patiently(|| sys::send_mmsg(self.as_fd(), parts.clone(), wishes)) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                     self.give_up(SendPath::SendMmsg);
                 }
@@ -420,7 +435,7 @@ impl Socket {
         let Some((to, bytes)) = parts.next() else {
             return Ok(0);
         };
-        patiently(|| sys::send_to(self.as_fd(), &to, bytes, time_ns)).map(|()| 1)
+        patiently(|| sys::send_to(self.as_fd(), &to, bytes, wishes)).map(|()| 1)
     }
 
     /// Takes the way out after `path` from now on, unless another thread has already.

@@ -14,6 +14,7 @@
 //! ahead of time ([`txtime`]).
 
 mod batch;
+mod mark;
 mod receive;
 mod rtnetlink;
 mod sys;
@@ -24,4 +25,5 @@ pub mod txtime;
 pub use batch::{
     Capabilities, Datagram, SendError, SendPath, Sent, Socket, SocketConfig, UdpCounters,
 };
+pub use mark::Dscp;
 pub use receive::{Receiver, Wait};

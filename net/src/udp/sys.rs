@@ -11,12 +11,14 @@ use std::ptr;
 
 use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_in6, socklen_t};
 
+use super::mark::Dscp;
+
 /// Messages of one `recvmmsg`: 16 merged receives are up to a thousand datagrams.
 pub(super) const MESSAGES_MAX: usize = 16;
 /// Messages of one `sendmmsg`: 64 headers are 5 KB of stack, and more gains nothing.
 const SEND_MESSAGES_MAX: usize = 64;
-/// Room for two control messages of up to 8 bytes; `CMSG_SPACE(8)` is 24 on 64-bit machines.
-const CONTROL_BYTES: usize = 48;
+/// Room for three control messages of up to 8 bytes; `CMSG_SPACE(8)` is 24 on 64-bit machines.
+const CONTROL_BYTES: usize = 72;
 /// Room for what comes with an error: `struct sock_extended_err` and an address, 16 and 28 bytes.
 const ERROR_CONTROL_BYTES: usize = 128;
 /// `ee_origin` and one `ee_code` of departures that were missed (linux/errqueue.h).
@@ -31,6 +33,16 @@ pub(super) enum Address {
 }
 
 impl Address {
+    /// The datagrams are of IPv6: an IPv4 peer of an IPv6 socket has a mapped address.
+    fn is_v6(&self) -> bool {
+        match self {
+            Self::V4(_) => false,
+            Self::V6(v6) => Ipv6Addr::from(v6.sin6_addr.s6_addr)
+                .to_ipv4_mapped()
+                .is_none(),
+        }
+    }
+
     fn name(&self) -> (*mut c_void, socklen_t) {
         // Both sizes fit: they are 16 and 28.
         match self {
@@ -148,15 +160,25 @@ pub(super) fn enable_txtime(fd: BorrowedFd<'_>, clock: c_int) -> io::Result<()> 
     set(fd, libc::SOL_SOCKET, libc::SO_TXTIME, wish)
 }
 
-/// Sends one datagram, at `time_ns` of the socket's `SO_TXTIME` clock if there is one.
+/// What the kernel is told of datagrams beside their bytes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wishes {
+    /// When they leave, of the socket's `SO_TXTIME` clock.
+    pub(super) time_ns: Option<u64>,
+    /// Their mark.
+    pub(super) dscp: Option<Dscp>,
+}
+
+/// Sends one datagram.
 pub(super) fn send_to(
     fd: BorrowedFd<'_>,
     to: &Address,
     bytes: &[u8],
-    time_ns: Option<u64>,
+    wishes: Wishes,
 ) -> io::Result<()> {
-    if time_ns.is_some() {
-        return send_message(fd, to, bytes, &mut Control::times(time_ns));
+    let mut control = Control::of(wishes, to.is_v6());
+    if control.used > 0 {
+        return send_message(fd, to, bytes, &mut control);
     }
     let (name, name_bytes) = to.name();
     // SAFETY: the buffer and the address are borrowed for the call and of the lengths given.
@@ -177,19 +199,18 @@ pub(super) fn send_to(
     }
 }
 
-/// Sends `bytes` as datagrams of `segment_bytes` by GSO, all or none, all of them at `time_ns` if
-/// there is one.
+/// Sends `bytes` as datagrams of `segment_bytes` by GSO, all or none.
 pub(super) fn send_gso(
     fd: BorrowedFd<'_>,
     to: &Address,
     bytes: &[u8],
     segment_bytes: usize,
-    time_ns: Option<u64>,
+    wishes: Wishes,
 ) -> io::Result<()> {
     let Ok(segment_bytes) = u16::try_from(segment_bytes) else {
         return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     };
-    let mut control = Control::times(time_ns);
+    let mut control = Control::of(wishes, to.is_v6());
     control.push(libc::SOL_UDP, libc::UDP_SEGMENT, segment_bytes);
     send_message(fd, to, bytes, &mut control)
 }
@@ -213,14 +234,14 @@ fn send_message(
 }
 
 /// Sends up to [`SEND_MESSAGES_MAX`] datagrams by `sendmmsg`; how many went out, at least 1 if there
-/// were any. `time_ns` as in [`send_to`].
+/// were any.
 pub(super) fn send_mmsg<'a>(
     fd: BorrowedFd<'_>,
     datagrams: impl Iterator<Item = (Address, &'a [u8])>,
-    time_ns: Option<u64>,
+    wishes: Wishes,
 ) -> io::Result<usize> {
-    // The kernel only reads it, so one is enough for all.
-    let mut control = Control::times(time_ns);
+    // The kernel only reads them, so one is enough for all peers of a family.
+    let mut controls = [false, true].map(|is_v6| Control::of(wishes, is_v6));
     let mut names = [MaybeUninit::<Address>::uninit(); SEND_MESSAGES_MAX];
     let mut parts = [MaybeUninit::<iovec>::uninit(); SEND_MESSAGES_MAX];
     let mut headers = [MaybeUninit::<mmsghdr>::uninit(); SEND_MESSAGES_MAX];
@@ -228,7 +249,7 @@ pub(super) fn send_mmsg<'a>(
     let slots = names.iter_mut().zip(&mut parts).zip(&mut headers);
     for (((name, part_slot), slot), (to, bytes)) in slots.zip(datagrams) {
         let mut msg_hdr = header(name.write(to), part_slot.write(part(bytes)));
-        control.attach(&mut msg_hdr);
+        controls[usize::from(to.is_v6())].attach(&mut msg_hdr);
         slot.write(mmsghdr {
             msg_hdr,
             msg_len: 0,
@@ -239,7 +260,7 @@ pub(super) fn send_mmsg<'a>(
         return Ok(0);
     }
     // SAFETY: the first `count` headers were written above; what they point to (`names`, `parts`,
-    // `control`, the datagrams) outlives the call and is not moved.
+    // `controls`, the datagrams) outlives the call and is not moved.
     let sent = unsafe {
         libc::sendmmsg(
             fd.as_raw_fd(),
@@ -409,24 +430,31 @@ impl Control {
         used: 0,
     };
 
-    /// With the time at which a datagram shall leave, if there is one.
-    fn times(time_ns: Option<u64>) -> Self {
+    /// With what is wished of datagrams to a peer of this family.
+    fn of(wishes: Wishes, is_v6: bool) -> Self {
         let mut this = Self::EMPTY;
-        if let Some(time_ns) = time_ns {
+        if let Some(time_ns) = wishes.time_ns {
             this.push(libc::SOL_SOCKET, libc::SCM_TXTIME, time_ns);
+        }
+        if let Some(dscp) = wishes.dscp {
+            let class = c_int::from(dscp.traffic_class());
+            match is_v6 {
+                true => this.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, class),
+                false => this.push(libc::IPPROTO_IP, libc::IP_TOS, class),
+            }
         }
         this
     }
 
     /// Adds a message.
     fn push<T: Copy>(&mut self, level: c_int, kind: c_int, value: T) {
-        const { assert!(size_of::<T>() <= 8, "two of them must fit") };
+        const { assert!(size_of::<T>() <= 8, "three of them must fit") };
         // SAFETY: pure arithmetic.
         let (space, len) = unsafe {
             let bytes = size_of::<T>() as u32;
             (libc::CMSG_SPACE(bytes) as usize, libc::CMSG_LEN(bytes))
         };
-        assert!(self.used + space <= CONTROL_BYTES, "no sender has three");
+        assert!(self.used + space <= CONTROL_BYTES, "no sender has four");
         // SAFETY: a message of `space` bytes fits at `used`, as was just asserted, and `used` is a
         // sum of CMSG_SPACEs, which are multiples of a cmsghdr's alignment, as the bytes' start is.
         unsafe {
@@ -510,6 +538,40 @@ fn sender(name: &sockaddr_in6) -> Option<SocketAddr> {
 #[cfg(test)]
 pub(super) fn make_gso_refused(fd: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
+}
+
+/// Lets a test's socket tell the traffic class of what it receives.
+#[cfg(test)]
+pub(super) fn tell_class(fd: BorrowedFd<'_>, is_v6: bool) -> io::Result<()> {
+    match is_v6 {
+        true => set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1),
+        false => set(fd, libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
+    }
+}
+
+/// One datagram's size and traffic class. Waits for it.
+#[cfg(test)]
+pub(super) fn receive_class(fd: BorrowedFd<'_>) -> io::Result<(usize, Option<u8>)> {
+    let (mut bytes, mut control) = ([0u8; 2048], Control::EMPTY);
+    let mut part = part(&bytes);
+    part.iov_base = bytes.as_mut_ptr().cast();
+    // SAFETY: as in [`header`]; no sender's address is asked for.
+    let mut header: msghdr = unsafe { zeroed() };
+    header.msg_iov = &mut part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.bytes.as_mut_ptr().cast();
+    header.msg_controllen = CONTROL_BYTES as _;
+    // SAFETY: the kernel writes into `bytes` and `control`, which outlive the call, no more than
+    // the lengths given.
+    let received = unsafe { libc::recvmsg(fd.as_raw_fd(), &mut header, 0) };
+    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: as in [`merged_segment_bytes`]; a TOS is one byte and a traffic class an int, whose
+    // first byte in memory it is on little-endian machines.
+    let class = unsafe {
+        let message = libc::CMSG_FIRSTHDR(&header);
+        message.as_ref().map(|it| *libc::CMSG_DATA(it))
+    };
+    Ok((received, class))
 }
 
 /// Sets an option to a plain value, an int mostly.

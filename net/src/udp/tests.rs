@@ -1,10 +1,11 @@
 //! Real sockets on loopback: every way out gives the receiver the same datagrams.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::txtime::{TimedQueue, TxtimeErrors};
-use super::*;
+use super::{sys, *};
 
 /// A bound for tests that fail; nothing waits so long in one that passes.
 const PATIENCE: Wait = Wait::UpTo(Duration::from_secs(10));
@@ -123,8 +124,7 @@ fn every_way_out_takes_departure_times() {
             };
             let refused = send(&pattern(10)).expect_err("the socket was not asked to");
             assert!(matches!(refused, SendError::Unreachable(_)), "{refused}");
-            sys::enable_txtime(std::os::fd::AsFd::as_fd(&sender), libc::CLOCK_MONOTONIC)
-                .expect("Linux 4.19");
+            sys::enable_txtime(sender.as_fd(), libc::CLOCK_MONOTONIC).expect("Linux 4.19");
             for bytes in [100, 9 * 1392 + 1] {
                 let sent = send(&pattern(bytes)).expect("loopback takes it");
                 assert_eq!(sent.bytes, bytes);
@@ -145,7 +145,7 @@ fn a_kernel_that_refuses_gso_is_asked_once_and_nothing_is_lost() {
     let sender = socket(address, SocketConfig::default());
     let receiver = socket(address, SocketConfig::default());
     let to = receiver.local_addr().expect("bound");
-    sys::make_gso_refused(std::os::fd::AsFd::as_fd(&sender)).expect("an option of every socket");
+    sys::make_gso_refused(sender.as_fd()).expect("an option of every socket");
     for _ in 0..2 {
         let sent = pattern(9 * 1392 + 1);
         assert_eq!(send_all(&sender, to, &sent, 1392), 10);
@@ -373,4 +373,52 @@ fn addresses_that_cannot_be_are_unreachable_not_fatal() {
         sender.send_path() == SendPath::Gso,
         sender.capabilities().gso
     );
+}
+
+/// On every way out, between all families, and for the clone that is marked only.
+#[test]
+fn a_marks_code_point_is_what_arrives() {
+    let any_v6 = std::net::SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let mut ways: Vec<_> = loopbacks().into_iter().map(|it| (it, it)).collect();
+    if ways.len() > 1 {
+        // As the host listens: one socket for both.
+        ways.extend([(any_v6, ways[0].0), (any_v6, ways[1].0)]);
+    }
+    for (from, to) in ways {
+        for send_path in [SendPath::Gso, SendPath::SendMmsg, SendPath::SendTo] {
+            let plain = SocketConfig {
+                send_path,
+                ..SocketConfig::default()
+            };
+            let plain = socket(from, plain);
+            let clone = || plain.try_clone().expect("a file descriptor");
+            let (video, audio) = (
+                clone().marked(Some(Dscp::VIDEO)),
+                clone().marked(Some(Dscp::AUDIO)),
+            );
+            let peer = std::net::UdpSocket::bind(to).expect("a free port");
+            let patience = Duration::from_secs(10);
+            peer.set_read_timeout(Some(patience)).expect("a limit");
+            sys::tell_class(peer.as_fd(), to.is_ipv6()).expect("the kernel can");
+            let to = peer.local_addr().expect("bound");
+            for (socket, class) in [
+                (&video, 32 << 2),
+                (&plain, 0),
+                (&audio, 46 << 2),
+                (&plain, 0),
+            ] {
+                assert_eq!(send_all(socket, to, &pattern(2500), 1000), 3);
+                let bytes: &[u8] = &[7; 300];
+                let sent = socket.send_many(&[Datagram { to, bytes }]);
+                assert_eq!(sent.expect("loopback takes it").datagrams, 1);
+                let came = || sys::receive_class(peer.as_fd()).expect("it came");
+                let sizes = [1000, 1000, 500, 300].map(|size| (size, Some(class)));
+                assert_eq!(
+                    [came(), came(), came(), came()],
+                    sizes,
+                    "{from} {to} {send_path:?}"
+                );
+            }
+        }
+    }
 }

@@ -48,7 +48,11 @@ impl Server {
         let request = match Request::parse(http) {
             Ok(request) => request,
             Err(refused) => {
-                log::debug!("{peer}: {}: {refused}", http.path);
+                match client {
+                    // Its user sees the same words.
+                    Some(client) => log::warn!("{} asks {}: {refused}", client.name, http.path),
+                    None => log::debug!("{peer}: {}: {refused}", http.path),
+                }
                 return Some(HttpResponse::from(&refused));
             }
         };

@@ -20,7 +20,7 @@ use net::packetize::Protection;
 use net::rate::{Pace, State, UNMEASURED_BURST_BYTES};
 use net::steering::{Orders, SteeringStatus};
 use net::times::FrameTimes;
-use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
+use net::units::{BitsPerSecond, FrameId, RefreshMilliHz, SliceCount, Timestamp};
 
 use crate::stage::cutter::VideoGuidance;
 use crate::stage::encode::EncodeCommand;
@@ -35,35 +35,44 @@ const RATE_INTERVAL: Duration = Duration::from_millis(100);
 const IDR_INTERVAL: Duration = Duration::from_millis(100);
 /// RTP and second header of each packet, bytes.
 const HEADER_BYTES: u64 = 32;
+/// Most parity, as [`ParityConfig`] has them. Blocks are small (8 packets at 10 Mbit/s in two), so
+/// what the same loss takes is a larger share than of native frames: 3 of 8 at 2 %, 4 of 8 at 5 %.
+const STRONG_BASE: f64 = 0.25;
+/// See [`STRONG_BASE`].
+const STRONG_PER_LOSS: f64 = 7.0;
 /// A change of the encoder's bitrate by less than this share is no order.
 const BITRATE_STEP: f64 = 0.02;
 
 /// How a stream is steered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct VideoTerms {
+pub struct VideoTerms {
     /// What video may take on the wire, parity included: the client's wish.
-    pub(super) bitrate: BitsPerSecond,
+    pub bitrate: BitsPerSecond,
     /// Size of a packet, bytes.
-    pub(super) packet_bytes: u16,
+    pub packet_bytes: u16,
+    /// Pictures a second.
+    pub refresh: RefreshMilliHz,
     /// Slices of each picture.
-    pub(super) slices: SliceCount,
+    pub slices: SliceCount,
+    /// Parity packets of a block that the client wants at least.
+    pub parity_min: u8,
     /// Parity in percent that the operator has fixed.
-    pub(super) fec_percent: Option<u8>,
+    pub fec_percent: Option<u8>,
 }
 
 /// The frame that is being sent, as control has heard.
 #[derive(Clone, Copy, Debug)]
 struct InHand {
     frame: FrameId,
-    /// Data and parity, not yet told to the reports.
-    packets: u32,
-    /// Data so far.
+    /// Data so far, packets.
     columns: usize,
+    /// Of these told to the reports.
+    told: u32,
     recovers: bool,
 }
 
 /// The steering of one stream.
-pub(super) struct VideoSteer {
+pub struct VideoSteer {
     terms: VideoTerms,
     ladder: Ladder,
     reports: Reports,
@@ -91,16 +100,19 @@ pub(super) struct VideoSteer {
 
 impl VideoSteer {
     /// A stream that is about to start, its pipeline's ends, and what its packetizer is told.
-    pub(super) fn new(now: Timestamp, terms: VideoTerms) -> (Self, PipelineEnds) {
+    #[must_use]
+    pub fn new(now: Timestamp, terms: VideoTerms) -> (Self, PipelineEnds) {
         let ladder = Ladder::new(LadderConfig {
             parity: ParityConfig {
                 // No repeat ever comes in time: there is none.
                 wait: Duration::ZERO,
+                strong_base: STRONG_BASE,
+                strong_per_loss: STRONG_PER_LOSS,
                 ..ParityConfig::default()
             },
             ..LadderConfig::default()
         });
-        let rate = LinkRate::new(now, BitsPerSecond(BITRATE_MIN), terms.bitrate);
+        let rate = LinkRate::new(now, floor(&terms), terms.bitrate);
         let mut policy = BlockPolicy::new(BlockPolicyConfig::default());
         let blocks = policy.blocks(now, terms.slices.get());
         let orders = Orders {
@@ -140,27 +152,24 @@ impl VideoSteer {
     }
 
     /// What the packetizer is told.
-    pub(super) fn guidance(&self) -> Arc<VideoGuidance> {
+    #[must_use]
+    pub fn guidance(&self) -> Arc<VideoGuidance> {
         Arc::clone(&self.guidance)
     }
 
     /// What holds now.
-    pub(super) const fn orders(&self) -> Orders {
+    #[must_use]
+    pub const fn orders(&self) -> Orders {
         self.orders
     }
 
     /// The pipeline runs.
-    pub(super) fn started(&mut self, times: Receiver<FrameTimes>) {
+    pub fn started(&mut self, times: Receiver<FrameTimes>) {
         self.times = Some(times);
     }
 
     /// The client said something of its video.
-    pub(super) fn handle_message(
-        &mut self,
-        now: Timestamp,
-        round_trip: Duration,
-        message: &FromClient,
-    ) {
+    pub fn handle_message(&mut self, now: Timestamp, round_trip: Duration, message: &FromClient) {
         self.feedbacks += 1;
         // First what has left: the client may speak of it already.
         self.take_departures();
@@ -184,12 +193,13 @@ impl VideoSteer {
     }
 
     /// When [`VideoSteer::handle_timeout`] is due.
-    pub(super) fn poll_timeout(&self) -> Timestamp {
+    #[must_use]
+    pub fn poll_timeout(&self) -> Timestamp {
         self.polled + TICK
     }
 
     /// Time has passed.
-    pub(super) fn handle_timeout(&mut self, now: Timestamp, round_trip: Duration) {
+    pub fn handle_timeout(&mut self, now: Timestamp, round_trip: Duration) {
         if self.poll_timeout() > now {
             return;
         }
@@ -215,12 +225,12 @@ impl VideoSteer {
     }
 
     /// What the path is like and what was made of it, once each time that the rate was decided on.
-    pub(super) fn poll_status(&mut self) -> Option<SteeringStatus> {
+    pub fn poll_status(&mut self) -> Option<SteeringStatus> {
         self.status.take()
     }
 
     /// What the encoder is asked for, until there is nothing.
-    pub(super) fn poll_command(&mut self) -> Option<EncodeCommand> {
+    pub fn poll_command(&mut self) -> Option<EncodeCommand> {
         self.commands.pop_front()
     }
 
@@ -266,8 +276,8 @@ impl VideoSteer {
             self.tell_sent(departed.at);
             self.in_hand = Some(InHand {
                 frame,
-                packets: 0,
                 columns: 0,
+                told: 0,
                 recovers: false,
             });
         }
@@ -275,7 +285,6 @@ impl VideoSteer {
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
-        in_hand.packets += u32::from(departed.sent.datagrams);
         if let Some(sent) = departed.frame {
             in_hand.columns = sent.columns;
             in_hand.recovers |= sent.is_recovery;
@@ -290,12 +299,16 @@ impl VideoSteer {
         }
     }
 
-    /// Tells the reports what has left of the frame in hand, as so many blocks.
+    /// Tells the reports what has left of the frame in hand, as so many blocks. Data only: a client
+    /// looks at no more packets of a block than it needs, so what it says to be lost is of as many
+    /// as there is data.
     fn tell_sent(&mut self, now: Timestamp) {
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
-        let packets = std::mem::take(&mut in_hand.packets);
+        let columns = in_hand.columns as u32;
+        let packets = columns.saturating_sub(in_hand.told);
+        in_hand.told = columns.max(in_hand.told);
         let blocks = u32::from(self.blocks.max(1)).min(packets);
         for block in 0..blocks {
             let part = packets * (block + 1) / blocks - packets * block / blocks;
@@ -345,7 +358,9 @@ impl VideoSteer {
     fn order(&mut self) {
         let protection = protection(&self.ladder, &self.terms);
         let data = self.ladder.frame_size().data_shards.max(1);
-        let parity_share = protection.parity_for(data) as f64 / data as f64;
+        let parity = protection.parity_for(data);
+        let parity = parity.max(usize::from(self.terms.parity_min));
+        let parity_share = parity as f64 / data as f64;
         let packet = f64::from(self.terms.packet_bytes);
         let payload_share = packet / (packet + HEADER_BYTES as f64);
         let rate = self.rate.rate();
@@ -362,6 +377,14 @@ impl VideoSteer {
             self.ends.orders.set(&self.orders);
         }
     }
+}
+
+/// What pictures of a packet each take with two of parity, which are whole: below it the encoder's
+/// bitrate is nearly nothing, and the pacer would fall behind for ever.
+fn floor(terms: &VideoTerms) -> BitsPerSecond {
+    let packets_millihz = 3 * u64::from(terms.refresh.get());
+    let packet_bits = 8 * (u64::from(terms.packet_bytes) + HEADER_BYTES);
+    BitsPerSecond((packets_millihz * packet_bits / 1000).max(BITRATE_MIN))
 }
 
 /// The operator's, else what the ladder finds needed.
@@ -390,7 +413,9 @@ mod tests {
         let terms = VideoTerms {
             bitrate: BitsPerSecond(10_000_000),
             packet_bytes: 1392,
+            refresh: RefreshMilliHz::new(60_000).expect("60 Hz"),
             slices: SliceCount::ONE,
+            parity_min: 0,
             fec_percent: None,
         };
         let (mut steer, _pipeline) = VideoSteer::new(begin, terms);

@@ -9,7 +9,7 @@ mod connection;
 mod control;
 mod discovery;
 mod http;
-mod media;
+pub mod media;
 pub mod paired;
 mod rtsp;
 mod session;
@@ -48,8 +48,8 @@ pub const DEFAULT_BASE_PORT: u16 = 47_989;
 const COMMANDS: usize = 16;
 /// The HTTP thread waits for nobody.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
-/// It answers commands between two events.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
+/// It answers commands between two events; some of them wait for a disk, which may be busy.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// After the PIN a client needs four round trips and some RSA.
 const PAIRING_TIMEOUT: Duration = Duration::from_secs(5);
 

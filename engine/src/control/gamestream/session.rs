@@ -114,6 +114,8 @@ pub(super) struct Stream {
     pub(super) connect_data: u32,
     pub(super) video_ping: [u8; 16],
     pub(super) audio_ping: [u8; 16],
+    /// It was said that what its client announces cannot be served.
+    pub(super) refusal_told: bool,
     /// From ANNOUNCE on.
     pub(super) announced: Option<Announced>,
     /// The control stream, once it is connected.
@@ -222,6 +224,7 @@ impl Stream {
             connect_data,
             video_ping,
             audio_ping,
+            refusal_told: false,
             announced: None,
             peer: None,
             steer: None,

@@ -17,7 +17,7 @@ use net::audio::{Quality, Speakers};
 use net::gamestream::audio::{AudioPacketizer, AudioSendConfig, OPUS_BYTES_MAX};
 use net::gamestream::audio_fec::PARITY_SHARDS;
 use net::gamestream::sdp::StreamConfig;
-use net::udp::{Datagram, SendError, Socket};
+use net::udp::{Datagram, Dscp, SendError, Socket};
 use net::units::Timestamp;
 
 use super::session::Stream;
@@ -82,7 +82,9 @@ fn ends(
     let (peers, stale) = bounded(1);
     let out = Out {
         packetizer,
-        socket: socket.try_clone()?,
+        socket: socket
+            .try_clone()?
+            .marked(config.audio_qos.then_some(Dscp::AUDIO)),
         peers: stale.clone(),
         peer: None,
         metrics: Arc::clone(metrics),
@@ -106,6 +108,7 @@ fn audio_config(config: &StreamConfig) -> Option<AudioConfig> {
         },
         packet: match config.audio.packet_ms {
             10 => PacketLength::Ms10,
+            20 => PacketLength::Ms20,
             _ => PacketLength::Ms5,
         },
         packet_bytes_max: room.min(OPUS_BYTES_MAX),

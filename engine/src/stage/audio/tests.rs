@@ -64,7 +64,7 @@ fn through_opus(config: AudioConfig, packets: usize) -> Vec<Vec<f32>> {
 fn every_channel_arrives_at_its_pitch_and_place() {
     for speakers in Speakers::ALL {
         for quality in [Quality::Normal, Quality::High] {
-            for packet in [PacketLength::Ms5, PacketLength::Ms10] {
+            for packet in [PacketLength::Ms5, PacketLength::Ms10, PacketLength::Ms20] {
                 let heard = through_opus(config(speakers, quality, packet), 100);
                 for (channel, samples) in heard.iter().enumerate() {
                     // After the first tenth of a second, in which the codec settles.

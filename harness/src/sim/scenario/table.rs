@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use net::units::{BitsPerSecond, RefreshMilliHz};
+use net::units::{BitsPerSecond, RefreshMilliHz, SliceCount};
 
 use super::{Flow, FlowKind, Part, Scenario};
 use crate::sim::link::{AggregationConfig, Discipline};
+use crate::sim::moonlight::Wish;
 use crate::sim::network::PORT;
 use crate::sim::rng::Chance;
 use crate::sim::schedule::Steps;
@@ -68,6 +69,20 @@ fn session(ceiling: BitsPerSecond, adaptive: bool) -> Flow {
         refresh: refresh(),
         ceiling,
         adaptive,
+    };
+    flow(kind, Duration::ZERO)
+}
+
+/// A stock client as on a local network: 1392 bytes, four slices, at least two of parity.
+fn moonlight(kbps: u64) -> Flow {
+    let kind = FlowKind::Moonlight {
+        refresh: refresh(),
+        wish: Wish {
+            bitrate: BitsPerSecond::from_kbps(kbps),
+            packet_bytes: 1392,
+            slices: SliceCount::new(4).expect("4"),
+            parity_min: 2,
+        },
     };
     flow(kind, Duration::ZERO)
 }
@@ -223,6 +238,39 @@ impl Scenario {
         video.down = vec![queue(Steps::constant(mbit(10_000)), NIC_BYTES)];
         let rate = Steps::constant(mbit(100));
         Self::narrow("fast-nic", rate, 64 * 1024, ms(4), vec![video])
+    }
+
+    /// A stock client at 60 fps behind what `lossy` has: `percent` lost, in bursts of so many.
+    #[must_use]
+    pub fn moonlight_loss(percent: u64, burst: u64, kbps: u64, lasts: Duration) -> Self {
+        let (name, loss) = match burst {
+            0 | 1 => ("loss", Part::Loss(Chance::percent(percent))),
+            burst => ("bursts", Part::Bursts(percent * 10_000, burst)),
+        };
+        let mut scenario = Self::lossy(format!("moonlight-{name}-{percent}"), loss, ms(4));
+        // Video is what is lost: ENet repeats the rest.
+        scenario
+            .up
+            .retain(|part| !matches!(part, Part::Loss(_) | Part::Bursts(..)));
+        scenario.flows = vec![moonlight(kbps)];
+        scenario.lasting(lasts)
+    }
+
+    /// [`Scenario::fast_nic`] with a stock client that asks for 50 Mbit/s: 1000 frames.
+    #[must_use]
+    pub fn moonlight_slow_hop() -> Self {
+        let mut video = moonlight(50_000);
+        video.down = vec![queue(Steps::constant(mbit(10_000)), NIC_BYTES)];
+        let (name, rate) = ("moonlight-slow-hop", Steps::constant(mbit(100)));
+        Self::narrow(name, rate, 64 * 1024, ms(4), vec![video]).lasting(ms(16_700))
+    }
+
+    /// A stock client that asks for 10 Mbit/s of a link of 3 with a queue of 128 KB.
+    #[must_use]
+    pub fn moonlight_narrow() -> Self {
+        let (name, rate) = ("moonlight-narrow", Steps::constant(mbit(3)));
+        let flows = vec![moonlight(10_000)];
+        Self::narrow(name, rate, 128 * 1024, ms(4), flows).lasting(30 * SECOND)
     }
 
     /// Both ways are gone for a second after 20 s.

@@ -23,7 +23,7 @@ mod tests;
 use std::time::Duration;
 
 pub use message::{Method, Received, Request, RtspError, RtspReader, SealedRequest};
-pub use session::{Ports, RtspEvent, RtspSession, RtspSessionConfig, Status, Step};
+pub use session::{AnnounceError, Ports, RtspEvent, RtspSession, RtspSessionConfig, Status, Step};
 
 /// How long a connection may take for its request: a client sends it at once.
 pub const REQUEST_PATIENCE: Duration = Duration::from_secs(5);

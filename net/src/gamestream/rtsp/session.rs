@@ -8,6 +8,10 @@ use super::super::sdp::{Announced, Description, SdpError, StreamConfig};
 use super::super::video::VideoFormat;
 use super::{Method, Request, RtspError, SEALED_BIT, SEALED_HEAD_BYTES, SealedRequest, nonce};
 
+/// Longest reason in a status line, characters: the longest of ours has about 160, and clients
+/// take answers of some KB.
+const REASON_CHARS_MAX: usize = 240;
+
 /// UDP ports of the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -85,13 +89,37 @@ impl Status {
     }
 }
 
+/// Why a session description is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceError {
+    /// It cannot be read, or asks for what nothing can serve.
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    /// The codec is not offered.
+    #[error("this host does not encode {0:?}: choose another codec in the client's settings")]
+    Codec(VideoFormat),
+    /// Video or audio would be in plain text.
+    #[error("this host sends encrypted video and sound only: update the client")]
+    Plain,
+}
+
+impl AnnounceError {
+    const fn status(self) -> Status {
+        match self {
+            Self::Sdp(_) => Status::BadRequest,
+            Self::Codec(_) => Status::UnsupportedMediaType,
+            Self::Plain => Status::Forbidden,
+        }
+    }
+}
+
 /// What the caller must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RtspEvent {
     /// The client wants this: answer with [`RtspSession::answer_announce`].
     Announced(Announced),
     /// What it wants cannot be served; it was told so.
-    Refused(SdpError),
+    Refused(AnnounceError),
     /// It waits for media.
     Play,
 }
@@ -177,7 +205,7 @@ impl RtspSession {
     pub fn handle(&mut self, request: &Request, sealed: bool) -> Step {
         if sealed != self.config.encrypted {
             // Never tell in plain text what was to be secret.
-            return answer(plain(request.cseq, Status::Forbidden, "", ""));
+            return answer(plain(request.cseq, Status::Forbidden, None, "", ""));
         }
         let named = request.session.as_ref();
         if named.is_some_and(|named| *named != self.config.session) {
@@ -197,13 +225,15 @@ impl RtspSession {
         }
     }
 
-    /// Answers the ANNOUNCE that [`RtspEvent::Announced`] told of; `Ok` lets the client play.
-    /// None if there is no such.
-    pub fn answer_announce(&mut self, answer: Result<(), Status>) -> Option<Vec<u8>> {
+    /// Answers the ANNOUNCE that [`RtspEvent::Announced`] told of; `Ok` lets the client play, and
+    /// a reason takes the place of the status line's phrase (RFC 2326 section 7.1.1), where a
+    /// client's log has it. None if there is no such.
+    pub fn answer_announce(&mut self, answer: Result<(), (Status, &str)>) -> Option<Vec<u8>> {
         let State::Deciding { cseq } = self.state else {
             return None;
         };
-        let status = answer.err().unwrap_or(Status::Ok);
+        let (status, reason) = answer.err().unzip();
+        let status = status.unwrap_or(Status::Ok);
         self.state = match answer {
             Ok(()) => State::Announced,
             Err(_) => State::Setup {
@@ -212,7 +242,7 @@ impl RtspSession {
                 control: true,
             },
         };
-        let text = plain(cseq, status, "", "");
+        let text = plain(cseq, status, reason, "", "");
         Some(self.seal(text))
     }
 
@@ -268,27 +298,16 @@ impl RtspSession {
         if request.session.is_none() {
             return self.status(request, Status::SessionNotFound);
         }
-        let mut announced = match StreamConfig::parse(&request.payload) {
+        let mut announced = match self.read(&request.payload) {
             Ok(announced) => announced,
             Err(error) => {
-                let mut step = self.status(request, Status::BadRequest);
+                let reason = error.to_string();
+                let text = plain(request.cseq, error.status(), Some(&reason), "", "");
+                let mut step = answer(self.seal(text));
                 step.event = Some(RtspEvent::Refused(error));
                 return step;
             }
         };
-        let description = &self.config.description;
-        let offered = match announced.config.format {
-            VideoFormat::H264 => true,
-            VideoFormat::Hevc => description.hevc,
-            VideoFormat::Av1 => description.av1,
-        };
-        if !offered {
-            return self.status(request, Status::UnsupportedMediaType);
-        }
-        let encryption = announced.config.encryption;
-        if self.config.encryption_required && !(encryption.video && encryption.audio) {
-            return self.status(request, Status::Forbidden);
-        }
         if announced.config.audio.channels == 2 {
             // Stereo's quality is told by the address that the client calls the host by.
             let low = |host: &String| host.contains("0.0.0.0");
@@ -299,6 +318,26 @@ impl RtspSession {
             response: None,
             event: Some(RtspEvent::Announced(announced)),
         }
+    }
+
+    /// What is announced, if the host has it.
+    fn read(&self, sdp: &[u8]) -> Result<Announced, AnnounceError> {
+        let announced = StreamConfig::parse(sdp)?;
+        let format = announced.config.format;
+        let description = &self.config.description;
+        let offered = match format {
+            VideoFormat::H264 => true,
+            VideoFormat::Hevc => description.hevc,
+            VideoFormat::Av1 => description.av1,
+        };
+        if !offered {
+            return Err(AnnounceError::Codec(format));
+        }
+        let encryption = announced.config.encryption;
+        if self.config.encryption_required && !(encryption.video && encryption.audio) {
+            return Err(AnnounceError::Plain);
+        }
+        Ok(announced)
     }
 
     fn play(&mut self, request: &Request) -> Step {
@@ -318,11 +357,11 @@ impl RtspSession {
     }
 
     fn status(&mut self, request: &Request, status: Status) -> Step {
-        answer(self.seal(plain(request.cseq, status, "", "")))
+        answer(self.seal(plain(request.cseq, status, None, "", "")))
     }
 
     fn respond(&mut self, request: &Request, head: &str, payload: &str) -> Step {
-        answer(self.seal(plain(request.cseq, Status::Ok, head, payload)))
+        answer(self.seal(plain(request.cseq, Status::Ok, None, head, payload)))
     }
 
     fn seal(&mut self, plain: Vec<u8>) -> Vec<u8> {
@@ -354,14 +393,24 @@ fn ping_line(ping: &[u8; 16]) -> String {
     format!("X-SS-Ping-Payload: {}", String::from_utf8_lossy(ping))
 }
 
-fn plain(cseq: u32, status: Status, head: &str, payload: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(128 + head.len() + payload.len());
+fn plain(cseq: u32, status: Status, reason: Option<&str>, head: &str, payload: &str) -> Vec<u8> {
+    let mut out = String::with_capacity(128 + REASON_CHARS_MAX + head.len() + payload.len());
+    let phrase = reason.map(phrase);
     // Writing to a string cannot fail.
     let _ = write!(
         out,
         "RTSP/1.0 {} {}\r\nCSeq: {cseq}\r\n{head}\r\n{payload}",
         status as u16,
-        status.phrase()
+        phrase.as_deref().unwrap_or(status.phrase())
     );
     out.into_bytes()
+}
+
+/// As it may stand in a status line: one line of plain characters, not too long.
+fn phrase(reason: &str) -> String {
+    let plain = |it: char| match it {
+        ' '..='~' => it,
+        _ => '?',
+    };
+    reason.chars().take(REASON_CHARS_MAX).map(plain).collect()
 }

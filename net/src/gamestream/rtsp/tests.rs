@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::crypto::Gcm;
 use crate::gamestream::sdp::{Description, Encryption, SdpError};
+use crate::gamestream::video::VideoFormat;
 
 const KEY: [u8; 16] = *b"a client's key..";
 
@@ -155,24 +156,59 @@ fn what_is_out_of_order_or_anothers_is_refused() {
         status(&session.handle(&request("TEARDOWN", "/", 1, ""), false)),
         "405"
     );
-    let bad = announce(&SDP.replace("1024", "9000"));
-    let step = session.handle(&bad, false);
-    assert_eq!(status(&step), "400");
-    assert!(matches!(
-        step.event,
-        Some(RtspEvent::Refused(SdpError::Range { .. }))
-    ));
-    let hevc = announce(&format!("{SDP}a=x-nv-vqos[0].bitStreamFormat:1 \r\n"));
-    assert_eq!(status(&session.handle(&hevc, false)), "415");
     assert!(session.handle(&announce(SDP), false).event.is_some());
     let refused = session
-        .answer_announce(Err(Status::Unavailable))
+        .answer_announce(Err((Status::Unavailable, "the display keeps 640x360@60")))
         .expect("it waits");
-    assert!(refused.starts_with(b"RTSP/1.0 503 Service Unavailable"));
+    assert!(refused.starts_with(b"RTSP/1.0 503 the display keeps 640x360@60\r\nCSeq: 6\r\n"));
     assert!(
         session.handle(&announce(SDP), false).event.is_some(),
         "it may ask again"
     );
+}
+
+/// A refused wish is told in the status line, whatever it is.
+#[test]
+fn the_status_line_says_why() {
+    let mut session = session(false);
+    set_up(&mut session);
+    let mut refused = |sdp: &str| {
+        let step = session.handle(&announce(sdp), false);
+        let line = text(&step).lines().next().expect("a line").to_owned();
+        match step.event {
+            Some(RtspEvent::Refused(error)) => (error, line),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (error, line) = refused(&SDP.replace("1024", "9000"));
+    assert!(matches!(error, AnnounceError::Sdp(SdpError::Range { .. })));
+    assert!(
+        line.starts_with("RTSP/1.0 400 x-nv-video[0].packetSize is 9000: it must lie between"),
+        "{line}"
+    );
+    let (_, line) = refused(&SDP.replace("1280", "1281"));
+    assert_eq!(
+        line,
+        "RTSP/1.0 400 the stream cannot have that mode: 1281x720 has an odd side: 4:2:0 video \
+         needs even sizes"
+    );
+    let (error, line) = refused(&format!("{SDP}a=x-nv-vqos[0].bitStreamFormat:1 \r\n"));
+    assert_eq!(error, AnnounceError::Codec(VideoFormat::Hevc));
+    assert!(
+        line.starts_with("RTSP/1.0 415 this host does not encode Hevc"),
+        "{line}"
+    );
+    session.handle(&announce(SDP), false);
+    let hostile = format!("two\r\nlines, gr\u{fc}\u{df}e {}", "x".repeat(9000));
+    let answer = session.answer_announce(Err((Status::BadRequest, &hostile)));
+    let answer = String::from_utf8(answer.expect("it waits")).expect("text");
+    let (line, rest) = answer.split_once("\r\n").expect("a line");
+    assert!(
+        line.starts_with("RTSP/1.0 400 two??lines, gr??e x"),
+        "{line}"
+    );
+    assert!(line.len() < 300);
+    assert_eq!(rest, "CSeq: 6\r\n\r\n");
 }
 
 fn sealed(sequence: u32, plain: &[u8]) -> Vec<u8> {

@@ -39,7 +39,7 @@ pub struct AudioConfig {
     pub channels: u8,
     /// Which, as in `WAVEFORMATEXTENSIBLE`; as many bits as channels.
     pub mask: u32,
-    /// Length of a packet, ms: 5 or 10.
+    /// Length of a packet, ms: 5 or 10, or the 20 of clients from before 2022 whose decoder is slow.
     pub packet_ms: u8,
     /// More bits, and no coupled channels with surround.
     pub high_quality: bool,
@@ -490,8 +490,8 @@ fn audio(values: &Values) -> Result<AudioConfig, SdpError> {
         );
     }
     let packet_ms = values.get(Field::PacketMs)?;
-    if !matches!(packet_ms, 5 | 10) {
-        return refuse(Field::PacketMs, packet_ms, "it must be 5 or 10 ms");
+    if !matches!(packet_ms, 5 | 10 | 20) {
+        return refuse(Field::PacketMs, packet_ms, "it must be 5, 10 or 20 ms");
     }
     Ok(AudioConfig {
         channels: channels as u8,

@@ -47,6 +47,8 @@ fn what_is_announced_is_what_opus_is_told() {
     let eight = audio_config(&surround(8, 0x63f, 0, 10)).expect("eight channels");
     assert_eq!(eight.speakers, Speakers::Surround71);
     assert_eq!(eight.packet, PacketLength::Ms10);
+    let slow = audio_config(&surround(2, 3, 0, 20)).expect("two channels");
+    assert_eq!(slow.packet, PacketLength::Ms20);
 }
 
 /// A stream's both ends, and the socket that it sends with.

@@ -3,7 +3,8 @@
 use net::gamestream::rtsp::Status;
 use net::units::{Mode, Timestamp};
 
-use super::{Answered, StreamHost};
+use super::StreamHost;
+use super::requests::Answered;
 use crate::control::gamestream::session::{AnnounceWaits, Changing, Stage};
 
 impl StreamHost {
@@ -26,8 +27,10 @@ impl StreamHost {
             config, address, ..
         } = waiting;
         if !config.session_ids {
-            log::warn!("{name} is too old to prove that its pings are its own: update it");
-            return stream.rtsp.answer_announce(Err(Status::BadRequest)).into();
+            let reason = "the client is too old to prove that its pings are its own: update it";
+            log::warn!("session {number} of {name} is not served: {reason}");
+            let refused = Err((Status::BadRequest, reason));
+            return stream.rtsp.answer_announce(refused).into();
         }
         if is_same(config.mode, game.mode) {
             log::info!("session {number} of {name}: {config}");
@@ -40,24 +43,32 @@ impl StreamHost {
             game.stage = Stage::Changing(Changing::Announce(waiting));
             return Answered::Later;
         }
-        log::warn!("session {number} of {name} cannot be told to change its mode now");
+        let reason = format!("the display has {have} and cannot change to {want} now; try again");
+        log::warn!("session {number} of {name} is not served: {reason}");
         let stream = game.stream.as_mut();
+        let refused = Err((Status::Unavailable, reason.as_str()));
         stream
-            .and_then(|it| it.rtsp.answer_announce(Err(Status::BadRequest)))
+            .and_then(|it| it.rtsp.answer_announce(refused))
             .into()
     }
 
     /// The display has the mode that was announced, or will not have it.
-    pub(super) fn answer_announced(&mut self, number: u64, waiting: &AnnounceWaits, granted: bool) {
+    pub(super) fn answer_announced(
+        &mut self,
+        number: u64,
+        waiting: &AnnounceWaits,
+        refusal: Option<&str>,
+    ) {
         let game = self.games.get_mut(&number);
         let Some(stream) = game.and_then(|game| game.stream.as_mut()) else {
             return self.rtsp.close(waiting.connection);
         };
-        let answer = if granted {
-            stream.announce(waiting.config, waiting.address);
-            Ok(())
-        } else {
-            Err(Status::BadRequest)
+        let answer = match refusal {
+            None => {
+                stream.announce(waiting.config, waiting.address);
+                Ok(())
+            }
+            Some(reason) => Err((Status::BadRequest, reason)),
         };
         match stream.rtsp.answer_announce(answer) {
             Some(response) => self.rtsp.answer(waiting.connection, &response),

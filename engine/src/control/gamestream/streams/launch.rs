@@ -79,6 +79,12 @@ impl StreamHost {
             return reply.send(Err(SessionError::Busy(self.host.sessions_max)));
         };
         let number = self.registry.number();
+        for wish in unserved(&request) {
+            log::info!(
+                "{} asks for {wish}, which this host does not do",
+                client.name
+            );
+        }
         let spawned = self
             .session_request(&client, app, &request)
             .and_then(|asked| self.spawn(number, asked));
@@ -229,7 +235,7 @@ impl StreamHost {
             }),
             Changing::Announce(waiting) => {
                 game.stage = Stage::Awaited;
-                self.answer_announced(number, &waiting, refusal.is_none());
+                self.answer_announced(number, &waiting, refusal.as_deref());
             }
         }
     }
@@ -253,4 +259,25 @@ impl StreamHost {
         let game = games.find(|game| game.client.fingerprint == client)?;
         Some(game.number)
     }
+}
+
+/// What a launch may ask for and does not get: knowingly, and nowhere else. Every client asks for
+/// game settings (`sops`): those are told to the application's own commands, and not here.
+fn unserved(request: &LaunchRequest) -> impl Iterator<Item = &'static str> {
+    let stream = &request.stream;
+    [
+        // A session's sink is its own, and nobody at the host is to hear it unasked.
+        (
+            stream.local_audio == Some(true),
+            "sound from the host's speakers too (localAudioPlayMode)",
+        ),
+        // The order of DESCRIBE's answer is one that every client takes.
+        (
+            stream.surround_params.is_some(),
+            "an order of channels of its own (surroundParams)",
+        ),
+        (stream.hdr, "HDR (hdrMode)"),
+    ]
+    .into_iter()
+    .filter_map(|(asked, wish)| asked.then_some(wish))
 }
