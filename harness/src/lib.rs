@@ -1,5 +1,5 @@
 //! What the behaviour tests are made of: fakes that are real backends ([`fakes`]), peers that
-//! record or misbehave ([`peer`], [`relay`], [`stranger`], [`stub_host`]), the real pipeline between
+//! record or misbehave ([`peer`], [`relay`], [`middle`], [`stranger`], [`stub_host`]), the real pipeline between
 //! fakes ([`rig`]), the real host and client on loopback ([`loopback`]), a seeded network in virtual
 //! time ([`sim`]), the executable ([`program`]), a stock GameStream client ([`moonlight`]), a private
 //! PipeWire ([`sound_server`]), and facts about this process and others ([`facts`]).
@@ -10,6 +10,7 @@
 pub mod facts;
 pub mod fakes;
 pub mod loopback;
+pub mod middle;
 pub mod moonlight;
 pub mod peer;
 pub mod program;

@@ -316,7 +316,7 @@ fn channel(link: &mut Link) -> Result<([u8; EXPORTER_BYTES], Entropy), PairingEr
 
 /// The one failure of a window.
 fn failed(from: SocketAddr, error: &dyn std::error::Error) -> Refuse {
-    log::warn!("a pairing with {from} failed: {error}; the window is closed");
+    log::warn!("a pairing with {from} failed: {error}");
     refuse(RefuseCode::PairingFailed, &error.to_string())
 }
 

@@ -167,8 +167,8 @@ impl Binding {
 pub enum PairingError {
     /// The peer's confirmation does not hold.
     #[error(
-        "the PIN is wrong, or somebody is in between; the host's window is closed: open another \
-         one there and use its PIN"
+        "the PIN is wrong, or somebody is in between; the window is closed: open another one on \
+         the host and use its PIN"
     )]
     Confirmation,
     /// The peer's share cannot be used.
