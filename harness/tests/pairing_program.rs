@@ -125,7 +125,7 @@ fn a_client_is_paired_used_restricted_and_unpaired() {
     let mut set = clients(&sandbox, &["tablet", "--apps", "foot", "--expires", "30d"]);
     assert!(
         set.line(&fingerprint)
-            .starts_with("view,audio, apps foot, for 29 days")
+            .starts_with("view,audio, apps foot, for 30 days")
     );
     assert!(set.wait().status.success());
     assert_code(&connect(&sandbox, &address), REFUSED, "right to none");
@@ -268,5 +268,18 @@ fn stores_that_are_damaged_or_open_to_others() {
         &state,
     ]);
     assert_code(&ended, 6, "chmod 600");
+
+    // A directory that cannot be written: who is paired is served, nobody new comes.
+    private(&file, 0o600);
+    private(&directory, 0o500);
+    let (running, address) = host(&sandbox, &["--require-pairing"]);
+    assert_code(
+        &connect(&sandbox, &address),
+        REFUSED,
+        "punktfunk pair-window",
+    );
+    let log = stop(running);
+    private(&directory, 0o700);
+    assert!(log.contains("nobody can be paired"), "{log}");
     sandbox.assert_clean();
 }

@@ -161,6 +161,8 @@ impl Admission {
         link: &mut Link,
         standing: &mut Standing,
     ) -> Result<Rights, Refuse> {
+        // Whoever goes on with a Hello has given up what pairing it had begun.
+        standing.step = Step::None;
         if self.admit != Admit::Paired {
             return Ok(Rights::default());
         }

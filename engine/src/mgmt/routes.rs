@@ -156,7 +156,7 @@ pub(super) const ROUTES: &[Route] = &[
         method: "post",
         path: "/api/v1/native/pairing",
         operation: "openPairing",
-        summary: "Open a window of two minutes in which one client may try one PIN, in place of one that is open.",
+        summary: "Open a window of two minutes for one client and one try, in place of an open one.",
         needs_token: true,
         takes_body: Some("PairingGrant"),
         answers: &[

@@ -351,9 +351,9 @@ mod tests {
         clients.add(client("tablet")).expect("kept");
         let path = store.path(FILE);
         let good = fs::read_to_string(&path).expect("there");
-        let twice = good
-            .replace("  ]\n", "  ]\n")
-            .replacen('{', "{\"clients\":[],", 1);
+        let keys_twice = good.replacen('{', "{\"clients\": [],", 1);
+        let one = clients.list()[0].clone();
+        let client_twice = String::from_utf8(to_json(&[one.clone(), one])).expect("text");
         let mut kept = Vec::new();
         for damaged in [
             good[..good.len() / 2].to_owned(),
@@ -361,7 +361,8 @@ mod tests {
             good.replace("\"view\": true", "\"view\": 1"),
             good.replace("\"apps\": null", "\"apps\": null, \"root\": true"),
             good.replace("tablet", ""),
-            twice,
+            keys_twice,
+            client_twice,
             String::new(),
         ] {
             assert_ne!(damaged, good);

@@ -94,10 +94,11 @@ impl Clients {
         };
         let client = find(&all, wanted)?;
         if self.unpair {
-            return Ok(match client {
+            match client {
                 Paired::Native(client) => unpair_native(&access, &client.fingerprint)?,
                 Paired::Moonlight(client) => unpair(&access, &client.fingerprint)?,
-            });
+            }
+            return Ok(());
         }
         tell(&self.change(&access, client)?);
         Ok(())

@@ -58,7 +58,7 @@ pub(super) fn until(expires_at_unix_s: Option<u64>, expired: bool) -> String {
     match left {
         _ if expired => "expired".to_owned(),
         0..7200 => format!("for {} min", left.div_ceil(60)),
-        7200..172_800 => format!("for {} h", left / 3600),
-        _ => format!("for {} days", left / 86_400),
+        7200..172_800 => format!("for {} h", (left + 1800) / 3600),
+        _ => format!("for {} days", (left + 43_200) / 86_400),
     }
 }

@@ -200,14 +200,14 @@ impl Ends {
         }
     }
 
-    fn to_host(&mut self) -> Option<HostEvent> {
+    fn pass_to_host(&mut self) -> Option<HostEvent> {
         let bytes = self.client.poll_transmit().expect("something").to_vec();
         self.client.consumed(bytes.len());
         self.host.handle_stream(at(2), &bytes).expect("valid");
         self.host.poll_event()
     }
 
-    fn to_client(&mut self) -> Option<PairingEvent> {
+    fn pass_to_client(&mut self) -> Option<PairingEvent> {
         let bytes = self.host.poll_transmit().expect("something").to_vec();
         self.host.consumed(bytes.len());
         // In pieces, as a stream may come.
@@ -218,7 +218,7 @@ impl Ends {
     }
 
     fn request(&mut self) -> (Share, String) {
-        match self.to_host() {
+        match self.pass_to_host() {
             Some(HostEvent::Pairing(PairingMessage::Request { share, name })) => (share, name),
             other => panic!("{other:?}"),
         }
@@ -234,8 +234,8 @@ fn both_machines_come_to_an_end() {
     let (host, share) = begun.expect("a share");
     ends.host
         .send_pairing(at(2), PairingMessage::Reply { share });
-    assert_eq!(ends.to_client(), None);
-    let Some(HostEvent::Pairing(PairingMessage::Confirm { tag })) = ends.to_host() else {
+    assert_eq!(ends.pass_to_client(), None);
+    let Some(HostEvent::Pairing(PairingMessage::Confirm { tag })) = ends.pass_to_host() else {
         panic!("no confirmation")
     };
     let tag = host.handle_confirm(&tag).expect("it holds");
@@ -245,10 +245,13 @@ fn both_machines_come_to_an_end() {
         host_name: host_name.clone(),
     };
     ends.host.send_pairing(at(3), done);
-    assert_eq!(ends.to_client(), Some(PairingEvent::Paired { host_name }));
+    assert_eq!(
+        ends.pass_to_client(),
+        Some(PairingEvent::Paired { host_name })
+    );
     assert!(ends.client.has_ended());
     // It says that it has what it wanted.
-    assert!(matches!(ends.to_host(), Some(HostEvent::Ended(_))));
+    assert!(matches!(ends.pass_to_host(), Some(HostEvent::Ended(_))));
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn a_host_that_refuses_and_one_that_lies() {
         text: WindowRefusal::Closed.to_string(),
     };
     ends.host.refuse(refuse.clone());
-    assert_eq!(ends.to_client(), Some(PairingEvent::Refused(refuse)));
+    assert_eq!(ends.pass_to_client(), Some(PairingEvent::Refused(refuse)));
 
     let mut ends = Ends::new("123456");
     let (share, _) = ends.request();
@@ -268,13 +271,13 @@ fn a_host_that_refuses_and_one_that_lies() {
     let (_, share) = begun.expect("a share");
     ends.host
         .send_pairing(at(2), PairingMessage::Reply { share });
-    assert_eq!(ends.to_client(), None);
+    assert_eq!(ends.pass_to_client(), None);
     let tag = Tag([0; 32]);
     let host_name = "desk".to_owned();
     ends.host
         .send_pairing(at(2), PairingMessage::Done { tag, host_name });
     let failed = PairingEvent::Failed(PairingError::Confirmation);
-    assert_eq!(ends.to_client(), Some(failed));
+    assert_eq!(ends.pass_to_client(), Some(failed));
 }
 
 #[test]
@@ -291,7 +294,7 @@ fn silence_and_disorder_end_it() {
     let host_name = String::new();
     ends.host
         .send_pairing(at(1), PairingMessage::Done { tag, host_name });
-    let end = ends.to_client();
+    let end = ends.pass_to_client();
     assert!(matches!(
         end,
         Some(PairingEvent::Ended(End {
@@ -345,7 +348,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whatever_comes_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0x2e..0x36_u16) {
+    fn whatever_comes_is_survived(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        kind in 0x2e..0x36_u16,
+    ) {
         let mut framed = kind.to_le_bytes().to_vec();
         framed.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         framed.extend_from_slice(&bytes);
