@@ -85,15 +85,9 @@ pub enum ConfigError {
         /// All that exist.
         known: String,
     },
-    /// Anybody could watch and control this desktop.
-    #[error(
-        "--bind {bind} would let anybody who reaches this machine watch the desktop, since there \
-         is no pairing yet; add --open if that is wanted, or bind 127.0.0.1"
-    )]
-    Exposed {
-        /// The address asked for.
-        bind: IpAddr,
-    },
+    /// A host cannot be both.
+    #[error("--open serves anybody and --require-pairing only who is paired: leave one out")]
+    Contradiction,
     /// No home directory to keep identities in.
     #[error("there is no place for the host's identity: set --state-dir or HOME")]
     NoStateDir,
@@ -124,9 +118,11 @@ pub const SETTINGS: &[&str] = &[
     "open",
     "out",
     "pace",
+    "pairing",
     "pin-host",
     "png",
     "port",
+    "require-pairing",
     "seconds",
     "slices",
     "state-dir",
@@ -304,6 +300,17 @@ impl Settings {
         Ok(value.unwrap_or(false))
     }
 
+    /// Paired clients only, unless the operator asks for another thing; a host that nobody outside
+    /// reaches also serves the users of this machine.
+    fn admit(&self, bind: IpAddr) -> Result<Admit, ConfigError> {
+        match (self.switch("open")?, self.switch("require-pairing")?) {
+            (true, true) => Err(ConfigError::Contradiction),
+            (true, false) => Ok(Admit::Anybody),
+            (false, false) if bind.is_loopback() => Ok(Admit::Machine),
+            (false, _) => Ok(Admit::Paired),
+        }
+    }
+
     /// What GameStream is served with, if it is wanted. Its clients are paired before they get a
     /// session, so it listens on every address unless told otherwise.
     fn gamestream(&self, name: &str) -> Result<Option<GameStreamConfig>, ConfigError> {
@@ -345,8 +352,10 @@ impl Settings {
 pub struct HostConfig {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The operator wants strangers to be served.
-    pub open: bool,
+    /// Who gets a session.
+    pub admit: Admit,
+    /// A pairing window is opened at the start.
+    pub pairing: bool,
     /// Sessions at once.
     pub sessions_max: usize,
     /// Where identities are kept.
@@ -377,6 +386,17 @@ pub struct HostConfig {
     pub name: String,
     /// Serve stock GameStream clients (Moonlight) too.
     pub gamestream: Option<GameStreamConfig>,
+}
+
+/// Who gets a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Paired clients, each with its rights.
+    Paired,
+    /// Whoever reaches the host, which listens on loopback only: the users of this machine.
+    Machine,
+    /// Whoever reaches the host: the operator said `--open`.
+    Anybody,
 }
 
 /// Who keeps the pacer's departure times.
@@ -426,6 +446,22 @@ pub enum App {
     Command(Vec<String>),
 }
 
+impl App {
+    /// What clients' rights call it: `testcard`, `none`, or the program's name without its way.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::TestCard => "testcard".to_owned(),
+            Self::None => "none".to_owned(),
+            Self::Command(words) => {
+                let program = words.first().map(Path::new);
+                let name = program.and_then(Path::file_name).unwrap_or_default();
+                name.to_string_lossy().into_owned()
+            }
+        }
+    }
+}
+
 impl HostConfig {
     /// Reads and checks everything.
     ///
@@ -435,10 +471,7 @@ impl HostConfig {
         let bind = settings
             .value("bind")?
             .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let open = settings.switch("open")?;
-        if !bind.is_loopback() && !open {
-            return Err(ConfigError::Exposed { bind });
-        }
+        let admit = settings.admit(bind)?;
         let port = settings.value("port")?.unwrap_or(DEFAULT_PORT);
         let sessions_max = settings.parse("max-sessions", |text| {
             let count = text.parse().ok().filter(|n| (1..=SESSIONS_MAX).contains(n));
@@ -453,7 +486,8 @@ impl HostConfig {
         Ok(Self {
             gamestream: settings.gamestream(&name)?,
             listen: SocketAddr::new(bind, port),
-            open,
+            admit,
+            pairing: settings.switch("pairing")?,
             sessions_max: sessions_max.unwrap_or(4),
             state_dir: settings.state_dir()?,
             mode: settings.value("mode")?,
@@ -636,13 +670,28 @@ mod tests {
     }
 
     #[test]
-    fn beyond_loopback_the_operator_must_say_so() {
+    fn beyond_loopback_only_the_paired_are_served_unless_the_operator_says_so() {
+        let admit = |flags: &[(&'static str, &str)]| host(flags).map(|config| config.admit);
+        assert!(matches!(admit(&[]), Ok(Admit::Machine)));
+        assert!(matches!(admit(&[("bind", "::1")]), Ok(Admit::Machine)));
+        assert!(matches!(admit(&[("bind", "0.0.0.0")]), Ok(Admit::Paired)));
+        assert!(matches!(admit(&[("bind", "::")]), Ok(Admit::Paired)));
+        let open = ("open", "true");
+        let required = ("require-pairing", "true");
+        assert!(matches!(admit(&[("bind", "::"), open]), Ok(Admit::Anybody)));
+        assert!(matches!(admit(&[required]), Ok(Admit::Paired)));
         assert!(matches!(
-            host(&[("bind", "0.0.0.0")]),
-            Err(ConfigError::Exposed { .. })
+            admit(&[open, required]),
+            Err(ConfigError::Contradiction)
         ));
-        assert!(host(&[("bind", "0.0.0.0"), ("open", "true")]).is_ok());
-        assert!(host(&[("bind", "::1")]).is_ok());
+    }
+
+    #[test]
+    fn applications_have_names() {
+        let name = |text| parse_app(text).map(|app| app.name());
+        assert_eq!(name("testcard").as_deref(), Ok("testcard"));
+        assert_eq!(name("none").as_deref(), Ok("none"));
+        assert_eq!(name("/usr/bin/foot -e top").as_deref(), Ok("foot"));
     }
 
     #[test]

@@ -20,7 +20,9 @@ use crate::control::Control;
 use crate::control::gamestream::broker::Streams;
 use crate::control::gamestream::{GameStream, GameStreamError};
 use crate::metrics::{CounterSnapshot, HistogramSnapshot, SessionMetrics};
+use crate::mgmt::{Management, Operators};
 use crate::session::Backends;
+use crate::trust::native::NativeTrust;
 use crate::trust::{Side, Store, TrustError};
 
 /// A host could not be started. Nothing is left running.
@@ -76,6 +78,9 @@ pub struct Host {
     control: Control,
     gamestream: Option<GameStream>,
     streams: Option<Streams>,
+    /// Without GameStream, which has its own.
+    _management: Option<Management>,
+    trust: Arc<NativeTrust>,
     local: SocketAddr,
     fingerprint: Fingerprint,
     name: String,
@@ -100,6 +105,7 @@ impl Host {
         }
         let store = Store::open(&config.state_dir)?;
         let identity = store.identity(Side::Host)?;
+        let trust = Arc::new(NativeTrust::open(&store)?);
         let fingerprint = identity.fingerprint();
 
         // The socket first of what others can hold against us: a second host on this port ends
@@ -132,6 +138,7 @@ impl Host {
         let control = Control::start(
             config,
             identity,
+            Arc::clone(&trust),
             socket,
             backends.clone(),
             Arc::clone(&registry),
@@ -140,13 +147,21 @@ impl Host {
             .zip(streams.as_ref())
             .map(|(config, streams)| {
                 // H.264 is what every encoder of ours makes.
-                GameStream::start(config, &store, CodecModes::H264, streams.sessions())
+                let (sessions, trust) = (streams.sessions(), Arc::clone(&trust));
+                GameStream::start(config, &store, CodecModes::H264, sessions, trust)
             })
             .transpose()?;
+        // Beside GameStream's clients it serves ours; without them it is there for ours alone.
+        let management = match &gamestream {
+            Some(_) => None,
+            None => manage(&store, &trust),
+        };
         Ok(Self {
             control,
             gamestream,
             streams,
+            _management: management,
+            trust,
             local,
             fingerprint,
             name,
@@ -192,6 +207,12 @@ impl Host {
         self.backends.encoder.name
     }
 
+    /// Who may connect by the native protocol.
+    #[must_use]
+    pub const fn trust(&self) -> &Arc<NativeTrust> {
+        &self.trust
+    }
+
     /// The sessions that stream now.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionEntry> {
@@ -230,6 +251,18 @@ impl Host {
         drop(self.streams);
         self.control.stop();
     }
+}
+
+/// The operator's calls on a port that the system chooses. A host that cannot serve them, because
+/// its state directory cannot be written, serves its paired clients all the same.
+fn manage(store: &Store, trust: &Arc<NativeTrust>) -> Option<Management> {
+    let operators = Operators {
+        native: Arc::clone(trust),
+        gamestream: None,
+    };
+    Management::start(0, store, operators)
+        .inspect_err(|error| log::warn!("nobody can be paired or unpaired: {error}"))
+        .ok()
 }
 
 /// The display and the encoder that sessions will be made with, and what the display's probe

@@ -197,6 +197,8 @@ counters! {
         input_dropped,
         /// Input events that nothing here could do.
         input_unsupported,
+        /// Packets of input of a client that has no right to send any.
+        input_refused,
         /// Frame reports that found the queue to the control thread full.
         reports_dropped,
         /// Heap allocations on the capture thread, but for those of `ask_allocations`.

@@ -1,5 +1,10 @@
-//! Identities and pinned hosts on disk: directories 0700, files 0600, written whole or not at
-//! all.
+//! Identities, pinned hosts and paired clients on disk: directories 0700, files 0600, written
+//! whole or not at all.
+
+pub mod clients;
+pub mod native;
+pub mod rights;
+pub mod wall;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,6 +56,12 @@ pub enum TrustError {
     /// Others can read a private key.
     #[error("{path} holds a private key and can be read by others; run: chmod 600 {path}")]
     Exposed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Others can add themselves to the paired clients.
+    #[error("{path} says who may connect and is open to others; run: chmod 600 {path}")]
+    Open {
         /// Which file.
         path: PathBuf,
     },

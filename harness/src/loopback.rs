@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::config::{HostConfig, Settings};
 use engine::host::{Host, HostError, SessionEntry};
+use engine::trust::native::NativeTrust;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
@@ -98,6 +99,15 @@ impl LoopbackHost {
         self.state.path()
     }
 
+    /// Who may connect.
+    ///
+    /// # Panics
+    /// If it was stopped.
+    #[must_use]
+    pub fn trust(&self) -> &NativeTrust {
+        self.host.as_ref().expect("it runs").trust()
+    }
+
     /// The sessions that stream now.
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionEntry> {
@@ -146,6 +156,22 @@ impl LoopbackClient {
     /// If there is no decoder or identity to be had.
     pub fn with(host: SocketAddr, trust: Trust, hello: Hello) -> Result<Self, ConnectError> {
         let identity = Identity::generate().expect("an identity");
+        Self::known(host, identity, trust, hello)
+    }
+
+    /// Connects with this certificate.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    ///
+    /// # Panics
+    /// If there is no decoder to be had.
+    pub fn known(
+        host: SocketAddr,
+        identity: Identity,
+        trust: Trust,
+        hello: Hello,
+    ) -> Result<Self, ConnectError> {
         let client = Client::connect(ConnectOptions {
             host,
             identity,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use net::identity::Identity;
 use net::limits::CONTROL_BODY_BYTES_MAX;
 use net::native::messages::Kind;
+use net::native::pairing::{Binding, EXPORTER_BYTES, EXPORTER_LABEL};
 use net::native::{Framer, Message};
 use net::quic::{Link, PACKET_BYTES_MAX};
 use net::udp::{Datagram, Receiver, Socket, SocketConfig, Wait};
@@ -17,6 +18,7 @@ pub struct Stranger {
     socket: Socket,
     receiver: Receiver,
     link: Link,
+    identity: Identity,
     framer: Framer,
     /// Every message that the host has sent, oldest first.
     pub heard: Vec<Message>,
@@ -31,10 +33,18 @@ impl Stranger {
     /// If there is no socket or no identity to be had.
     #[must_use]
     pub fn knock(host: SocketAddr) -> Self {
+        Self::knock_as(host, Identity::generate().expect("an identity"))
+    }
+
+    /// The same with this certificate.
+    ///
+    /// # Panics
+    /// If there is no socket to be had.
+    #[must_use]
+    pub fn knock_as(host: SocketAddr, identity: Identity) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let socket = Socket::bind(any, SocketConfig::default()).expect("a port on loopback");
         let local = socket.local_addr().expect("a bound socket has an address");
-        let identity = Identity::generate().expect("an identity");
         let link = Link::connect(&identity, local, host).expect("a connection to begin");
         let framer = Framer::new(|kind| Kind::from_wire(kind).is_some());
         let receiver = Receiver::new();
@@ -42,6 +52,7 @@ impl Stranger {
             socket,
             receiver,
             link,
+            identity,
             framer,
             heard: Vec::new(),
             media: 0,
@@ -56,7 +67,16 @@ impl Stranger {
     /// If the host does not complete it.
     #[must_use]
     pub fn connect(host: SocketAddr) -> Self {
-        let mut stranger = Self::knock(host);
+        Self::connect_as(host, Identity::generate().expect("an identity"))
+    }
+
+    /// The same with this certificate.
+    ///
+    /// # Panics
+    /// If the host does not complete it.
+    #[must_use]
+    pub fn connect_as(host: SocketAddr, identity: Identity) -> Self {
+        let mut stranger = Self::knock_as(host, identity);
         stranger.until("the handshake is done", |it| it.link.is_established());
         stranger
     }
@@ -95,6 +115,22 @@ impl Stranger {
                 self.heard
             );
             self.turn(left);
+        }
+    }
+
+    /// What a pairing on this connection is bound to.
+    ///
+    /// # Panics
+    /// Before the handshake is done.
+    pub fn binding(&mut self) -> Binding {
+        let mut channel = [0; EXPORTER_BYTES];
+        self.link
+            .export(EXPORTER_LABEL, &[], &mut channel)
+            .expect("the handshake is done");
+        Binding {
+            client: self.identity.fingerprint(),
+            host: self.link.peer_fingerprint().expect("a certificate"),
+            channel,
         }
     }
 

@@ -49,7 +49,16 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 fn every_verb_explains_itself() {
     let sandbox = Sandbox::new();
     for verb in [
-        "host", "connect", "bench", "doctor", "pin", "clients", "openapi", "testcard",
+        "host",
+        "connect",
+        "pair",
+        "pair-window",
+        "bench",
+        "doctor",
+        "pin",
+        "clients",
+        "openapi",
+        "testcard",
     ] {
         let mut running = sandbox.start(&[verb, "--help"]);
         assert!(running.line("Usage:").contains(verb));
@@ -126,14 +135,33 @@ fn an_address_that_is_not_ours() {
 }
 
 #[test]
-fn an_address_that_exposes_the_desktop() {
-    for bind in ["0.0.0.0", "::"] {
-        refused(
-            &["host", "--bind", bind],
-            USAGE,
-            &["--bind", bind, "--open"],
-        );
+fn a_host_that_is_open_and_is_not() {
+    refused(
+        &["host", "--open", "--require-pairing"],
+        USAGE,
+        &["--open", "--require-pairing"],
+    );
+}
+
+#[test]
+fn pairings_that_cannot_be_begun() {
+    refused(&["pair", "127.0.0.1:9"], USAGE, &["--pin", "pair-window"]);
+    let secret = ["pair", "127.0.0.1:9", "--pin", "47a1"];
+    refused(&secret, USAGE, &["--pin", "4 to 12 digits"]);
+    let ended = Sandbox::new().run(&secret);
+    assert!(!ended.stderr.contains("47a1"), "{ended:?}");
+    let nobody = UdpSocket::bind("127.0.0.1:0").expect("a port on loopback");
+    let address = nobody.local_addr().expect("bound").to_string();
+    refused(
+        &["pair", &address, "--pin", "123456"],
+        UNREACHABLE,
+        &[&address, "cannot be reached"],
+    );
+    for verb in ["pair-window", "clients"] {
+        refused(&[verb], UNREACHABLE, &["no host runs", "--state-dir"]);
     }
+    refused(&["pair-window", "--rights", "root"], USAGE, &["--rights"]);
+    refused(&["pair-window", "--expires", "soon"], USAGE, &["--expires"]);
 }
 
 #[test]

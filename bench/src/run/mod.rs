@@ -183,6 +183,9 @@ impl Bench {
         let state = directory.path().join("state");
         let mut settings = setup.settings.clone();
         settings.overrule("bind", "127.0.0.1");
+        // Nobody else reaches it, and its one client pairs with nobody.
+        settings.overrule("open", "true");
+        settings.overrule("require-pairing", "false");
         settings.overrule("port", "0");
         // Sessions follow each other faster than they end.
         settings.overrule("max-sessions", "4");

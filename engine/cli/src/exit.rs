@@ -20,7 +20,7 @@ pub enum Kind {
     State = 6,
     /// The host cannot be reached.
     Unreachable = 7,
-    /// The host is not the one that was pinned, or nobody vouches for it.
+    /// The host is not the one that was pinned, nobody vouches for it, or it does not know the PIN.
     Trust = 8,
     /// The host refused or ended the session.
     Refused = 9,

@@ -1,10 +1,13 @@
 //! A peer's input plane: packets to the session's input thread, controllers' output to the peer.
 
+use std::sync::Arc;
+
 use net::native::HostSession;
 use net::native::input::{InputReceiver, OutputSender};
 use net::quic::Link;
 use net::units::Timestamp;
 
+use crate::metrics::{SessionMetrics, add};
 use crate::stage::input::InputQueue;
 
 /// The plane of one peer; there from the moment when its display stands.
@@ -12,20 +15,27 @@ pub(super) struct InputPlane {
     queue: InputQueue,
     receiver: InputReceiver,
     output: OutputSender,
+    /// There if the client has no right to input: what it sends is dropped and counted.
+    refused: Option<Arc<SessionMetrics>>,
 }
 
 impl InputPlane {
-    pub(super) fn new(queue: InputQueue) -> Self {
+    pub(super) fn new(queue: InputQueue, refused: Option<Arc<SessionMetrics>>) -> Self {
         Self {
             queue,
             receiver: InputReceiver::default(),
             output: OutputSender::default(),
+            refused,
         }
     }
 
     /// A packet that came by datagram or on the stream. What is no packet is dropped: a peer that
     /// sends such harms only itself.
     pub(super) fn handle_packet(&mut self, now: Timestamp, packet: &[u8]) {
+        if let Some(metrics) = &self.refused {
+            add(&metrics.counters.input_refused, 1);
+            return;
+        }
         if let Err(error) = self.receiver.handle_packet(packet) {
             log::debug!("input: {error}");
         }

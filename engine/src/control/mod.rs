@@ -1,6 +1,7 @@
 //! Control: who may have a session, and what becomes of it. One thread, one mio reactor, one
 //! socket that it shares with the sessions' send threads.
 
+mod admission;
 pub mod gamestream;
 mod input;
 mod native;
@@ -20,6 +21,7 @@ use platform::thread::{Role, RoleThread};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry};
 use crate::session::Backends;
+use crate::trust::native::NativeTrust;
 
 /// The sessions' common limit ([`crate::session::JOIN_TIMEOUT`]) and the farewell take no longer.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(1900);
@@ -48,6 +50,7 @@ impl Control {
     pub fn start(
         config: HostConfig,
         identity: Identity,
+        trust: Arc<NativeTrust>,
         socket: Socket,
         backends: Backends,
         registry: Arc<Registry>,
@@ -59,6 +62,7 @@ impl Control {
         let host = native::NativeHost::new(native::Parts {
             config,
             identity,
+            trust,
             socket,
             backends,
             registry,

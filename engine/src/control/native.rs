@@ -18,9 +18,6 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::audio::datagram::KIND_REPORT;
 use net::clock;
-use net::crypto::{
-    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
-};
 use net::identity::Identity;
 use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
@@ -36,10 +33,11 @@ use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{BitsPerSecond, FrameId, Timestamp};
 
+use super::admission::{Admission, LOOK_INTERVAL, Standing};
 use super::input::InputPlane;
 use super::sound::Sound;
 use super::steer::Steer;
-use super::terms::{app_command, offer, overrule};
+use super::terms::{app_command, media_keys, new_session_id, offer, overrule};
 use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
@@ -47,6 +45,7 @@ use crate::session::{
     self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
 use crate::stage::encode::EncodeCommand;
+use crate::trust::native::NativeTrust;
 
 /// Events of sessions under way: each sends three in its life, and word of controllers' output,
 /// which may be lost.
@@ -68,6 +67,7 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(super) struct Parts {
     pub(super) config: HostConfig,
     pub(super) identity: Identity,
+    pub(super) trust: Arc<NativeTrust>,
     pub(super) socket: Socket,
     pub(super) backends: Backends,
     pub(super) registry: Arc<Registry>,
@@ -78,6 +78,7 @@ pub(super) struct Parts {
 /// The control thread.
 pub(super) struct NativeHost {
     config: HostConfig,
+    admission: Admission,
     backends: Backends,
     registry: Arc<Registry>,
     waker: Arc<Waker>,
@@ -97,6 +98,7 @@ pub(super) struct NativeHost {
 /// One connection whose handshake is done.
 struct Peer {
     machine: HostSession,
+    standing: Standing,
     /// From Hello on.
     wanted: Option<Wanted>,
     /// From the decision on.
@@ -129,7 +131,9 @@ impl NativeHost {
         let local = parts.socket.local_addr().map_err(HostError::Thread)?;
         let endpoint = Endpoint::new(&parts.identity, local)?;
         let (events_in, events) = bounded(SESSION_EVENTS);
+        let (host, waker) = (parts.identity.fingerprint(), Arc::clone(&parts.waker));
         Ok(Self {
+            admission: Admission::new(&parts.config, parts.trust, host, waker),
             config: parts.config,
             backends: parts.backends,
             registry: parts.registry,
@@ -199,8 +203,10 @@ impl NativeHost {
         let reports = self.peers.values().any(|peer| peer.reports.is_some());
         let steers = self.peers.values().filter_map(|peer| peer.steer.as_ref());
         let steers = steers.map(Steer::poll_timeout).min();
+        let watched = self.peers.values().any(|peer| peer.standing.is_watched());
         [
             self.endpoint.timeout(),
+            watched.then_some(LOOK_INTERVAL),
             machines.map(|at| at.since(now)),
             reports.then_some(REPORT_INTERVAL),
             steers.map(|at| at.since(now)),
@@ -265,7 +271,8 @@ impl NativeHost {
                     input,
                     ..
                 } => {
-                    peer.input = input.map(InputPlane::new);
+                    let refused = peer.standing.refused_input(peer.session.as_ref());
+                    peer.input = input.map(|queue| InputPlane::new(queue, refused));
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
                     let welcome = wanted.agreed.welcome(
@@ -338,9 +345,18 @@ impl NativeHost {
             steer.handle_timeout(now);
         }
         peer.pass_repairs();
+        self.admission
+            .look(now, &mut peer.machine, &mut peer.standing);
         while let Some(event) = peer.machine.poll_event() {
             match event {
                 HostEvent::Hello(hello) => self.decide(id, peer, &hello),
+                HostEvent::Pairing(message) => {
+                    let Some(link) = self.endpoint.link(id) else {
+                        return;
+                    };
+                    let (machine, standing) = (&mut peer.machine, &mut peer.standing);
+                    self.admission.pair(now, link, machine, standing, message);
+                }
                 HostEvent::Start => self.start(id, peer),
                 HostEvent::RepairRequest(request) => {
                     // A queue that is full of reports holds one of nearly the same effect, and
@@ -382,6 +398,13 @@ impl NativeHost {
 
     /// A client wants a session.
     fn decide(&mut self, id: LinkId, peer: &mut Peer, hello: &Hello) {
+        let Some(link) = self.endpoint.link(id) else {
+            return;
+        };
+        let rights = match self.admission.admit(clock::now(), link, &mut peer.standing) {
+            Ok(rights) => rights,
+            Err(refuse) => return peer.machine.refuse(refuse),
+        };
         let config = &self.config;
         let Some(place) = self.registry.take_place(config.sessions_max) else {
             peer.machine.refuse(Refuse {
@@ -395,7 +418,7 @@ impl NativeHost {
         };
         let hello = &overrule(hello, config);
         let mut offer = offer(config);
-        if self.backends.audio.is_none() {
+        if self.backends.audio.is_none() || !rights.audio {
             offer.features = offer.features.without(Features::AUDIO);
         }
         let agreed = match negotiate(hello, &offer) {
@@ -459,7 +482,7 @@ impl NativeHost {
             return;
         };
         let metrics = Arc::clone(session.metrics());
-        let started = media_keys(link, wanted)
+        let started = media_keys(link, &wanted.id, wanted.agreed.aead)
             .map_err(|error| error.to_string())
             .and_then(|(sealer, opener)| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
@@ -573,6 +596,7 @@ impl Peer {
         let machine = HostSession::new(now, StepLimits::default());
         Self {
             machine,
+            standing: Standing::default(),
             wanted: None,
             session: None,
             input: None,
@@ -726,25 +750,6 @@ fn repair(request: &RepairRequest) -> EncodeCommand {
         },
         RepairWish::Idr => EncodeCommand::Keyframe { newest_lost },
     }
-}
-
-fn new_session_id() -> std::io::Result<[u8; 16]> {
-    let mut id = [0; 16];
-    boring::rand::rand_bytes(&mut id).map_err(std::io::Error::other)?;
-    Ok(id)
-}
-
-/// What seals for the client, and what opens its feedback.
-fn media_keys(link: &mut Link, wanted: &Wanted) -> Result<(Sealer, Opener), net::quic::QuicError> {
-    let mut keys = |direction| -> Result<MediaKeys, net::quic::QuicError> {
-        let mut exported = [0; EXPORTER_BYTES];
-        let context = exporter_context(&wanted.id, direction);
-        link.export(EXPORTER_LABEL, &context, &mut exported)?;
-        Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
-    };
-    let sealer = Sealer::new(keys(Direction::HostToClient)?);
-    let opener = Opener::new(keys(Direction::ClientToHost)?);
-    Ok((sealer, opener))
 }
 
 /// The path decides between what was agreed and the least that is a picture; not over what

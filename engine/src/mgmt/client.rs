@@ -1,4 +1,5 @@
-//! The caller's side, for `punktfunk pin`: one request to the host whose state directory this is.
+//! The caller's side, for `punktfunk pin`, `clients` and `pair-window`: one request to the host
+//! whose state directory this is.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -8,6 +9,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use super::native::{
+    NativeClientView, NativeSettings, PairingGrant, PairingOpened, PairingStatus,
+};
 use super::routes::{ClientSettings, PinCall};
 use super::{ACCESS_FILE, Access};
 
@@ -17,14 +21,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest answer, bytes: a list of all paired clients.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const NATIVE_PAIRING: &str = "/api/v1/native/pairing";
+const NATIVE_CLIENTS: &str = "/api/v1/native/clients";
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// No host has been here.
     #[error(
-        "{path} is not there: no host runs with --gamestream and this state directory; start one, \
-         or name its directory with --state-dir"
+        "{path} is not there: no host runs with this state directory; start one, or name its \
+         directory with --state-dir"
     )]
     NoHost {
         /// The access file.
@@ -90,6 +96,11 @@ pub struct PairedClient {
     pub paired_at_unix_s: u64,
     /// Slices of each picture for it; `None` leaves them to the client.
     pub slices: Option<u8>,
+}
+
+#[derive(Deserialize)]
+struct NativeClients {
+    clients: Vec<NativeClientView>,
 }
 
 #[derive(Deserialize)]
@@ -183,7 +194,83 @@ pub fn waiting(access: &Access) -> Result<Vec<Waiting>, CallError> {
 pub fn clients(access: &Access) -> Result<Vec<PairedClient>, CallError> {
     match call(access, "GET", "/api/v1/gamestream/clients", "")? {
         (200, body) => Ok(read::<Clients>(200, &body)?.clients),
+        // A host without GameStream has none.
+        (404, _) => Ok(Vec::new()),
         (status, body) => Err(refusal(status, &body)),
+    }
+}
+
+/// Unpairs a Moonlight client.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn unpair(access: &Access, fingerprint: &str) -> Result<(), CallError> {
+    let path = format!("/api/v1/gamestream/clients/{fingerprint}");
+    expect_200(call(access, "DELETE", &path, "")?).map(|_| ())
+}
+
+/// Opens a pairing window of the native protocol.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn open_pairing(access: &Access, grant: &PairingGrant) -> Result<PairingOpened, CallError> {
+    let body = serde_json::to_string(grant).expect("texts and numbers are always JSON");
+    let body = expect_200(call(access, "POST", NATIVE_PAIRING, &body)?)?;
+    read(200, &body)
+}
+
+/// How pairing stands.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn pairing(access: &Access) -> Result<PairingStatus, CallError> {
+    read(200, &expect_200(call(access, "GET", NATIVE_PAIRING, "")?)?)
+}
+
+/// Closes the window.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn close_pairing(access: &Access) -> Result<(), CallError> {
+    expect_200(call(access, "DELETE", NATIVE_PAIRING, "")?).map(|_| ())
+}
+
+/// The paired clients of the native protocol.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn native_clients(access: &Access) -> Result<Vec<NativeClientView>, CallError> {
+    let body = expect_200(call(access, "GET", NATIVE_CLIENTS, "")?)?;
+    Ok(read::<NativeClients>(200, &body)?.clients)
+}
+
+/// Changes a client of the native protocol; what it is after that.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn set_native(
+    access: &Access,
+    fingerprint: &str,
+    settings: &NativeSettings,
+) -> Result<NativeClientView, CallError> {
+    let body = serde_json::to_string(settings).expect("texts and numbers are always JSON");
+    let path = format!("{NATIVE_CLIENTS}/{fingerprint}");
+    read(200, &expect_200(call(access, "PATCH", &path, &body)?)?)
+}
+
+/// Unpairs a client of the native protocol; its session ends.
+///
+/// # Errors
+/// See [`CallError`].
+pub fn unpair_native(access: &Access, fingerprint: &str) -> Result<(), CallError> {
+    let path = format!("{NATIVE_CLIENTS}/{fingerprint}");
+    expect_200(call(access, "DELETE", &path, "")?).map(|_| ())
+}
+
+fn expect_200((status, body): (u16, String)) -> Result<String, CallError> {
+    match status {
+        200 => Ok(body),
+        _ => Err(refusal(status, &body)),
     }
 }
 

@@ -8,6 +8,7 @@
 //! who leaves requests half sent can hold up these calls, though nothing else.
 
 pub mod client;
+mod native;
 pub mod openapi;
 mod routes;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use subtle::ConstantTimeEq;
 use tiny_http::{Header, Method, Response, Server};
 
 use crate::control::gamestream::Operator;
+use crate::trust::native::NativeTrust;
 use crate::trust::{Replace, Store, TrustError};
 use routes::Answer;
 
@@ -58,6 +60,15 @@ pub enum ManagementError {
     Thread(std::io::Error),
 }
 
+/// What the calls are about.
+#[derive(Clone)]
+pub struct Operators {
+    /// Who may connect by the native protocol.
+    pub native: Arc<NativeTrust>,
+    /// GameStream's side, if it is served.
+    pub gamestream: Option<Operator>,
+}
+
 /// How to reach a host, as its access file says.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,7 +91,7 @@ impl Management {
     ///
     /// # Errors
     /// See [`ManagementError`].
-    pub fn start(port: u16, store: &Store, operator: Operator) -> Result<Self, ManagementError> {
+    pub fn start(port: u16, store: &Store, operators: Operators) -> Result<Self, ManagementError> {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
         let server = Server::http(address).map_err(|error| ManagementError::Bind {
             address,
@@ -98,7 +109,7 @@ impl Management {
         store.write(&store.path(ACCESS_FILE), &json, Replace::Yes)?;
         let service = Service {
             access: access.clone(),
-            operator,
+            operators,
         };
         let listener = Arc::clone(&server);
         let body = move || service.run(&listener);
@@ -138,7 +149,7 @@ pub fn page(access: &Access) -> String {
 
 struct Service {
     access: Access,
-    operator: Operator,
+    operators: Operators,
 }
 
 impl Service {
@@ -205,7 +216,7 @@ impl Service {
             Ok(body) => body,
             Err(answer) => return answer,
         };
-        (route.handle)(&self.operator, argument, &body)
+        (route.handle)(&self.operators, argument, &body)
     }
 
     /// Only what was addressed to this machine as this machine, and not by another site's page.

@@ -17,7 +17,7 @@ info:
     address's own.
 servers:
   - url: http://127.0.0.1:47990
-    description: GameStream's base port plus 1
+    description: with --gamestream (the base port plus 1); without, the port is another one at every start
 paths:
 ";
 
@@ -81,6 +81,80 @@ components:
       required: [slices]
       properties:
         slices: { $ref: \"#/components/schemas/Slices\" }
+    Rights:
+      type: object
+      additionalProperties: false
+      required: [view, input, audio, apps]
+      properties:
+        view: { type: boolean, description: it may have a session at all }
+        input: { type: boolean, description: keyboard and pointer and controllers }
+        audio: { type: boolean, description: it hears the desktop }
+        apps:
+          description: names of the applications that it may see; null for all
+          type: [array, \"null\"]
+          maxItems: 16
+          items: { type: string, minLength: 1, maxLength: 64 }
+    Expiry:
+      description: seconds since 1970; null for never
+      type: [integer, \"null\"]
+    PairingGrant:
+      description: what the client that pairs gets; by default everything for ever
+      type: object
+      additionalProperties: false
+      properties:
+        name: { type: string, minLength: 1, maxLength: 64, description: instead of the client's own }
+        rights: { $ref: \"#/components/schemas/Rights\" }
+        expires_at_unix_s: { $ref: \"#/components/schemas/Expiry\" }
+    PairingOpened:
+      type: object
+      required: [window, pin, seconds]
+      properties:
+        window: { type: integer, description: which window }
+        pin: { type: string, pattern: \"^[0-9]{6}$\", description: to be typed at the client }
+        seconds: { type: integer, description: how long it is open }
+    PairingStatus:
+      type: object
+      required: [window, state, seconds_left, failed, refused, paired, last_fingerprint, last_name]
+      properties:
+        window: { type: integer, description: the newest; 0 before the first }
+        state:
+          description: open, being tried by a client, or how it ended
+          type: string
+          enum: [none, open, tried, paired, failed, timed out, closed]
+        seconds_left: { type: integer }
+        failed: { type: integer, description: attempts since the host began }
+        refused: { type: integer, description: requests without a window since the host began }
+        paired: { type: integer, description: clients since the host began }
+        last_fingerprint: { type: [string, \"null\"], description: of the client paired last }
+        last_name: { type: [string, \"null\"] }
+    PairingClosed:
+      type: object
+      required: [closed]
+      properties:
+        closed: { type: boolean, description: one was open }
+    NativeClient:
+      type: object
+      required: [fingerprint, name, paired_at_unix_s, rights, expires_at_unix_s, expired]
+      properties:
+        fingerprint: { type: string, description: SHA-256 of its certificate }
+        name: { type: string }
+        paired_at_unix_s: { type: integer, description: seconds since 1970 }
+        rights: { $ref: \"#/components/schemas/Rights\" }
+        expires_at_unix_s: { $ref: \"#/components/schemas/Expiry\" }
+        expired: { type: boolean }
+    NativeClients:
+      type: object
+      required: [clients]
+      properties:
+        clients: { type: array, items: { $ref: \"#/components/schemas/NativeClient\" } }
+    NativeSettings:
+      description: what is left out stays as it is
+      type: object
+      additionalProperties: false
+      properties:
+        name: { type: string, minLength: 1, maxLength: 64 }
+        rights: { $ref: \"#/components/schemas/Rights\" }
+        expires_at_unix_s: { $ref: \"#/components/schemas/Expiry\" }
     Unpaired:
       type: object
       required: [unpaired]

@@ -5,12 +5,13 @@ use net::units::SliceCount;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::{Operators, native};
 use crate::control::gamestream::paired::NAME_CHARS_MAX;
 use crate::control::gamestream::{Operator, OperatorError, PinTaken};
 
 /// One call.
 pub(super) struct Route {
-    /// `get`, `post` or `delete`.
+    /// `get`, `post`, `patch` or `delete`.
     pub(super) method: &'static str,
     /// `{…}` stands for one segment.
     pub(super) path: &'static str,
@@ -21,7 +22,7 @@ pub(super) struct Route {
     pub(super) takes_body: Option<&'static str>,
     /// Status, what it means, and the schema of the body (none: a page).
     pub(super) answers: &'static [(u16, &'static str, Option<&'static str>)],
-    pub(super) handle: fn(&Operator, &str, &[u8]) -> Answer,
+    pub(super) handle: fn(&Operators, &str, &[u8]) -> Answer,
 }
 
 /// All calls.
@@ -68,7 +69,7 @@ pub(super) const ROUTES: &[Route] = &[
         needs_token: true,
         takes_body: None,
         answers: &[(200, "the list", Some("Pairings"))],
-        handle: list_pairings,
+        handle: |it, argument, body| moonlight(it, list_pairings, argument, body),
     },
     Route {
         method: "post",
@@ -97,7 +98,7 @@ pub(super) const ROUTES: &[Route] = &[
                 Some("PinTaken"),
             ),
         ],
-        handle: enter_pin,
+        handle: |it, argument, body| moonlight(it, enter_pin, argument, body),
     },
     Route {
         method: "get",
@@ -107,7 +108,7 @@ pub(super) const ROUTES: &[Route] = &[
         needs_token: true,
         takes_body: None,
         answers: &[(200, "the list", Some("Clients"))],
-        handle: list_clients,
+        handle: |it, argument, body| moonlight(it, list_clients, argument, body),
     },
     Route {
         method: "patch",
@@ -125,7 +126,7 @@ pub(super) const ROUTES: &[Route] = &[
             ),
             (404, "no such client is paired", Some("Error")),
         ],
-        handle: set_client,
+        handle: |it, argument, body| moonlight(it, set_client, argument, body),
     },
     Route {
         method: "delete",
@@ -139,9 +140,104 @@ pub(super) const ROUTES: &[Route] = &[
             (400, "this is not a fingerprint", Some("Error")),
             (404, "no such client is paired", Some("Error")),
         ],
-        handle: unpair_client,
+        handle: |it, argument, body| moonlight(it, unpair_client, argument, body),
+    },
+    Route {
+        method: "get",
+        path: "/api/v1/native/pairing",
+        operation: "getPairing",
+        summary: "How pairing by the native protocol stands.",
+        needs_token: true,
+        takes_body: None,
+        answers: &[(200, "the newest window", Some("PairingStatus"))],
+        handle: native::get_pairing,
+    },
+    Route {
+        method: "post",
+        path: "/api/v1/native/pairing",
+        operation: "openPairing",
+        summary: "Open a window of two minutes for one client and one try, in place of an open one.",
+        needs_token: true,
+        takes_body: Some("PairingGrant"),
+        answers: &[
+            (
+                200,
+                "it is open; the PIN is for the operator's eyes",
+                Some("PairingOpened"),
+            ),
+            (400, "the body is not what it should be", Some("Error")),
+        ],
+        handle: native::open_pairing,
+    },
+    Route {
+        method: "delete",
+        path: "/api/v1/native/pairing",
+        operation: "closePairing",
+        summary: "Close the window.",
+        needs_token: true,
+        takes_body: None,
+        answers: &[(200, "none is open", Some("PairingClosed"))],
+        handle: native::close_pairing,
+    },
+    Route {
+        method: "get",
+        path: "/api/v1/native/clients",
+        operation: "listNativeClients",
+        summary: "The paired clients of the native protocol.",
+        needs_token: true,
+        takes_body: None,
+        answers: &[(200, "the list", Some("NativeClients"))],
+        handle: native::list,
+    },
+    Route {
+        method: "patch",
+        path: "/api/v1/native/clients/{fingerprint}",
+        operation: "setNativeClient",
+        summary: "Change a client; a session that loses a right by that ends.",
+        needs_token: true,
+        takes_body: Some("NativeSettings"),
+        answers: &[
+            (200, "it is changed and kept", Some("NativeClient")),
+            (
+                400,
+                "fingerprint or body are not what they should be",
+                Some("Error"),
+            ),
+            (404, "no such client is paired", Some("Error")),
+        ],
+        handle: native::set,
+    },
+    Route {
+        method: "delete",
+        path: "/api/v1/native/clients/{fingerprint}",
+        operation: "unpairNativeClient",
+        summary: "Unpair a client and end its session.",
+        needs_token: true,
+        takes_body: None,
+        answers: &[
+            (200, "it is no longer paired", Some("Unpaired")),
+            (400, "this is not a fingerprint", Some("Error")),
+            (404, "no such client is paired", Some("Error")),
+        ],
+        handle: native::unpair,
     },
 ];
+
+/// A call about GameStream, on a host that serves it.
+fn moonlight(
+    operators: &Operators,
+    handle: fn(&Operator, &str, &[u8]) -> Answer,
+    argument: &str,
+    body: &[u8],
+) -> Answer {
+    match &operators.gamestream {
+        Some(operator) => handle(operator, argument, body),
+        None => {
+            let text = "this host serves no Moonlight clients; start it with --gamestream";
+            Answer::error(404, text)
+        }
+    }
+}
 
 /// What goes back.
 pub(super) struct Answer {
@@ -151,7 +247,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn json(status: u16, value: &Value) -> Self {
+    pub(super) fn json(status: u16, value: &Value) -> Self {
         Self {
             status,
             content: "application/json",

@@ -5,20 +5,32 @@ use std::time::Duration;
 
 use super::*;
 use crate::control::gamestream::testing;
+use crate::trust::rights::Rights;
 
 /// A management server without anybody behind it: its operator does not answer.
 struct Rig {
     management: Management,
+    native: Arc<NativeTrust>,
     directory: tempfile::TempDir,
+}
+
+fn operators(store: &Store) -> Operators {
+    Operators {
+        native: Arc::new(NativeTrust::open(store).expect("none yet")),
+        gamestream: Some(testing::nobody()),
+    }
 }
 
 impl Rig {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(directory.path()).expect("open");
-        let management = Management::start(0, &store, testing::nobody()).expect("started");
+        let operators = operators(&store);
+        let native = Arc::clone(&operators.native);
+        let management = Management::start(0, &store, operators).expect("started");
         Self {
             management,
+            native,
             directory,
         }
     }
@@ -110,7 +122,7 @@ fn the_token_is_private_and_new_at_every_start() {
     let first = rig.access().token;
     assert_eq!(first.len(), 2 * TOKEN_BYTES);
     let store = Store::open(rig.directory.path()).expect("open");
-    let _second = Management::start(0, &store, testing::nobody()).expect("started");
+    let _second = Management::start(0, &store, operators(&store)).expect("started");
     assert_ne!(rig.access().token, first);
 }
 
@@ -127,5 +139,73 @@ fn the_caller_is_told_what_to_do() {
     assert!(gone.contains("is it still running?"), "{gone}");
     let none = client::access(std::path::Path::new("/nonexistent"));
     let none = none.err().expect("no file").to_string();
-    assert!(none.contains("--gamestream"), "{none}");
+    assert!(none.contains("--state-dir"), "{none}");
+}
+
+#[test]
+fn a_window_is_opened_looked_at_and_closed() {
+    let rig = Rig::new();
+    let access = rig.access();
+    assert_eq!(client::pairing(&access).expect("an answer").state, "none");
+    let opened = client::open_pairing(&access, &client::PairingGrant::default());
+    let opened = opened.expect("an answer");
+    assert_eq!((opened.window, opened.seconds), (1, 120));
+    assert!(opened.pin.len() == 6 && opened.pin.bytes().all(|it| it.is_ascii_digit()));
+    let status = client::pairing(&access).expect("an answer");
+    assert_eq!((status.window, &status.state[..]), (1, "open"));
+    assert!((60..=120).contains(&status.seconds_left));
+    client::close_pairing(&access).expect("an answer");
+    assert_eq!(client::pairing(&access).expect("an answer").state, "closed");
+}
+
+#[test]
+fn paired_clients_are_listed_changed_and_unpaired() {
+    let rig = Rig::new();
+    let access = rig.access();
+    let fingerprint = net::identity::Identity::generate()
+        .expect("one")
+        .fingerprint();
+    rig.native
+        .clients()
+        .add(crate::trust::clients::NativeClient {
+            fingerprint,
+            name: "tablet".to_owned(),
+            paired_at_unix_s: 5,
+            rights: Rights::default(),
+            expires_at_unix_s: None,
+        })
+        .expect("kept");
+    let fingerprint = fingerprint.to_string();
+    let [listed] = &client::native_clients(&access).expect("an answer")[..] else {
+        panic!("one client")
+    };
+    assert_eq!((&listed.name[..], listed.expired), ("tablet", false));
+    let settings = client::NativeSettings {
+        rights: Some(Rights {
+            input: false,
+            ..Rights::default()
+        }),
+        expires_at_unix_s: Some(Some(6)),
+        ..client::NativeSettings::default()
+    };
+    let set = client::set_native(&access, &fingerprint, &settings).expect("an answer");
+    assert!(set.expired && !set.rights.input && set.name == "tablet");
+    let settings = client::NativeSettings {
+        expires_at_unix_s: Some(None),
+        ..client::NativeSettings::default()
+    };
+    let set = client::set_native(&access, &fingerprint, &settings).expect("an answer");
+    assert!(!set.expired && !set.rights.input);
+    let settings = client::NativeSettings {
+        name: Some("\u{1b}[2J".to_owned()),
+        ..client::NativeSettings::default()
+    };
+    assert!(client::set_native(&access, &fingerprint, &settings).is_err());
+    client::unpair_native(&access, &fingerprint).expect("an answer");
+    assert!(client::unpair_native(&access, &fingerprint).is_err());
+    assert!(
+        client::native_clients(&access)
+            .expect("an answer")
+            .is_empty()
+    );
 }

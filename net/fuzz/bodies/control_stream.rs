@@ -2,6 +2,7 @@
 
 use net::crypto::Aead;
 use net::limits;
+use net::native::pairing::{Binding, EXPORTER_BYTES, Entropy, PairingSession};
 use net::native::{
     AeadSet, ClientEvent, ClientSession, ClientState, ClockDomain, Codec, CodecSet, Features,
     FecCodes, Framer, Hello, HostEvent, HostSession, HostState, StepLimits, Welcome,
@@ -18,6 +19,7 @@ pub fn run(data: &[u8]) {
     let mut framer = Framer::new(|kind| kind < 0x20);
     let mut host = host(depth % 4);
     let mut client = client(depth % 4);
+    let mut pairing = pairing(depth % 2);
     for chunk in stream.chunks(chunk_bytes) {
         let mut rest = chunk;
         while let Ok(Some(raw)) = framer.feed(&mut rest) {
@@ -29,7 +31,11 @@ pub fn run(data: &[u8]) {
         assert!(result.is_ok() || host.state() == HostState::Ended);
         let result = client.handle_stream(now(2), chunk);
         assert!(result.is_ok() || client.state() == ClientState::Ended);
+        pairing.handle_stream(now(2), chunk);
     }
+    pairing.handle_timeout(now(60_000));
+    assert!(pairing.has_ended() && pairing.poll_event().is_some());
+    assert!(pairing.poll_event().is_none(), "it ends once");
     host.handle_timeout(now(60_000));
     client.handle_timeout(now(60_000));
     for waiting in [host.poll_transmit(), client.poll_transmit()] {
@@ -53,6 +59,22 @@ pub fn run(data: &[u8]) {
 
 fn now(ms: u64) -> Timestamp {
     Timestamp::from_ns(ms * 1_000_000)
+}
+
+/// A client that pairs, before and after it has begun.
+fn pairing(depth: u8) -> PairingSession {
+    let pin = "123456".parse().expect("a PIN");
+    let mut pairing = PairingSession::new(now(0), StepLimits::default(), pin, String::new());
+    if depth > 0 {
+        let fingerprint = "00".repeat(32).parse().expect("a fingerprint");
+        let binding = Binding {
+            client: fingerprint,
+            host: fingerprint,
+            channel: [0; EXPORTER_BYTES],
+        };
+        pairing.handle_connected(now(1), binding, &Entropy::new([1; 48]));
+    }
+    pairing
 }
 
 fn hello() -> Hello {

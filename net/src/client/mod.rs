@@ -6,6 +6,7 @@
 
 mod audio;
 mod delivery;
+mod pair;
 mod receive;
 mod stream;
 
@@ -30,6 +31,7 @@ use crate::units::FrameId;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
+pub use pair::{PairError, PairOptions, Paired, pair};
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and

@@ -1,6 +1,6 @@
 //! The receive thread: one socket, QUIC and media.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::pair::any_port;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
@@ -72,13 +73,7 @@ impl Receiving {
         granularity: Granularity,
         ends: Ends,
     ) -> Result<Self, ConnectError> {
-        let any: IpAddr = match options.host {
-            SocketAddr::V4(host) if host.ip().is_loopback() => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(host) if host.ip().is_loopback() => Ipv6Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let socket = Socket::bind(SocketAddr::new(any, 0), SocketConfig::default())?;
+        let socket = Socket::bind(any_port(options.host), SocketConfig::default())?;
         let local = socket.local_addr()?;
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);

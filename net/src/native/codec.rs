@@ -16,6 +16,7 @@ use super::messages::{
     Hello, Kind, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish,
     RequestedMode, Welcome,
 };
+use super::pairing::PairingMessage;
 use super::text;
 
 /// "The host's choice" in a Hello.
@@ -36,6 +37,7 @@ impl Message {
             Self::Input(_) => Kind::Input,
             Self::PadOutput(_) => Kind::PadOutput,
             Self::End(_) => Kind::End,
+            Self::Pairing(message) => message.kind(),
         }
     }
 
@@ -59,6 +61,7 @@ impl Message {
             Self::FrameTimes(frames) => write_frame_times(frames, &mut writer),
             Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
             Self::PadOutput(packet) => writer.bytes(packet),
+            Self::Pairing(message) => message.write(&mut writer),
             Self::End(End { reason, text }) => {
                 writer.u16(reason.to_wire());
                 text::write(&mut writer, text, REASON_BYTES_MAX);
@@ -97,6 +100,9 @@ impl Message {
                 Self::Input(body.to_vec())
             }
             Kind::PadOutput => Self::PadOutput(reader.array()?),
+            Kind::PairRequest | Kind::PairReply | Kind::PairConfirm | Kind::PairDone => {
+                Self::Pairing(PairingMessage::parse(kind, reader)?)
+            }
             Kind::End => Self::End(End {
                 reason: EndReason::from_wire(reader.u16()?),
                 text: text::read(reader, REASON_BYTES_MAX)?,

@@ -25,6 +25,7 @@ use super::messages::{
     RepairRequest, Welcome,
 };
 use super::outbox::{Outbox, Priority};
+use super::pairing::PairingMessage;
 use super::{ProtocolError, StepLimits};
 
 /// Where the session stands; see the diagram above.
@@ -59,6 +60,9 @@ impl HostState {
 pub enum HostEvent {
     /// Answer with [`HostSession::accept`] or [`HostSession::refuse`].
     Hello(Hello),
+    /// A PairRequest or PairConfirm, before any Hello: answer with [`HostSession::send_pairing`] or
+    /// [`HostSession::refuse`].
+    Pairing(PairingMessage),
     /// The client is ready: send media.
     Start,
     /// Encode a picture that the client can decode. Requests that were not polled are merged into
@@ -205,6 +209,15 @@ impl HostSession {
         }
     }
 
+    /// The next step of a pairing. Dropped if the session has moved on (ended) meanwhile.
+    pub fn send_pairing(&mut self, now: Timestamp, message: PairingMessage) {
+        if self.state == HostState::AwaitHello {
+            self.outbox
+                .push(&Message::Pairing(message), Priority::Control);
+            self.deadline = Some(now + self.limits.peer);
+        }
+    }
+
     /// Ends the session.
     pub fn end(&mut self, end: End) {
         if self.state != HostState::Ended {
@@ -262,6 +275,11 @@ impl HostSession {
                 self.state = HostState::AwaitDecision;
                 self.deadline = Some(now + self.limits.own);
                 self.events.push_back(HostEvent::Hello(hello));
+            }
+            // Whether it is in order the caller knows; it ends what is not, so that there are few.
+            (HostState::AwaitHello, Message::Pairing(message)) => {
+                self.deadline = Some(now + self.limits.own);
+                self.events.push_back(HostEvent::Pairing(message));
             }
             (HostState::AwaitStart, Message::Start) => {
                 self.state = HostState::Streaming;

@@ -14,6 +14,7 @@
 //! | 0x0020 | Input | C→H | a packet of [`super::input`] |
 //! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x001F | End | both | u16 reason; text |
+//! | 0x0030 to 0x0033 | PairRequest, PairReply, PairConfirm, PairDone | | as in [`super::pairing`] |
 //!
 //! | Hello, offset | size | field | | Welcome, offset | size | field |
 //! |---:|---:|---|---|---:|---:|---|
@@ -98,6 +99,14 @@ pub enum Kind {
     PadOutput = 0x0021,
     /// The session is over.
     End = 0x001F,
+    /// A client begins to pair.
+    PairRequest = 0x0030,
+    /// The host takes part.
+    PairReply = 0x0031,
+    /// The client proves that it knows the PIN.
+    PairConfirm = 0x0032,
+    /// The host does, and the client is paired.
+    PairDone = 0x0033,
 }
 
 impl Kind {
@@ -115,6 +124,10 @@ impl Kind {
             0x0020 => Some(Self::Input),
             0x0021 => Some(Self::PadOutput),
             0x001F => Some(Self::End),
+            0x0030 => Some(Self::PairRequest),
+            0x0031 => Some(Self::PairReply),
+            0x0032 => Some(Self::PairConfirm),
+            0x0033 => Some(Self::PairDone),
             _ => None,
         }
     }
@@ -133,6 +146,10 @@ impl Kind {
             Self::Input => "Input",
             Self::PadOutput => "PadOutput",
             Self::End => "End",
+            Self::PairRequest => "PairRequest",
+            Self::PairReply => "PairReply",
+            Self::PairConfirm => "PairConfirm",
+            Self::PairDone => "PairDone",
         }
     }
 }
@@ -161,6 +178,8 @@ pub enum Message {
     PadOutput([u8; super::input::OUTPUT_BYTES]),
     /// See [`End`].
     End(End),
+    /// See [`super::pairing`].
+    Pairing(super::pairing::PairingMessage),
 }
 
 /// The mode that a client asks for, as it stands on the wire: a host refuses an impossible one
@@ -304,6 +323,14 @@ pub enum RefuseCode {
     NoBackend,
     /// 10: the host could not start in time, or failed.
     Internal,
+    /// 11: the host serves paired clients only, and this is none.
+    NotPaired,
+    /// 12: the client may pair only while the operator has a window open, one at a time.
+    PairingClosed,
+    /// 13: the PIN was wrong, or the pairing was not finished.
+    PairingFailed,
+    /// 14: the client's pairing has expired.
+    Expired,
     /// One that this version does not know.
     Unknown(u16),
 }
@@ -323,6 +350,10 @@ impl RefuseCode {
             8 => Self::NotAllowed,
             9 => Self::NoBackend,
             10 => Self::Internal,
+            11 => Self::NotPaired,
+            12 => Self::PairingClosed,
+            13 => Self::PairingFailed,
+            14 => Self::Expired,
             other => Self::Unknown(other),
         }
     }
@@ -341,6 +372,10 @@ impl RefuseCode {
             Self::NotAllowed => 8,
             Self::NoBackend => 9,
             Self::Internal => 10,
+            Self::NotPaired => 11,
+            Self::PairingClosed => 12,
+            Self::PairingFailed => 13,
+            Self::Expired => 14,
             Self::Unknown(number) => number,
         }
     }
@@ -428,6 +463,8 @@ pub enum EndReason {
     Client,
     /// 6: the connection went away; never on the wire.
     Disconnected,
+    /// 7: the client may not go on: it was unpaired, lost a right, or its pairing has expired.
+    NotAllowed,
     /// One that this version does not know.
     Unknown(u16),
 }
@@ -444,6 +481,7 @@ impl EndReason {
             4 => Self::Backend,
             5 => Self::Client,
             6 => Self::Disconnected,
+            7 => Self::NotAllowed,
             other => Self::Unknown(other),
         }
     }
@@ -459,6 +497,7 @@ impl EndReason {
             Self::Backend => 4,
             Self::Client => 5,
             Self::Disconnected => 6,
+            Self::NotAllowed => 7,
             Self::Unknown(number) => number,
         }
     }

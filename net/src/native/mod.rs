@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!  client                                   host
+//!    | PairRequest … ◀───────────────▶ …    |   only to pair: see [`pairing`]
 //!    | Hello  ─────────────────────────────▶ |   what the client wants and can do
 //!    | ◀───────────────────────── Welcome    |   the whole session, or Refuse with the reason
 //!    | Start  ─────────────────────────────▶ |   keys are derived: media may flow
@@ -24,6 +25,7 @@ pub mod input;
 pub mod messages;
 pub mod negotiate;
 mod outbox;
+pub mod pairing;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -270,7 +270,7 @@ fn sound(settings: &Settings) -> Result<Features, Failure> {
 }
 
 /// The first address of a name, with the default port if it has none.
-fn resolve(host: &str) -> Result<SocketAddr, Failure> {
+pub(super) fn resolve(host: &str) -> Result<SocketAddr, Failure> {
     let with_port = match host.parse::<std::net::IpAddr>() {
         Ok(address) => return Ok(SocketAddr::new(address, DEFAULT_PORT)),
         Err(_) if host.contains(':') => host.to_owned(),

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::FromArgs;
-use engine::config::{HostConfig, Settings, machine_name};
+use engine::config::{Admit, HostConfig, Settings, machine_name};
 use engine::host::Host as RunningHost;
+use engine::trust::native::Grant;
 use net::gamestream::pairing::PairingId;
 
 use crate::exit::{Failure, Kind};
@@ -20,15 +21,22 @@ pub struct Host {
     /// configuration file (default: ~/.config/punktfunk/config.toml, if it is there)
     #[argh(option)]
     config: Option<PathBuf>,
-    /// address to listen on (default: 127.0.0.1; others need --open)
+    /// address to listen on (default: 127.0.0.1, where nobody outside this machine reaches it)
     #[argh(option)]
     bind: Option<String>,
     /// UDP port (default: 9777)
     #[argh(option)]
     port: Option<String>,
-    /// serve anybody who reaches the address: there is no pairing yet
+    /// serve paired clients only: the default on every address but loopback, where without this the
+    /// users of this machine are served, too
+    #[argh(switch)]
+    require_pairing: bool,
+    /// serve anybody who reaches the address, paired or not
     #[argh(switch)]
     open: bool,
+    /// open a pairing window at the start and print its PIN (later: punktfunk pair-window)
+    #[argh(switch)]
+    pairing: bool,
     /// sessions at once (default: 4)
     #[argh(option)]
     max_sessions: Option<String>,
@@ -92,9 +100,12 @@ impl Host {
         let settings = Settings::gather(self.settings(), config_file.as_deref())?;
         let config = HostConfig::from_settings(&settings)?;
         let interrupt = Interrupt::install()?;
-        let open = config.open && !config.listen.ip().is_loopback();
+        let (admit, pairing) = (config.admit, config.pairing);
         let host = RunningHost::start(config)?;
-        introduce(&host, open);
+        introduce(&host, admit);
+        if pairing {
+            open_window(&host)?;
+        }
         let mut figures = host.live_figures();
         let mut announced = None;
         while !interrupt.wait(Duration::from_secs(1)) {
@@ -110,7 +121,7 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 21] {
+    fn settings(self) -> [(&'static str, Option<String>); 23] {
         [
             ("app", self.app),
             ("apps", self.apps),
@@ -129,7 +140,12 @@ impl Host {
             ("name", self.name),
             ("open", self.open.then(|| "true".to_owned())),
             ("pace", self.pace),
+            ("pairing", self.pairing.then(|| "true".to_owned())),
             ("port", self.port),
+            (
+                "require-pairing",
+                self.require_pairing.then(|| "true".to_owned()),
+            ),
             ("slices", self.slices),
             ("state-dir", self.state_dir),
             ("video-drop", self.video_drop),
@@ -169,7 +185,22 @@ fn announce_pairings(host: &RunningHost, announced: &mut Option<PairingId>) {
     }
 }
 
-fn introduce(host: &RunningHost, open: bool) {
+/// The operator asked for it with `--pairing`, so the PIN is for whoever reads this.
+fn open_window(host: &RunningHost) -> Result<(), Failure> {
+    let opened = host
+        .trust()
+        .open_window(Grant::default())
+        .map_err(|error| Failure::new(Kind::System, format!("no PIN can be made: {error}")))?;
+    say(format_args!(
+        "pairing      PIN {} for {} s and one try: punktfunk pair HOST --pin {}",
+        opened.pin.digits(),
+        opened.time.as_secs(),
+        opened.pin.digits(),
+    ));
+    Ok(())
+}
+
+fn introduce(host: &RunningHost, admit: Admit) {
     let address = host.local_addr();
     say(format_args!(
         "punktfunk host {} ({})",
@@ -180,6 +211,7 @@ fn introduce(host: &RunningHost, open: bool) {
     say(format_args!("fingerprint  {}", host.fingerprint()));
     say(format_args!("display      {}", host.display()));
     say(format_args!("encoder      {}", host.encoder()));
+    say(format_args!("serves       {}", served(admit)));
     say(format_args!("connect      {}", connect_command(host)));
     if let Some(gamestream) = host.gamestream() {
         let ports = gamestream.ports();
@@ -194,10 +226,17 @@ fn introduce(host: &RunningHost, open: bool) {
             ports.https()
         ));
     }
-    if open {
+    if admit == Admit::Anybody && !address.ip().is_loopback() {
         eprintln!(
-            "punktfunk: --open: anybody who reaches {address} can watch this desktop; there is no \
-             pairing yet"
+            "punktfunk: --open: anybody who reaches {address} can watch and use this desktop"
         );
+    }
+}
+
+const fn served(admit: Admit) -> &'static str {
+    match admit {
+        Admit::Paired => "paired clients; pair one with: punktfunk pair-window",
+        Admit::Machine => "the users of this machine (--require-pairing: paired clients only)",
+        Admit::Anybody => "anybody who reaches it (--open)",
     }
 }

@@ -7,7 +7,10 @@ mod doctor;
 mod host;
 mod input_test;
 mod openapi;
+mod pair;
+mod pair_window;
 mod pin;
+mod rights;
 mod testcard;
 
 use argh::FromArgs;
@@ -26,9 +29,13 @@ pub enum Verb {
     Bench(bench::Bench),
     /// Say what this machine can do.
     Doctor(doctor::Doctor),
+    /// Pair with a host.
+    Pair(pair::Pair),
+    /// Let a client pair.
+    PairWindow(pair_window::PairWindow),
     /// Pair a Moonlight client.
     Pin(pin::Pin),
-    /// List paired Moonlight clients.
+    /// List paired clients.
     Clients(clients::Clients),
     /// Describe the management calls.
     Openapi(openapi::Openapi),
@@ -44,6 +51,8 @@ impl Verb {
             Self::Connect(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Doctor(verb) => verb.run(),
+            Self::Pair(verb) => verb.run(),
+            Self::PairWindow(verb) => verb.run(),
             Self::Pin(verb) => verb.run(),
             Self::Clients(verb) => verb.run(),
             Self::Openapi(verb) => verb.run(),

@@ -35,7 +35,8 @@ use net::units::SliceCount;
 use platform::thread::{Role, RoleThread};
 
 use crate::apps::Apps;
-use crate::mgmt::{Management, ManagementError};
+use crate::mgmt::{Management, ManagementError, Operators};
+use crate::trust::native::NativeTrust;
 use crate::trust::{Store, TrustError};
 
 use discovery::Announcement;
@@ -362,6 +363,7 @@ impl GameStream {
         store: &Store,
         codecs: CodecModes,
         sessions: Arc<dyn Sessions>,
+        native: Arc<NativeTrust>,
     ) -> Result<Self, GameStreamError> {
         let ports = config.ports;
         // The listeners before what is ours alone: a second host on these ports ends here.
@@ -382,7 +384,11 @@ impl GameStream {
             commands: commands_in,
             waker: Arc::clone(&waker),
         };
-        let management = Management::start(ports.management(), store, operator.clone())?;
+        let operators = Operators {
+            native,
+            gamestream: Some(operator.clone()),
+        };
+        let management = Management::start(ports.management(), store, operators)?;
         let server = http::Server::new(http::Parts {
             http,
             https,

@@ -97,7 +97,13 @@ fn start(store: &Store, sessions: Arc<dyn Sessions>, directory: &tempfile::TempD
             name: "host <1>".to_owned(),
             apps: Some(directory.path().join("apps.json")),
         };
-        match GameStream::start(config, store, CodecModes::H264, Arc::clone(&sessions)) {
+        match GameStream::start(
+            config,
+            store,
+            CodecModes::H264,
+            Arc::clone(&sessions),
+            native(store),
+        ) {
             Ok(gamestream) => return gamestream,
             Err(
                 GameStreamError::Bind { .. }
@@ -106,6 +112,10 @@ fn start(store: &Store, sessions: Arc<dyn Sessions>, directory: &tempfile::TempD
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn native(store: &Store) -> Arc<NativeTrust> {
+    Arc::new(NativeTrust::open(store).expect("none yet"))
 }
 
 fn identity() -> PairingIdentity {
@@ -403,7 +413,13 @@ fn taken_ports_are_named_and_nothing_is_left_running() {
         apps: None,
     };
     let sessions = Arc::clone(&rig.sessions) as Arc<dyn Sessions>;
-    let second = GameStream::start(config, &rig.store, CodecModes::H264, sessions);
+    let second = GameStream::start(
+        config,
+        &rig.store,
+        CodecModes::H264,
+        sessions,
+        native(&rig.store),
+    );
     let Err(error) = second else {
         panic!("two hosts on one port");
     };
