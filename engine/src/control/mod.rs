@@ -3,6 +3,7 @@
 
 pub mod gamestream;
 mod input;
+mod media;
 mod native;
 mod sound;
 mod steer;

@@ -18,25 +18,22 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::audio::datagram::KIND_REPORT;
 use net::clock;
-use net::crypto::{
-    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
-};
 use net::identity::Identity;
-use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
+use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::input::INPUT_DATAGRAM;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState,
-    Refuse, RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
+    Refuse, RefuseCode, StepLimits, negotiate,
 };
-use net::packetize::{Packetizer, PacketizerConfig, Protection};
+use net::packetize::{Packetizer, PacketizerConfig};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
-use net::steering::SteeringConfig;
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{BitsPerSecond, FrameId, Timestamp};
+use net::units::{FrameId, Timestamp};
 
 use super::input::InputPlane;
+use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::sound::Sound;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
@@ -55,9 +52,6 @@ const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 const RECEIVES_PER_TURN: usize = 16;
 /// How often finished frames' times are passed on to a client that wants them.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The encoder is not asked for less: a quarter of a megabit is a readable desktop.
-const BITRATE_FLOOR: BitsPerSecond = BitsPerSecond(BITRATE_MIN);
 /// A frame that has not come after this long will not: longer than any round trip that is played
 /// over, and than the client's own deadlines.
 const OVERDUE: Duration = Duration::from_millis(700);
@@ -459,12 +453,12 @@ impl NativeHost {
             return;
         };
         let metrics = Arc::clone(session.metrics());
-        let started = media_keys(link, wanted)
+        let started = media_keys(link, &wanted.agreed, &wanted.id)
             .map_err(|error| error.to_string())
             .and_then(|(sealer, opener)| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let agreed = &wanted.agreed;
-                let steering = steering_config(wanted);
+                let steering = steering_config(&wanted.agreed);
                 let (sound, audio) = agreed
                     .features
                     .speakers()
@@ -710,54 +704,5 @@ impl Peer {
         if let Some(wanted) = self.wanted.take() {
             registry.remove(wanted.number);
         }
-    }
-}
-
-fn repair(request: &RepairRequest) -> EncodeCommand {
-    let RepairRequest {
-        first_lost,
-        newest_lost,
-        ..
-    } = *request;
-    match request.wish {
-        RepairWish::Recovery => EncodeCommand::Invalidate {
-            first_lost,
-            newest_lost,
-        },
-        RepairWish::Idr => EncodeCommand::Keyframe { newest_lost },
-    }
-}
-
-fn new_session_id() -> std::io::Result<[u8; 16]> {
-    let mut id = [0; 16];
-    boring::rand::rand_bytes(&mut id).map_err(std::io::Error::other)?;
-    Ok(id)
-}
-
-/// What seals for the client, and what opens its feedback.
-fn media_keys(link: &mut Link, wanted: &Wanted) -> Result<(Sealer, Opener), net::quic::QuicError> {
-    let mut keys = |direction| -> Result<MediaKeys, net::quic::QuicError> {
-        let mut exported = [0; EXPORTER_BYTES];
-        let context = exporter_context(&wanted.id, direction);
-        link.export(EXPORTER_LABEL, &context, &mut exported)?;
-        Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
-    };
-    let sealer = Sealer::new(keys(Direction::HostToClient)?);
-    let opener = Opener::new(keys(Direction::ClientToHost)?);
-    Ok((sealer, opener))
-}
-
-/// The path decides between what was agreed and the least that is a picture; not over what
-/// operator or client have fixed.
-const fn steering_config(wanted: &Wanted) -> SteeringConfig {
-    SteeringConfig {
-        bitrate_min: BITRATE_FLOOR,
-        bitrate_max: wanted.agreed.bitrate,
-        frame_interval: wanted.agreed.mode.refresh().interval(),
-        protection: match wanted.agreed.fec_percent {
-            Some(percent) => Some(Protection::at_frame_end(percent)),
-            None => None,
-        },
-        datagram_bytes_max: wanted.agreed.datagram_bytes_max as usize,
     }
 }
