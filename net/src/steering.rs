@@ -317,6 +317,14 @@ impl Steering {
         steering
     }
 
+    /// The mode has changed: frames come in this interval from now on, and how long those of the
+    /// mode before took encoder and decoder says nothing of them.
+    pub fn change_mode(&mut self, frame_interval: Duration) {
+        self.config.frame_interval = frame_interval;
+        self.codecs = Codecs::new(frame_interval);
+        self.rate.set_frame_interval(frame_interval);
+    }
+
     /// What holds now.
     #[must_use]
     pub const fn orders(&self) -> Orders {

@@ -6,6 +6,7 @@
 
 mod audio;
 mod delivery;
+mod modes;
 mod receive;
 mod stream;
 
@@ -21,15 +22,17 @@ use mio::Waker;
 use crate::identity::{Fingerprint, Identity};
 use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
-use crate::native::{Hello, RefuseCode, Welcome};
+use crate::native::{Hello, Reconfigured, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
 use crate::units::FrameId;
 
+use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
+pub use modes::ClientModes;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
@@ -133,6 +136,9 @@ pub enum ClientNotice {
     FrameTimes(Vec<FrameTimes>),
     /// What an application on the host says to a controller.
     PadOutput(PadOutput),
+    /// What came of a request of [`ClientModes`], and of all before it. It may come before or after
+    /// the first frame that it names.
+    Reconfigured(Reconfigured),
     /// The session is over, and not because the caller ended it.
     Ended {
         /// For people.
@@ -263,6 +269,7 @@ pub struct Client {
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
+    modes: Arc<Requests>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     thread: Option<JoinHandle<()>>,
@@ -276,6 +283,7 @@ struct Ends {
     notices: Sender<ClientNotice>,
     commands: Receiver<Command>,
     inputs: Receiver<InputEvent>,
+    modes: Arc<Requests>,
     counters: Arc<Counters>,
 }
 
@@ -306,6 +314,7 @@ impl Client {
         let (commands_in, commands) = bounded(COMMANDS);
         let (inputs_in, inputs) = bounded(INPUTS);
         let counters = Arc::new(Counters::default());
+        let modes = Arc::new(Requests::default());
         let ends = Ends {
             answer: answer_in,
             units: units_in,
@@ -313,6 +322,7 @@ impl Client {
             notices: notices_in,
             commands,
             inputs,
+            modes: Arc::clone(&modes),
             counters: Arc::clone(&counters),
         };
         let receiving = Receiving::new(options, granularity, ends)?;
@@ -337,6 +347,7 @@ impl Client {
                 notices,
                 commands: commands_in,
                 inputs: inputs_in,
+                modes,
                 waker,
                 counters,
                 thread: Some(thread),
@@ -411,6 +422,12 @@ impl Client {
             inputs: self.inputs.clone(),
             waker: Arc::clone(&self.waker),
         }
+    }
+
+    /// A handle to ask for other modes.
+    #[must_use]
+    pub fn modes(&self) -> ClientModes {
+        ClientModes::new(Arc::clone(&self.modes), Arc::clone(&self.waker))
     }
 
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels

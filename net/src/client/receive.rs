@@ -21,17 +21,17 @@ use crate::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
 };
 use crate::identity::Fingerprint;
-use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
+use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, REFRESH_MILLIHZ_MIN};
 use crate::media;
 use crate::native::input::{InputSender, OUTPUT_DATAGRAM, OutputReceiver};
 use crate::native::{
-    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
-    StepLimits, Welcome,
+    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, Reconfigured,
+    RepairWish, StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
 use crate::reassemble::{Granularity, ReassemblerConfig};
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
-use crate::units::{FrameId, Timestamp};
+use crate::units::{FrameId, RefreshMilliHz, Timestamp};
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
@@ -64,6 +64,8 @@ pub(super) struct Receiving {
     /// Room for a packet of [`Receiving::input`].
     packet: Vec<u8>,
     pad_output: OutputReceiver,
+    /// An answer that the caller's queue of notices had no room for; a newer one says it, too.
+    reconfigured: Option<Reconfigured>,
 }
 
 impl Receiving {
@@ -107,6 +109,7 @@ impl Receiving {
             input: InputSender::default(),
             packet: Vec::with_capacity(PACKET_BYTES_MAX),
             pad_output: OutputReceiver::default(),
+            reconfigured: None,
         })
     }
 
@@ -192,6 +195,11 @@ impl Receiving {
     }
 
     fn take_commands(&mut self) {
+        if self.session.state() == ClientState::Streaming
+            && let Some(request) = self.ends.modes.take()
+        {
+            self.session.request_mode(request);
+        }
         while let Ok(command) = self.ends.commands.try_recv() {
             match command {
                 Command::RequestKeyframe(frame) => {
@@ -352,6 +360,7 @@ impl Receiving {
         self.read(now);
         self.session.handle_timeout(now);
         self.take_events();
+        self.tell_mode();
         if self.session.state() == ClientState::Streaming && self.statistics_due <= now {
             self.statistics_due = now + STATISTICS_INTERVAL;
             let statistics = self.statistics();
@@ -433,6 +442,7 @@ impl Receiving {
                 ClientEvent::PadOutput(packet) => {
                     take_pad_output(&mut self.pad_output, &self.ends, &packet);
                 }
+                ClientEvent::Reconfigured(answer) => self.reconfigured = Some(answer),
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
@@ -443,6 +453,17 @@ impl Receiving {
                     self.ended(reason);
                 }
             }
+        }
+    }
+
+    fn tell_mode(&mut self) {
+        if let Some(answer) = self.reconfigured.take()
+            && let Err(TrySendError::Full(ClientNotice::Reconfigured(answer))) = self
+                .ends
+                .notices
+                .try_send(ClientNotice::Reconfigured(answer))
+        {
+            self.reconfigured = Some(answer);
         }
     }
 
@@ -548,10 +569,12 @@ fn media_keys(
 }
 
 /// Room for frames four times as large as their share of the bitrate: the host's controller keeps
-/// them below twice. At low bitrates for any IDR.
+/// them below twice. At low bitrates for any IDR. The share is that of the slowest mode that there
+/// is: the mode may change while the session runs, and memory that no frame needs is never touched.
 fn reassembler_config(welcome: &Welcome) -> ReassemblerConfig {
     let config = ReassemblerConfig::default();
-    let share_bytes = welcome.bitrate.bytes_per_frame(welcome.mode.refresh());
+    let slowest = RefreshMilliHz::new(REFRESH_MILLIHZ_MIN).expect("a limit is within the limits");
+    let share_bytes = welcome.bitrate.bytes_per_frame(slowest);
     let wanted = usize::try_from(share_bytes.saturating_mul(4)).unwrap_or(usize::MAX);
     ReassemblerConfig {
         access_unit_bytes_max: wanted.max(config.access_unit_bytes_max),
