@@ -5,6 +5,7 @@ pub mod gamestream;
 mod input;
 mod media;
 mod native;
+mod remode;
 mod sound;
 mod steer;
 mod terms;

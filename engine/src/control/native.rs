@@ -34,6 +34,7 @@ use net::units::{FrameId, Timestamp};
 
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
+use super::remode;
 use super::sound::Sound;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
@@ -45,8 +46,8 @@ use crate::session::{
 };
 use crate::stage::encode::EncodeCommand;
 
-/// Events of sessions under way: each sends three in its life, and word of controllers' output,
-/// which may be lost.
+/// Events of sessions under way: each sends three in its life, and one for each change of its mode,
+/// of which it makes one at a time.
 const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 /// Receive calls in a turn before timers and peers get theirs: a flood must not starve them.
 const RECEIVES_PER_TURN: usize = 16;
@@ -285,8 +286,16 @@ impl NativeHost {
                 }
                 // It waits where the peer's plane finds it.
                 SessionEvent::PadOutput => {}
-                // Nobody asks for another mode here.
+                // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
+                SessionEvent::ModeChanged(result) => {
+                    if let Ok((mode, _)) = &result {
+                        wanted.agreed.mode = *mode;
+                    }
+                    let entry = (&*self.registry, wanted.number);
+                    let steer = peer.steer.as_mut();
+                    remode::settle(clock::now(), &mut peer.machine, steer, entry, result);
+                }
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -340,6 +349,9 @@ impl NativeHost {
                     // A queue that is full of reports holds one of nearly the same effect, and
                     // the client repeats what has none.
                     let _ = peer.command(SessionCommand::Encode(repair(&request)));
+                }
+                HostEvent::ChangeMode(mode) => {
+                    remode::begin(now, &mut peer.machine, peer.session.as_ref(), mode);
                 }
                 HostEvent::Input(packet) => {
                     if let Some(input) = &mut peer.input {
@@ -433,9 +445,11 @@ impl NativeHost {
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Full: control is told by the wake-up alone, which is enough for controllers' output;
-            // of others a session sends three. Gone means that the host has stopped.
-            let _ = events.try_send((id, event));
+            // Of controllers' output the wake-up alone tells. Of others a session sends three, and
+            // one more while a change of its mode is in work. Gone means that the host has stopped.
+            if !matches!(event, SessionEvent::PadOutput) {
+                let _ = events.try_send((id, event));
+            }
             if let Err(error) = waker.wake() {
                 log::error!("control cannot be woken: {error}");
             }

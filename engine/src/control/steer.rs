@@ -57,6 +57,11 @@ impl Steer {
         }
     }
 
+    /// The mode has changed: frames come in this interval from now on.
+    pub(super) fn change_mode(&mut self, frame_interval: Duration) {
+        self.steering.change_mode(frame_interval);
+    }
+
     /// When [`Steer::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Timestamp {
         let due = self.steering.poll_timeout().max(self.polled + TICK);
