@@ -135,7 +135,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         protected: Timestamp::ZERO,
     });
 
-    let slice_bytes_max = slice_bytes_max(parts.mode, parts.slices);
+    let slice_bytes_max = slice_bytes_of(parts.mode, parts.slices);
     let slice_buffers = slice_buffers(parts.slices);
     let (slice_pool_in, slice_pool) = bounded(slice_buffers);
     prepare_to_wait_empty(&slice_pool);
@@ -413,10 +413,16 @@ fn prepare_to_wait_empty<T>(receiver: &Receiver<T>) {
 /// whoever opens that mode's encoder, on a thread that has time.
 #[must_use]
 pub fn buffers_for(config: &EncoderConfig) -> Vec<Box<[u8]>> {
-    let bytes = slice_bytes_max(config.mode, config.slices);
+    let bytes = slice_bytes_max(config);
     (0..slice_buffers(config.slices))
         .map(|_| vec![0; bytes].into_boxed_slice())
         .collect()
+}
+
+/// Room that a slice's buffer has, bytes.
+#[must_use]
+pub fn slice_bytes_max(config: &EncoderConfig) -> usize {
+    slice_bytes_of(config.mode, config.slices)
 }
 
 /// One buffer more than the channel holds for each side that works on one.
@@ -426,7 +432,7 @@ fn slice_buffers(slices: SliceCount) -> usize {
 
 /// No slice is larger than twice its share of the raw 4:2:0 picture: CAVLC at the lowest
 /// quantisers expands noise, and shares are uneven by a macroblock row.
-fn slice_bytes_max(mode: Mode, slices: SliceCount) -> usize {
+fn slice_bytes_of(mode: Mode, slices: SliceCount) -> usize {
     let raw = mode.pixels() * 3 / 2;
     2 * raw / usize::from(slices.get()) + 64 * 1024
 }

@@ -458,6 +458,7 @@ impl Stage<'_> {
             let mut standing = Standing {
                 config: source.config,
                 capture_name: source.capture_name,
+                slice_bytes_max: pipeline::slice_bytes_max(&source.config),
                 in_work: None,
             };
             let capture = source.capture_name;

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use engine::client::{ModeReport, Outputs, Viewer};
+use engine::client::{ModeTrip, Outcome, Outputs, Viewer};
 use net::native::ModeOutcome;
-use net::units::Mode;
+use net::times::FrameTimes;
+use net::units::{Mode, Timestamp};
 use serde::Serialize;
 
 use super::{Bench, BenchError, Scenario, WARM_UP, run_for};
@@ -30,6 +31,12 @@ pub struct ModeFigures {
     pub p99_ms: f64,
     /// The same.
     pub max_ms: f64,
+    /// Of that: until the picture was captured, p50, ms.
+    pub to_captured_ms: f64,
+    /// Until encode took it.
+    pub to_encoder_ms: f64,
+    /// Until its last slice was encoded.
+    pub to_encoded_ms: f64,
     /// Decoded pictures whose size was not that of their mode.
     pub wrong_sizes: u64,
     /// The longest time between two decoded pictures, ms.
@@ -71,7 +78,7 @@ impl Bench {
         let entries = self.host.sessions();
         let counters = entries.last().map(|it| it.metrics.counters.snapshot());
         let outcome = viewer.finish()?;
-        let mut figures = figures(&outcome.modes);
+        let mut figures = figures(&outcome);
         figures.misfits = counters.map_or(0, |it| it.misfits);
         figures.lost = outcome.received.frames_lost;
         figures.idrs_asked = outcome.received.keyframe_requests;
@@ -85,6 +92,7 @@ impl fmt::Display for ModeFigures {
             f,
             "{} changes of the mode, {} refused\n\
              request to first decoded picture: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n\
+             of that, p50: to the picture captured {:.1} ms, to the encoder {:.1} ms, encoded {:.1} ms\n\
              pictures of a wrong size {}, longest time without a picture {:.1} ms\n\
              captured in the old size and left out {}, frames lost {}, IDRs asked for {}",
             self.asked,
@@ -92,6 +100,9 @@ impl fmt::Display for ModeFigures {
             self.p50_ms,
             self.p99_ms,
             self.max_ms,
+            self.to_captured_ms,
+            self.to_encoder_ms,
+            self.to_encoded_ms,
             self.wrong_sizes,
             self.longest_gap_ms,
             self.misfits,
@@ -101,33 +112,55 @@ impl fmt::Display for ModeFigures {
     }
 }
 
-fn figures(report: &ModeReport) -> ModeFigures {
-    let is_granted = |it: &&engine::client::ModeTrip| {
+fn figures(outcome: &Outcome) -> ModeFigures {
+    let report = &outcome.modes;
+    let is_granted = |it: &&ModeTrip| {
         let answer = it.answer.as_ref();
         answer.is_some_and(|(answer, _)| answer.outcome == ModeOutcome::Granted)
     };
     let refused = report.trips.len() - report.trips.iter().filter(is_granted).count();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
-    let shown = report.trips.iter().filter_map(|it| it.first_picture);
-    let mut times: Vec<f64> = shown.map(ms).collect();
-    times.sort_by(f64::total_cmp);
-    let quantile = |share: f64| {
-        let rank = (times.len() as f64 * share).ceil() as usize;
-        let at = rank.clamp(1, times.len().max(1)) - 1;
-        times.get(at).copied().unwrap_or(f64::NAN)
+    let times: Vec<f64> = report
+        .trips
+        .iter()
+        .filter_map(|it| it.first_picture.map(ms))
+        .collect();
+    // Host and client are one process: their stamps are of one clock.
+    let stamped = |stamp: fn(&FrameTimes) -> Timestamp| -> Vec<f64> {
+        let of_trip = |trip: &ModeTrip| {
+            let frame = trip.first_frame?;
+            let times = outcome.host_times.iter().find(|it| it.frame == frame)?;
+            Some(ms(stamp(times).since(trip.asked)))
+        };
+        report.trips.iter().filter_map(of_trip).collect()
+    };
+    let encoded = |times: &FrameTimes| {
+        let slices = &times.slices[..usize::from(times.slice_count)];
+        slices.last().map_or(Timestamp::ZERO, |last| last.encoded)
     };
     ModeFigures {
         asked: report.trips.len(),
         refused,
-        p50_ms: quantile(0.5),
-        p99_ms: quantile(0.99),
-        max_ms: quantile(1.0),
+        p50_ms: quantile(&times, 0.5),
+        p99_ms: quantile(&times, 0.99),
+        max_ms: quantile(&times, 1.0),
+        to_captured_ms: quantile(&stamped(|it| it.captured), 0.5),
+        to_encoder_ms: quantile(&stamped(|it| it.encode_begin), 0.5),
+        to_encoded_ms: quantile(&stamped(encoded), 0.5),
         wrong_sizes: report.wrong_sizes,
         longest_gap_ms: ms(report.longest_gap),
         misfits: 0,
         lost: 0,
         idrs_asked: 0,
     }
+}
+
+fn quantile(times: &[f64], share: f64) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_by(f64::total_cmp);
+    let rank = (times.len() as f64 * share).ceil() as usize;
+    let at = rank.clamp(1, times.len().max(1)) - 1;
+    times.get(at).copied().unwrap_or(f64::NAN)
 }
 
 /// A part of a mode's size, with even sides within the limits; the mode itself where that is none.

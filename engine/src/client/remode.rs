@@ -28,6 +28,8 @@ pub struct ModeTrip {
     pub answer: Option<(Reconfigured, Timestamp)>,
     /// From the request to the first decoded picture of the mode that was granted.
     pub first_picture: Option<Duration>,
+    /// The frame that it was.
+    pub first_frame: Option<FrameId>,
 }
 
 /// What was seen of changes of the mode.
@@ -75,6 +77,7 @@ impl ModeLog {
                 asked,
                 answer: answer.cloned(),
                 first_picture: first.map(|frame| frame.decoded.since(asked)),
+                first_frame: first.map(|frame| frame.frame),
             }
         });
         let decoded = || frames.iter().filter(|frame| !frame.decoded.is_zero());

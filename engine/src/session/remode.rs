@@ -17,7 +17,7 @@ use platform::capture::Capture;
 use platform::display::VirtualDisplay;
 
 use super::{SessionError, SessionEvent, Stage, open_capture, open_capture_by};
-use crate::pipeline::{Pipeline, buffers_for};
+use crate::pipeline::{Pipeline, buffers_for, slice_bytes_max};
 use crate::stage::change::{EncoderChange, EncoderChanged};
 
 /// What a session streams, for as long as somebody watches.
@@ -26,6 +26,9 @@ pub(super) struct Standing {
     pub(super) config: EncoderConfig,
     /// Name of the capture backend.
     pub(super) capture_name: &'static str,
+    /// Room of a slice's buffer, bytes. It grows with the modes and does not shrink: a window that
+    /// is dragged to and fro costs no memory anew.
+    pub(super) slice_bytes_max: usize,
     /// A change that encode has not made yet: the display's mode.
     pub(super) in_work: Option<Mode>,
 }
@@ -49,7 +52,6 @@ impl Stage<'_> {
             self.tell_mode(Err(SessionError::Changing));
             return Ok(());
         }
-        let begun = Instant::now();
         let before = display.mode();
         pipeline.announce_change();
         let config = EncoderConfig {
@@ -73,13 +75,10 @@ impl Stage<'_> {
             config,
             buffers,
         };
+        standing.slice_bytes_max = standing.slice_bytes_max.max(slice_bytes_max(&config));
         standing.config = config;
         standing.in_work = Some(display.mode());
         pipeline.change(source, change);
-        log::debug!(
-            "{before} to {wanted}: prepared in {:.1} ms",
-            begun.elapsed().as_secs_f64() * 1e3
-        );
         Ok(())
     }
 
@@ -98,17 +97,31 @@ impl Stage<'_> {
         standing: &Standing,
         config: &EncoderConfig,
     ) -> Result<(Box<dyn Capture>, Opened), SessionError> {
+        let begun = Instant::now();
         let open = self.backends.encoder.open;
+        let fits = slice_bytes_max(config) <= standing.slice_bytes_max;
+        let buffers = || match fits {
+            true => Vec::new(),
+            false => buffers_for(config),
+        };
         std::thread::scope(|scope| {
             let opening = std::thread::Builder::new()
                 .name("pf-remode".to_owned())
-                .spawn_scoped(scope, || (open(config), buffers_for(config)))
+                .spawn_scoped(scope, || (open(config), buffers(), begun.elapsed()))
                 .map_err(SessionError::Thread)?;
-            let source = display
-                .set_mode(config.mode)
+            let set = display.set_mode(config.mode);
+            let set_after = begun.elapsed();
+            let source = set
                 .map_err(SessionError::from)
                 .and_then(|()| recapture(display, standing.capture_name));
-            let (encoder, buffers) = opening.join().map_err(|_| SessionError::Changing)?;
+            let captured_after = begun.elapsed();
+            let (encoder, buffers, opened_after) =
+                opening.join().map_err(|_| SessionError::Changing)?;
+            log::debug!(
+                "{}: display after {set_after:.1?}, capture after {captured_after:.1?}, encoder \
+                 after {opened_after:.1?}",
+                config.mode
+            );
             Ok((source?, (encoder?, buffers)))
         })
     }

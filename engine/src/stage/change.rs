@@ -28,7 +28,7 @@ pub struct EncoderChange {
     pub reopen: Reopen,
     /// What it was opened with.
     pub config: EncoderConfig,
-    /// Buffers for its slices, as many as are in use, all of one size.
+    /// Buffers for its slices, as many as are in use, all of one size; none if those in use will do.
     pub buffers: Vec<Box<[u8]>>,
 }
 
