@@ -1,6 +1,6 @@
 //! The real host and the real client on loopback.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -184,6 +184,14 @@ impl LoopbackClient {
         self.client.input()
     }
 
+    /// Goes on from another address of this machine's.
+    ///
+    /// # Panics
+    /// If there is no socket to be had there.
+    pub fn rebind(&self, local: IpAddr) {
+        self.client.rebind(local).expect("a socket");
+    }
+
     /// Asks for other modes.
     #[must_use]
     pub fn mode_requests(&self) -> ClientModes {
@@ -262,6 +270,16 @@ impl LoopbackClient {
                 Ok(None) => {}
                 Err(error) => panic!("{error}"),
             }
+        }
+    }
+
+    /// Decodes a unit that was taken with [`LoopbackClient::next_unit`].
+    ///
+    /// # Panics
+    /// If it cannot be decoded.
+    pub fn look_at(&mut self, unit: &AccessUnit) {
+        if let Err(error) = self.decoder.decode(unit.frame, unit.bytes()) {
+            panic!("{error}");
         }
     }
 

@@ -211,6 +211,13 @@ impl Link {
         }
     }
 
+    /// Lets the peer hear of us, and answer: from a new address of ours it validates that path
+    /// (RFC 9000 section 9), which media alone cannot bring about.
+    pub fn ping(&mut self) {
+        // Fails only on a connection without a path, which then times out.
+        let _ = self.conn.send_ack_eliciting();
+    }
+
     /// How long the caller may wait before [`Link::handle_timeout`].
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
@@ -236,8 +243,7 @@ impl Link {
         }
         if self.is_established() && self.last_ping.elapsed() >= KEEP_ALIVE {
             self.last_ping = Instant::now();
-            // Fails only on a connection without a path, which then times out.
-            let _ = self.conn.send_ack_eliciting();
+            self.ping();
         }
         if self.conn.is_established() && !self.is_established() {
             self.close("this is punktfunk/1, and the peer speaks something else");

@@ -325,6 +325,13 @@ impl Steering {
         self.rate.set_frame_interval(frame_interval);
     }
 
+    /// Media goes to another address of the client's from now on. What was sent to the one before
+    /// lately is lost, which is no loss of the path: the next picture refers to nothing of it.
+    pub fn handle_move(&mut self, now: Timestamp) {
+        self.rate.forget_losses();
+        self.ladder.handle_move(now, self.last_good);
+    }
+
     /// What holds now.
     #[must_use]
     pub const fn orders(&self) -> Orders {

@@ -682,6 +682,11 @@ impl Peer {
             && self.command(SessionCommand::Redirect(peer))
         {
             self.moved = None;
+            log::info!("media follows its client to {peer}");
+            if let Some(steer) = &mut self.steer {
+                steer.handle_move(clock::now());
+            }
+            self.pass_repairs();
         }
     }
 

@@ -7,10 +7,11 @@
 mod audio;
 mod delivery;
 mod modes;
+mod quiet;
 mod receive;
 mod stream;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -26,6 +27,7 @@ use crate::native::{Hello, Reconfigured, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
+use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
 use modes::Requests;
@@ -256,6 +258,8 @@ impl Counters {
 enum Command {
     /// The decoder can do nothing with this frame.
     RequestKeyframe(FrameId),
+    /// Go on from this socket.
+    Rebind(Socket),
     /// End the session and the thread.
     End,
 }
@@ -428,6 +432,22 @@ impl Client {
     #[must_use]
     pub fn modes(&self) -> ClientModes {
         ClientModes::new(Arc::clone(&self.modes), Arc::clone(&self.waker))
+    }
+
+    /// Goes on from another address of this machine's, on a port that the system chooses: the
+    /// network has changed. The host validates the new path before it sends media there; what is on
+    /// its way to the old one is lost.
+    ///
+    /// # Errors
+    /// The system's, if it gives no socket there; the session then goes on as it was.
+    pub fn rebind(&self, local: IpAddr) -> std::io::Result<()> {
+        let socket = Socket::bind(SocketAddr::new(local, 0), SocketConfig::default())?;
+        // Only the thread reads commands, and it empties the queue whenever it is woken. Gone: so
+        // is the session.
+        if self.commands.send(Command::Rebind(socket)).is_ok() {
+            self.waker.wake()?;
+        }
+        Ok(())
     }
 
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels

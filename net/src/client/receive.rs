@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::quiet::Quiet;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
@@ -64,6 +65,7 @@ pub(super) struct Receiving {
     /// Room for a packet of [`Receiving::input`].
     packet: Vec<u8>,
     pad_output: OutputReceiver,
+    quiet: Quiet,
     /// An answer that the caller's queue of notices had no room for; a newer one says it, too.
     reconfigured: Option<Reconfigured>,
 }
@@ -109,6 +111,7 @@ impl Receiving {
             input: InputSender::default(),
             packet: Vec::with_capacity(PACKET_BYTES_MAX),
             pad_output: OutputReceiver::default(),
+            quiet: Quiet::default(),
             reconfigured: None,
         })
     }
@@ -154,6 +157,7 @@ impl Receiving {
             self.hearing.as_ref().and_then(Hearing::poll_timeout),
             Some(self.statistics_due),
             self.input.poll_timeout(),
+            self.quiet.poll_timeout(),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
         let own = own.unwrap_or(STATISTICS_INTERVAL);
@@ -179,11 +183,14 @@ impl Receiving {
                 };
                 if !media::is_media(first) {
                     self.link.receive(datagram, from);
+                    self.quiet.heard();
                 } else if let Some(media) = &mut self.media {
                     add(&counters.datagrams, 1);
                     add(&counters.bytes, datagram.len() as u64);
                     if media.handle_datagram(now, datagram).is_err() {
                         add(&counters.not_opened, 1);
+                    } else {
+                        self.quiet.heard_media(now);
                     }
                 }
             }
@@ -207,6 +214,7 @@ impl Receiving {
                         media.undecodable(frame);
                     }
                 }
+                Command::Rebind(socket) => self.rebind(socket),
                 Command::End => {
                     let text = "the client has ended the session".to_owned();
                     self.session.end(End {
@@ -216,6 +224,23 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// To QUIC the path seems the same, as behind a router that has forgotten it: the host sees the
+    /// new address, and validates it as soon as it has heard a QUIC packet from there.
+    fn rebind(&mut self, socket: Socket) {
+        let (old, new) = (self.socket.as_fd().as_raw_fd(), socket.as_fd().as_raw_fd());
+        let registry = self.poll.registry();
+        let watched = registry.register(&mut SourceFd(&new), SOCKET, Interest::READABLE);
+        if let Err(error) = watched {
+            log::error!("the new socket cannot be watched: {error}");
+            return;
+        }
+        if let Err(error) = registry.deregister(&mut SourceFd(&old)) {
+            log::warn!("the old socket is still watched: {error}");
+        }
+        self.socket = socket;
+        self.link.ping();
     }
 
     /// Input, from the caller to datagrams and stream.
@@ -358,6 +383,9 @@ impl Receiving {
             }
         }
         self.read(now);
+        if self.session.state() == ClientState::Streaming && self.quiet.poll(now) {
+            self.link.ping();
+        }
         self.session.handle_timeout(now);
         self.take_events();
         self.tell_mode();
