@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
 use net::audio::Speakers;
 use net::times::FrameTimes;
@@ -693,6 +693,7 @@ impl Stage<'_> {
         standing: &mut Standing,
     ) -> Result<Served, SessionError> {
         let ticks = crossbeam::channel::tick(CHECK_INTERVAL);
+        let mut changed = pipeline.changed().clone();
         loop {
             crossbeam::select! {
                 recv(self.commands) -> command => match command {
@@ -717,11 +718,11 @@ impl Stage<'_> {
                     display.check()?;
                     return Err(fault.into());
                 }
-                recv(pipeline.changed()) -> changed => {
-                    if let Ok(changed) = changed {
-                        self.mode_made(standing, changed);
-                    }
-                }
+                recv(changed) -> made => match made {
+                    Ok(made) => self.mode_made(standing, made),
+                    // Encode has ended; why, a fault says.
+                    Err(_) => changed = never(),
+                },
                 recv(ticks) -> _ => self.check(display)?,
             }
         }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::facts::eventually;
-use harness::loopback::{
-    LoopbackClient, LoopbackHost, MODE, encoders, hello, share_of_ground,
-};
+use harness::loopback::{LoopbackClient, LoopbackHost, MODE, encoders, hello, share_of_ground};
 use harness::relay::{Relay, Way};
 use harness::stranger::Stranger;
 use net::client::{ConnectError, Trust};

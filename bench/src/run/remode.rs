@@ -165,7 +165,7 @@ fn quantile(times: &[f64], share: f64) -> f64 {
 
 /// A part of a mode's size, with even sides within the limits; the mode itself where that is none.
 fn scaled(mode: Mode, part: u32, of: u32) -> Mode {
-    let side = |px: u16| u32::from(px) * part / of & !1;
+    let side = |px: u16| (u32::from(px) * part / of) & !1;
     let (width, height) = (side(mode.width()), side(mode.height()));
     Mode::new(width, height, mode.refresh().get()).unwrap_or(mode)
 }

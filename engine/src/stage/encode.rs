@@ -488,11 +488,13 @@ impl SliceOutlet {
     }
 
     /// From now on slices have buffers of this size: the pool's are exchanged as they come round.
+    /// With none, those in use will do, as far as they have been exchanged already.
     fn refit(&mut self, buffers: Vec<Box<[u8]>>) {
-        let bytes = buffers.first().map(|buffer| buffer.len());
-        self.slice_bytes_max = bytes.unwrap_or(self.slice_bytes_max);
-        self.spares = buffers;
         self.current = None;
+        if let Some(buffer) = buffers.first() {
+            self.slice_bytes_max = buffer.len();
+            self.spares = buffers;
+        }
     }
 
     fn fitting(&mut self, buffer: Box<[u8]>) -> Option<Box<[u8]>> {

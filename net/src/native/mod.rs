@@ -35,8 +35,8 @@ pub use framing::{Framer, FramingError, RawMessage};
 pub use host::{HostEvent, HostSession, HostState};
 pub use messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, Message, MessageError, ModeOutcome, Reconfigure, Reconfigured, Refuse, RefuseCode, RepairRequest, RepairWish, RequestedMode,
-    Welcome,
+    Hello, Message, MessageError, ModeOutcome, Reconfigure, Reconfigured, Refuse, RefuseCode,
+    RepairRequest, RepairWish, RequestedMode, Welcome,
 };
 pub use negotiate::{Agreed, Offer, negotiate};
 

@@ -161,7 +161,9 @@ fn a_flood_of_any_requests_is_bounded() {
                 mode: wanted,
             })
             .write(&mut bytes);
-            pair.host.handle_stream(at(ms), &bytes).expect("well formed");
+            pair.host
+                .handle_stream(at(ms), &bytes)
+                .expect("well formed");
         }
         if let Some((mode, until)) = in_work
             && until <= ms
