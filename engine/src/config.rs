@@ -122,6 +122,7 @@ pub const SETTINGS: &[&str] = &[
     "pin-host",
     "png",
     "port",
+    "remode",
     "require-pairing",
     "seconds",
     "slices",

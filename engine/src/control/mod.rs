@@ -4,7 +4,9 @@
 mod admission;
 pub mod gamestream;
 mod input;
+mod media;
 mod native;
+mod remode;
 mod sound;
 mod steer;
 mod terms;

@@ -1,11 +1,7 @@
 //! The terms of a session: what the host offers, and where its operator overrules the client.
 
-use net::crypto::{
-    Aead, Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
-};
 use net::limits::DATAGRAM_BYTES_MAX;
 use net::native::{AeadSet, CodecSet, Features, Hello, Offer, RequestedMode};
-use net::quic::{Link, QuicError};
 use net::units::{BitsPerSecond, SliceCount};
 
 use crate::config::{App, DEFAULT_BITRATE, HostConfig};
@@ -50,28 +46,4 @@ pub(super) fn app_command(app: &App) -> std::io::Result<Vec<String>> {
             ]
         }
     })
-}
-
-/// A new session's name, random.
-pub(super) fn new_session_id() -> std::io::Result<[u8; 16]> {
-    let mut id = [0; 16];
-    boring::rand::rand_bytes(&mut id).map_err(std::io::Error::other)?;
-    Ok(id)
-}
-
-/// What seals for the client, and what opens its feedback.
-pub(super) fn media_keys(
-    link: &mut Link,
-    session: &[u8; 16],
-    aead: Aead,
-) -> Result<(Sealer, Opener), QuicError> {
-    let mut keys = |direction| -> Result<MediaKeys, QuicError> {
-        let mut exported = [0; EXPORTER_BYTES];
-        let context = exporter_context(session, direction);
-        link.export(EXPORTER_LABEL, &context, &mut exported)?;
-        Ok(MediaKeys::from_exporter(aead, &mut exported))
-    };
-    let sealer = Sealer::new(keys(Direction::HostToClient)?);
-    let opener = Opener::new(keys(Direction::ClientToHost)?);
-    Ok((sealer, opener))
 }

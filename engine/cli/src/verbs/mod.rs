@@ -11,6 +11,7 @@ mod pair;
 mod pair_window;
 mod pin;
 mod rights;
+mod remode;
 mod testcard;
 
 use argh::FromArgs;
