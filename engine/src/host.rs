@@ -220,6 +220,7 @@ impl Host {
         LiveFigures {
             registry: Arc::clone(&self.registry),
             last: Vec::new(),
+            ended: Vec::new(),
             turned_away: 0,
             at: Instant::now(),
         }
@@ -404,10 +405,20 @@ impl Registry {
     }
 }
 
+/// A session when it was last looked at.
+struct Seen {
+    entry: SessionEntry,
+    counters: CounterSnapshot,
+    /// Captured to the first, and to the last byte.
+    histograms: [HistogramSnapshot; 2],
+}
+
 /// One line of figures over the time since the last one.
 pub struct LiveFigures {
     registry: Arc<Registry>,
-    last: Vec<(u64, CounterSnapshot, [HistogramSnapshot; 2])>,
+    last: Vec<Seen>,
+    /// What sessions came to that have ended.
+    ended: Vec<String>,
     turned_away: u64,
     at: Instant,
 }
@@ -419,7 +430,14 @@ impl LiveFigures {
         self.at = Instant::now();
         let mut line = String::new();
         let mut seen = Vec::new();
-        for entry in self.registry.list() {
+        let entries = self.registry.list();
+        for before in &self.last {
+            let is_it = |entry: &SessionEntry| entry.number == before.entry.number;
+            if !entries.iter().any(is_it) {
+                self.ended.push(sum(&before.entry));
+            }
+        }
+        for entry in entries {
             let metrics = &entry.metrics;
             let now = metrics.counters.snapshot();
             let histograms = [
@@ -429,19 +447,19 @@ impl LiveFigures {
             let before = self
                 .last
                 .iter()
-                .find(|(number, ..)| *number == entry.number);
+                .find(|seen| seen.entry.number == entry.number);
             let (old, [first, last]) = match before {
-                Some((_, old, [first, last])) => (
-                    *old,
+                Some(Seen {
+                    counters,
+                    histograms: [first, last],
+                    ..
+                }) => (
+                    *counters,
                     [histograms[0].since(first), histograms[1].since(last)],
                 ),
                 None => (CounterSnapshot::default(), histograms.clone()),
             };
             let separator = if line.is_empty() { "" } else { " | " };
-            let ms = |h: &HistogramSnapshot, q: f64| {
-                h.quantile(q)
-                    .map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
-            };
             let _ = write!(
                 line,
                 "{separator}{} {}: {:.0} fps, {:.1} Mbit/s, captured to first byte p50 {} ms, to \
@@ -471,11 +489,17 @@ impl LiveFigures {
                 );
             }
             let path = metrics.path.lock();
-            if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
+            let path = path.unwrap_or_else(PoisonError::into_inner);
+            if let Some(path) = &*path {
                 let repeated = now.repeated - old.repeated;
                 let _ = write!(line, "; {path}, {repeated} repeated");
             }
-            seen.push((entry.number, now, histograms));
+            drop(path);
+            seen.push(Seen {
+                entry,
+                counters: now,
+                histograms,
+            });
         }
         self.last = seen;
         if line.is_empty() {
@@ -489,6 +513,42 @@ impl LiveFigures {
         self.turned_away = turned_away;
         line
     }
+
+    /// A line for each session that [`LiveFigures::line`] has found to have ended: what it came to
+    /// in all its streams. What was not looked at while it streamed has none.
+    pub fn take_ended(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// What a session came to.
+fn sum(entry: &SessionEntry) -> String {
+    let counters = entry.metrics.counters.snapshot();
+    let first = entry.metrics.capture_to_first_byte.snapshot();
+    let last = entry.metrics.capture_to_last_byte.snapshot();
+    format!(
+        "session {} of {} has ended: {} frames, {} IDR, {} skipped, captured to first byte p50 {} \
+         p99 {} ms, to last p50 {} p99 {} ms, {} datagrams, {} of parity",
+        entry.number,
+        entry.client,
+        counters.encoded,
+        counters.keyframes,
+        counters.superseded,
+        ms(&first, 0.5),
+        ms(&first, 0.99),
+        ms(&last, 0.5),
+        ms(&last, 0.99),
+        counters.datagrams,
+        counters.parity_datagrams,
+    )
+}
+
+/// A quantile in milliseconds.
+fn ms(durations: &HistogramSnapshot, quantile: f64) -> String {
+    let duration = durations.quantile(quantile);
+    duration.map_or("-".to_owned(), |it| {
+        format!("{:.2}", it.as_secs_f64() * 1e3)
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use net::gamestream::control::FromClient;
+use net::gamestream::enet::Echo;
 use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
 use net::gamestream::reports::{Report, Reports};
 use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
@@ -29,12 +30,22 @@ use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
 /// How often the path is looked at.
 const TICK: Duration = Duration::from_millis(10);
 /// How often the rate is decided on.
-const RATE_INTERVAL: Duration = Duration::from_millis(100);
+const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two IDRs that the client asks for: one is on its way for about so long, and a client
 /// that lost it asks again.
 const IDR_INTERVAL: Duration = Duration::from_millis(100);
 /// RTP and second header of each packet, bytes.
 const HEADER_BYTES: u64 = 32;
+/// Most parity, as [`ParityConfig`] has it. A native client's lost frame is repeated first, this
+/// one's never, and small frames need a larger share for the same loss: 5 of 10 packets at 5 %.
+const STRONG_BASE: f64 = 0.2;
+/// See [`STRONG_BASE`].
+const STRONG_PER_LOSS: f64 = 10.0;
+/// See [`STRONG_BASE`]; of bursts of eight half are longer than that, whatever is spent.
+const PARITY_SHARE_MAX: f64 = 1.0;
+/// Of what the client asked for, the rate keeps at least one in so many: with less than that the
+/// encoder's smallest pictures at full frame rate do not fit either.
+const FLOOR_SHARE: u64 = 16;
 /// A change of the encoder's bitrate by less than this share is no order.
 const BITRATE_STEP: f64 = 0.02;
 
@@ -47,6 +58,8 @@ pub(super) struct VideoTerms {
     pub(super) packet_bytes: u16,
     /// Slices of each picture.
     pub(super) slices: SliceCount,
+    /// Blocks of each picture that the operator has fixed, as far as slices allow.
+    pub(super) blocks: Option<u8>,
     /// Parity in percent that the operator has fixed.
     pub(super) fec_percent: Option<u8>,
 }
@@ -78,6 +91,8 @@ pub(super) struct VideoSteer {
     blocks: u8,
     in_hand: Option<InHand>,
     newest_sent: Option<FrameId>,
+    /// The oldest ping that waits.
+    waits_since: Option<Timestamp>,
     commands: VecDeque<EncodeCommand>,
     idr_due: bool,
     last_idr: Option<Timestamp>,
@@ -94,14 +109,22 @@ impl VideoSteer {
     pub(super) fn new(now: Timestamp, terms: VideoTerms) -> (Self, PipelineEnds) {
         let ladder = Ladder::new(LadderConfig {
             parity: ParityConfig {
-                // No repeat ever comes in time: there is none.
+                // No repeat ever comes in time: there is none, and a frame that is lost takes those
+                // until its report and a recovery with it.
                 wait: Duration::ZERO,
+                strong_base: STRONG_BASE,
+                strong_per_loss: STRONG_PER_LOSS,
+                share_max: PARITY_SHARE_MAX,
                 ..ParityConfig::default()
             },
             ..LadderConfig::default()
         });
-        let rate = LinkRate::new(now, BitsPerSecond(BITRATE_MIN), terms.bitrate);
-        let mut policy = BlockPolicy::new(BlockPolicyConfig::default());
+        let floor = BITRATE_MIN.max(terms.bitrate.0 / FLOOR_SHARE);
+        let rate = LinkRate::new(now, BitsPerSecond(floor), terms.bitrate);
+        let mut policy = BlockPolicy::new(BlockPolicyConfig {
+            fixed: terms.blocks,
+            ..BlockPolicyConfig::default()
+        });
         let blocks = policy.blocks(now, terms.slices.get());
         let orders = Orders {
             bitrate: BitsPerSecond(0),
@@ -127,6 +150,7 @@ impl VideoSteer {
             blocks,
             in_hand: None,
             newest_sent: None,
+            waits_since: None,
             commands: VecDeque::new(),
             idr_due: false,
             last_idr: None,
@@ -169,18 +193,31 @@ impl VideoSteer {
             Some(Report::Loss { is_burst }) => self.policy.handle_loss(now, is_burst),
             Some(Report::Damage(damage)) => {
                 self.guidance.give_up(damage.newest_lost);
+                log::debug!("a client lost {damage:?}, {:?} was sent", self.newest_sent);
                 self.rate.handle_damage(now);
                 let feedback = self.reports.feedback(now, round_trip);
                 self.ladder.handle_feedback(now, &feedback);
             }
             // Before the first frame there is nothing to begin anew.
             Some(Report::Idr) if self.newest_sent.is_some() => {
+                log::debug!("a client asks for an IDR");
                 self.rate.handle_damage(now);
                 self.idr_due = true;
             }
             Some(Report::Idr) | None => {}
         }
         self.collect_repairs(now);
+    }
+
+    /// The control stream was answered: in order, and before [`VideoSteer::handle_timeout`].
+    pub(super) fn handle_echo(&mut self, echo: Echo) {
+        self.take_departures();
+        self.rate.handle_echo(echo);
+    }
+
+    /// Since when a ping waits for its answer.
+    pub(super) const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
+        self.waits_since = waits_since;
     }
 
     /// When [`VideoSteer::handle_timeout`] is due.
@@ -203,7 +240,7 @@ impl VideoSteer {
         if now.since(self.rated) >= RATE_INTERVAL {
             self.rated = now;
             let loss = self.reports.loss_over(now, LOSS_WINDOW);
-            self.rate.poll(now, loss, round_trip);
+            self.rate.poll(now, loss, self.waits_since);
         }
         self.blocks = self.policy.blocks(now, self.terms.slices.get());
         self.guidance.set_blocks(self.blocks);
@@ -239,7 +276,7 @@ impl VideoSteer {
             loss_burst: path.burst_mean,
             round_trip,
             frame: (data, self.orders.protection.parity_for(data)),
-            queue_delay: self.rate.queue_delay(round_trip),
+            queue_delay: self.rate.queue_delay(),
             bottleneck: None,
             path_bytes: usize::from(self.terms.packet_bytes),
             is_path_searched: false,
@@ -272,6 +309,9 @@ impl VideoSteer {
             });
         }
         self.newest_sent = Some(frame);
+        if !departed.is_refused {
+            self.rate.handle_sent(departed.at, departed.sent.bytes());
+        }
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
@@ -320,6 +360,7 @@ impl VideoSteer {
     fn collect_repairs(&mut self, now: Timestamp) {
         let newest = self.newest_sent.unwrap_or_default();
         while let Some(repair) = self.ladder.poll_repair() {
+            log::debug!("the encoder is asked to {repair}");
             match repair {
                 Repair::Invalidate {
                     first_lost,
@@ -391,6 +432,7 @@ mod tests {
             bitrate: BitsPerSecond(10_000_000),
             packet_bytes: 1392,
             slices: SliceCount::ONE,
+            blocks: None,
             fec_percent: None,
         };
         let (mut steer, _pipeline) = VideoSteer::new(begin, terms);
