@@ -94,6 +94,7 @@ impl Host {
         if let Err(error) = platform::process::become_subreaper() {
             log::warn!("applications may outlive their session: {error}");
         }
+        platform::thread::return_freed_memory();
         match platform::thread::lock_memory() {
             Ok(detail) => log::info!("memory: {detail}"),
             Err(refusal) => log::info!("memory may be swapped out: {refusal}"),
