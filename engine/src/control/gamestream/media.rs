@@ -46,10 +46,6 @@ const PARITY_SHARE_MAX: f64 = 1.0;
 /// For one damage, before an IDR: the client asks for that itself when nothing else helps, and on a
 /// path that loses each recovery an IDR, which is larger, is lost the sooner.
 const INVALIDATIONS_MAX: u8 = 8;
-/// Runs of losses so many times longer than by chance are bursts.
-const BURSTY: f64 = 2.0;
-/// x264 counts reference frames since the IDR modulo this (`log2_max_frame_num`, with its list of 8).
-const FRAME_NUMBERS: u32 = 16;
 /// Of what the client asked for, the rate keeps at least one in so many: with less than that the
 /// encoder's smallest pictures at full frame rate do not fit either.
 const FLOOR_SHARE: u64 = 16;
@@ -98,9 +94,6 @@ pub(super) struct VideoSteer {
     blocks: u8,
     in_hand: Option<InHand>,
     newest_sent: Option<FrameId>,
-    newest_idr: FrameId,
-    /// Losses come in runs.
-    is_bursty: bool,
     /// The oldest ping that waits.
     waits_since: Option<Timestamp>,
     commands: VecDeque<EncodeCommand>,
@@ -164,8 +157,6 @@ impl VideoSteer {
             blocks,
             in_hand: None,
             newest_sent: None,
-            newest_idr: FrameId::default(),
-            is_bursty: false,
             waits_since: None,
             commands: VecDeque::new(),
             idr_due: false,
@@ -252,7 +243,6 @@ impl VideoSteer {
         let feedback = self.reports.feedback(now, round_trip);
         self.ladder.handle_feedback(now, &feedback);
         let path = self.reports.path(now, round_trip);
-        self.is_bursty = path.burst_mean >= BURSTY;
         self.ladder.handle_path(now, &path, self.rate.rate());
         if now.since(self.rated) >= RATE_INTERVAL {
             self.rated = now;
@@ -337,6 +327,7 @@ impl VideoSteer {
             in_hand.columns = sent.columns;
             in_hand.recovers |= sent.is_recovery;
             if sent.is_recovery {
+                log::debug!("{frame} recovers");
                 // At once: the ladder counts from here, too, when the client must have said so if
                 // it misses it.
                 self.reports.handle_recovery(departed.at, frame);
@@ -369,9 +360,6 @@ impl VideoSteer {
     fn take_times(&mut self) {
         let Some(times) = &self.times else { return };
         for frame in times.try_iter() {
-            if frame.keyframe {
-                self.newest_idr = frame.frame;
-            }
             let last = frame.slices[..usize::from(frame.slice_count)].last();
             if let Some(last) = last.filter(|it| !it.last_byte.is_zero()) {
                 self.latency
@@ -387,11 +375,6 @@ impl VideoSteer {
         while let Some(repair) = self.ladder.poll_repair() {
             log::debug!("the encoder is asked to {repair}");
             match repair {
-                Repair::Invalidate { first_lost, .. }
-                    if self.is_bursty && self.hides_for_long(first_lost, newest) =>
-                {
-                    self.idr_due = true;
-                }
                 Repair::Invalidate {
                     first_lost,
                     newest_lost,
@@ -410,16 +393,6 @@ impl VideoSteer {
                 newest_lost: newest,
             });
         }
-    }
-
-    /// libavcodec, which many clients decode with, shows nothing for 16 frames after a gap that holds
-    /// the frame whose number wraps to 0: their order seems to go back. An IDR shows at once; where
-    /// losses come in bursts, a freeze of a quarter of a second after each fourth of them is worse.
-    fn hides_for_long(&self, first_lost: FrameId, newest_sent: FrameId) -> bool {
-        // The next frame is on its way already, mostly.
-        let gap = newest_sent.0.saturating_add(1).saturating_sub(first_lost.0);
-        let first = first_lost.0.saturating_sub(self.newest_idr.0) % FRAME_NUMBERS;
-        first == 0 || first + gap >= FRAME_NUMBERS
     }
 
     /// Gives the pipeline other orders where they have changed.
