@@ -455,14 +455,19 @@ mod tests {
         steer.handle_timeout(begin + RATE_INTERVAL, least);
         let status = steer.poll_status().expect("decided");
         assert_eq!(status.state, State::Steady);
-        assert_eq!(status.wire_rate, terms.bitrate);
+        assert_eq!(status.wire_rate.0, terms.bitrate.0 / 2, "to begin with");
         assert_eq!(status.path_bytes, 1392);
         assert!(steer.poll_status().is_none(), "once");
-        let queued = least + Duration::from_millis(90);
-        steer.handle_timeout(begin + 2 * RATE_INTERVAL, queued);
+        let answered = Echo {
+            sent: begin,
+            came: begin + least,
+        };
+        steer.handle_echo(answered);
+        // The next ping has waited for 190 ms.
+        steer.set_waits_since(Some(begin + RATE_INTERVAL + TICK));
+        steer.handle_timeout(begin + 5 * RATE_INTERVAL, least);
         let status = steer.poll_status().expect("decided");
         assert_eq!(status.state, State::BackingOff);
-        assert_eq!(status.queue_delay, Duration::from_millis(90));
-        assert!(status.wire_rate < terms.bitrate);
+        assert!(status.wire_rate.0 < terms.bitrate.0 / 2);
     }
 }
