@@ -15,6 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use net::audio::Speakers;
+use net::gamestream::video::BLOCKS_MAX;
 use net::limits::{BITRATE_MAX, BITRATE_MIN, FEC_PERCENT_MAX, SESSIONS_MAX};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
@@ -102,6 +103,7 @@ pub const SETTINGS: &[&str] = &[
     "audio-out",
     "bind",
     "bitrate",
+    "blocks",
     "decoder",
     "desktop",
     "encoder",
@@ -249,6 +251,18 @@ impl Settings {
         })
     }
 
+    /// Blocks of error correction that a stock client's picture is sent in.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn blocks(&self) -> Result<Option<u8>, ConfigError> {
+        self.parse("blocks", |text| {
+            let blocks = text.parse().ok();
+            let blocks = blocks.filter(|it| (1..=BLOCKS_MAX).contains(it));
+            blocks.ok_or(format!("use a number from 1 to {BLOCKS_MAX}"))
+        })
+    }
+
     /// Channels of sound.
     ///
     /// # Errors
@@ -365,6 +379,9 @@ pub struct HostConfig {
     pub mode: Option<Mode>,
     /// This many slices instead of what clients ask for.
     pub slices: Option<SliceCount>,
+    /// This many blocks of error correction in a stock client's picture, as far as its slices
+    /// allow, instead of what its path does.
+    pub blocks: Option<u8>,
     /// This bitrate instead of what clients ask for.
     pub bitrate: Option<BitsPerSecond>,
     /// This FEC share instead of what clients ask for.
@@ -493,6 +510,7 @@ impl HostConfig {
             state_dir: settings.state_dir()?,
             mode: settings.value("mode")?,
             slices: settings.slices()?,
+            blocks: settings.blocks()?,
             bitrate: settings.bitrate()?,
             fec_percent: settings.fec_percent()?,
             encoder: settings.value("encoder")?,

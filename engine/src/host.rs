@@ -99,6 +99,7 @@ impl Host {
         if let Err(error) = platform::process::become_subreaper() {
             log::warn!("applications may outlive their session: {error}");
         }
+        platform::thread::return_freed_memory();
         match platform::thread::lock_memory() {
             Ok(detail) => log::info!("memory: {detail}"),
             Err(refusal) => log::info!("memory may be swapped out: {refusal}"),
@@ -241,6 +242,7 @@ impl Host {
         LiveFigures {
             registry: Arc::clone(&self.registry),
             last: Vec::new(),
+            ended: Vec::new(),
             turned_away: 0,
         }
     }
@@ -491,7 +493,9 @@ impl Registry {
 /// One line of figures over the time since the last one.
 pub struct LiveFigures {
     registry: Arc<Registry>,
-    last: Vec<(u64, Figures)>,
+    last: Vec<(SessionEntry, Figures)>,
+    /// What sessions came to that have ended.
+    ended: Vec<String>,
     turned_away: u64,
 }
 
@@ -501,15 +505,21 @@ impl LiveFigures {
     pub fn line(&mut self) -> String {
         let mut parts = Vec::new();
         let mut seen = Vec::new();
-        for entry in self.registry.list() {
+        let entries = self.registry.list();
+        for (before, _) in &self.last {
+            if !entries.iter().any(|entry| entry.number == before.number) {
+                self.ended.push(sum(before));
+            }
+        }
+        for entry in entries {
             let now = Figures::of(&entry.metrics);
             let last = self
                 .last
                 .iter()
-                .find(|(number, last)| *number == entry.number && last.at >= entry.begun.at);
+                .find(|(seen, last)| seen.number == entry.number && last.at >= entry.begun.at);
             let old = last.map_or(&entry.begun, |(_, last)| last);
             parts.push(part(&entry, &now, old));
-            seen.push((entry.number, now));
+            seen.push((entry, now));
         }
         self.last = seen;
         let mut line = match parts.is_empty() {
@@ -524,6 +534,42 @@ impl LiveFigures {
         self.turned_away = turned_away;
         line
     }
+
+    /// A line for each session that [`LiveFigures::line`] has found to have ended: what it came to
+    /// in all its streams. What was not looked at while it streamed has none.
+    pub fn take_ended(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+/// What a session came to.
+fn sum(entry: &SessionEntry) -> String {
+    let counters = entry.metrics.counters.snapshot();
+    let first = entry.metrics.capture_to_first_byte.snapshot();
+    let last = entry.metrics.capture_to_last_byte.snapshot();
+    format!(
+        "session {} of {} has ended: {} frames, {} IDR, {} skipped, captured to first byte p50 {} \
+         p99 {} ms, to last p50 {} p99 {} ms, {} datagrams, {} of parity",
+        entry.number,
+        entry.client,
+        counters.encoded,
+        counters.keyframes,
+        counters.superseded,
+        ms(&first, 0.5),
+        ms(&first, 0.99),
+        ms(&last, 0.5),
+        ms(&last, 0.99),
+        counters.datagrams,
+        counters.parity_datagrams,
+    )
+}
+
+/// A quantile in milliseconds.
+fn ms(durations: &HistogramSnapshot, quantile: f64) -> String {
+    let duration = durations.quantile(quantile);
+    duration.map_or("-".to_owned(), |it| {
+        format!("{:.2}", it.as_secs_f64() * 1e3)
+    })
 }
 
 /// A session's part of the line: what happened between `old` and `now`.

@@ -57,6 +57,14 @@ pub(crate) fn set_fifo(priority: i32) -> io::Result<()> {
     }
 }
 
+/// `mallopt(3)`. False if the allocator does not take it.
+#[cfg(target_env = "gnu")]
+pub(crate) fn set_allocator_option(option: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: it takes two numbers by value, locks what it changes, and refuses what it does not
+    // know.
+    unsafe { libc::mallopt(option, value) == 1 }
+}
+
 /// Memory that is shared with a compositor: a sealed memfd, mapped for reading and writing.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {

@@ -132,8 +132,16 @@ impl Reports {
         part.sent += packets;
         part.blocks += 1;
         self.newest_sent = Some(frame);
+        // What was told before counts: this may come with the next frame only.
+        if recovers && self.answer.is_none_or(|(known, _)| known.0 < frame.0) {
+            self.handle_recovery(now, frame);
+        }
+    }
+
+    /// Part of a frame went out that refers to nothing lost; what else is told of it comes later.
+    pub fn handle_recovery(&mut self, now: Timestamp, frame: FrameId) {
         let is_answer = |damage: Damage| frame.0 > damage.newest_lost.0;
-        if recovers && self.damage.is_some_and(is_answer) {
+        if self.damage.is_some_and(is_answer) {
             self.answer = Some((frame, now));
         }
     }

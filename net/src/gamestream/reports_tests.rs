@@ -56,6 +56,20 @@ fn what_was_never_sent_is_not_lost() {
 /// The shared ladder behind the model of a client, over a path of 10 ms each way: bursts cost
 /// frames, each loss is answered by an invalidation, and no IDR but the first is sent.
 #[test]
+fn a_recovery_counts_from_when_it_left() {
+    let mut reports = Reports::new();
+    reports.handle_sent(at(0), FrameId(4), 10, false);
+    let lost = FromClient::Invalidate { first: 4, last: 4 };
+    assert!(reports.handle(at(5), &lost).is_some());
+    reports.handle_recovery(at(10), FrameId(5));
+    // What is counted of it comes with the next frame.
+    reports.handle_sent(at(27), FrameId(5), 10, true);
+    let round_trip = Duration::from_millis(4);
+    assert!(reports.feedback(at(38), round_trip).damage.is_some());
+    assert!(reports.feedback(at(40), round_trip).damage.is_none());
+}
+
+#[test]
 fn the_ladder_repairs_a_clients_losses_without_an_idr() {
     let seed = 21;
     let mut random = Seeded(seed);

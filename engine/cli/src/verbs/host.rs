@@ -49,6 +49,10 @@ pub struct Host {
     /// slices a picture, 1 to 32, instead of what clients ask for
     #[argh(option)]
     slices: Option<String>,
+    /// blocks of error correction in a picture for Moonlight, 1 to 4 and at most as many as slices,
+    /// instead of what the path allows: more leave sooner, fewer bear longer bursts of losses
+    #[argh(option)]
+    blocks: Option<String>,
     /// bitrate (20M, 8000k) instead of what clients ask for
     #[argh(option)]
     bitrate: Option<String>,
@@ -115,19 +119,24 @@ impl Host {
             }
             announce_pairings(&host, &mut announced);
             let line = figures.line();
+            figures.take_ended().into_iter().for_each(say);
             say(line);
         }
         host.stop();
+        // What ended with the host.
+        figures.line();
+        figures.take_ended().into_iter().for_each(say);
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 23] {
+    fn settings(self) -> [(&'static str, Option<String>); 24] {
         [
             ("app", self.app),
             ("apps", self.apps),
             ("audio", self.audio),
             ("bind", self.bind),
             ("bitrate", self.bitrate),
+            ("blocks", self.blocks),
             ("desktop", self.desktop),
             ("encoder", self.encoder),
             ("encoder-threads", self.encoder_threads),

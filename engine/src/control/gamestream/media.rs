@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use net::gamestream::control::FromClient;
+use net::gamestream::enet::Echo;
 use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
 use net::gamestream::reports::{Report, Reports};
 use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
-use net::ladder::{Ladder, LadderConfig, ParityConfig, Path, Repair, SentFrame};
+use net::ladder::{Ladder, LadderConfig, ParityConfig, Path, ReferencesConfig, Repair, SentFrame};
 use net::limits::BITRATE_MIN;
 use net::packetize::Protection;
 use net::rate::{Pace, State, UNMEASURED_BURST_BYTES};
@@ -29,17 +30,22 @@ use crate::steering::{ControlEnds, Departed, PipelineEnds, ways};
 /// How often the path is looked at.
 const TICK: Duration = Duration::from_millis(10);
 /// How often the rate is decided on.
-const RATE_INTERVAL: Duration = Duration::from_millis(100);
+const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two IDRs that the client asks for: one is on its way for about so long, and a client
 /// that lost it asks again.
 const IDR_INTERVAL: Duration = Duration::from_millis(100);
 /// RTP and second header of each packet, bytes.
 const HEADER_BYTES: u64 = 32;
-/// Most parity, as [`ParityConfig`] has them. Blocks are small (8 packets at 10 Mbit/s in two), so
-/// what the same loss takes is a larger share than of native frames: 3 of 8 at 2 %, 4 of 8 at 5 %.
-const STRONG_BASE: f64 = 0.25;
+/// Most parity, as [`ParityConfig`] has it. A native client's lost frame is repeated first, this
+/// one's never, and small frames need a larger share for the same loss: 5 of 10 packets at 5 %.
+const STRONG_BASE: f64 = 0.2;
 /// See [`STRONG_BASE`].
-const STRONG_PER_LOSS: f64 = 7.0;
+const STRONG_PER_LOSS: f64 = 10.0;
+/// See [`STRONG_BASE`]; of bursts of eight half are longer than that, whatever is spent.
+const PARITY_SHARE_MAX: f64 = 1.0;
+/// For one damage, before an IDR: the client asks for that itself when nothing else helps, and on a
+/// path that loses each recovery an IDR, which is larger, is lost the sooner.
+const INVALIDATIONS_MAX: u8 = 8;
 /// A change of the encoder's bitrate by less than this share is no order.
 const BITRATE_STEP: f64 = 0.02;
 
@@ -54,6 +60,8 @@ pub struct VideoTerms {
     pub refresh: RefreshMilliHz,
     /// Slices of each picture.
     pub slices: SliceCount,
+    /// Blocks of each picture that the operator has fixed, as far as slices allow.
+    pub blocks: Option<u8>,
     /// Parity packets of a block that the client wants at least.
     pub parity_min: u8,
     /// Parity in percent that the operator has fixed.
@@ -87,6 +95,8 @@ pub struct VideoSteer {
     blocks: u8,
     in_hand: Option<InHand>,
     newest_sent: Option<FrameId>,
+    /// The oldest ping that waits.
+    waits_since: Option<Timestamp>,
     commands: VecDeque<EncodeCommand>,
     idr_due: bool,
     last_idr: Option<Timestamp>,
@@ -104,16 +114,25 @@ impl VideoSteer {
     pub fn new(now: Timestamp, terms: VideoTerms) -> (Self, PipelineEnds) {
         let ladder = Ladder::new(LadderConfig {
             parity: ParityConfig {
-                // No repeat ever comes in time: there is none.
+                // No repeat ever comes in time: there is none, and a frame that is lost takes those
+                // until its report and a recovery with it.
                 wait: Duration::ZERO,
                 strong_base: STRONG_BASE,
                 strong_per_loss: STRONG_PER_LOSS,
+                share_max: PARITY_SHARE_MAX,
                 ..ParityConfig::default()
+            },
+            references: ReferencesConfig {
+                invalidations_max: INVALIDATIONS_MAX,
+                ..ReferencesConfig::default()
             },
             ..LadderConfig::default()
         });
         let rate = LinkRate::new(now, floor(&terms), terms.bitrate);
-        let mut policy = BlockPolicy::new(BlockPolicyConfig::default());
+        let mut policy = BlockPolicy::new(BlockPolicyConfig {
+            fixed: terms.blocks,
+            ..BlockPolicyConfig::default()
+        });
         let blocks = policy.blocks(now, terms.slices.get());
         let orders = Orders {
             bitrate: BitsPerSecond(0),
@@ -139,6 +158,7 @@ impl VideoSteer {
             blocks,
             in_hand: None,
             newest_sent: None,
+            waits_since: None,
             commands: VecDeque::new(),
             idr_due: false,
             last_idr: None,
@@ -178,18 +198,31 @@ impl VideoSteer {
             Some(Report::Loss { is_burst }) => self.policy.handle_loss(now, is_burst),
             Some(Report::Damage(damage)) => {
                 self.guidance.give_up(damage.newest_lost);
+                log::debug!("a client lost {damage:?}, {:?} was sent", self.newest_sent);
                 self.rate.handle_damage(now);
                 let feedback = self.reports.feedback(now, round_trip);
                 self.ladder.handle_feedback(now, &feedback);
             }
             // Before the first frame there is nothing to begin anew.
             Some(Report::Idr) if self.newest_sent.is_some() => {
+                log::debug!("a client asks for an IDR");
                 self.rate.handle_damage(now);
                 self.idr_due = true;
             }
             Some(Report::Idr) | None => {}
         }
         self.collect_repairs(now);
+    }
+
+    /// The control stream was answered: in order, and before [`VideoSteer::handle_timeout`].
+    pub(super) fn handle_echo(&mut self, echo: Echo) {
+        self.take_departures();
+        self.rate.handle_echo(echo);
+    }
+
+    /// Since when a ping waits for its answer.
+    pub(super) const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
+        self.waits_since = waits_since;
     }
 
     /// When [`VideoSteer::handle_timeout`] is due.
@@ -213,7 +246,7 @@ impl VideoSteer {
         if now.since(self.rated) >= RATE_INTERVAL {
             self.rated = now;
             let loss = self.reports.loss_over(now, LOSS_WINDOW);
-            self.rate.poll(now, loss, round_trip);
+            self.rate.poll(now, loss, self.waits_since);
         }
         self.blocks = self.policy.blocks(now, self.terms.slices.get());
         self.guidance.set_blocks(self.blocks);
@@ -249,7 +282,7 @@ impl VideoSteer {
             loss_burst: path.burst_mean,
             round_trip,
             frame: (data, self.orders.protection.parity_for(data)),
-            queue_delay: self.rate.queue_delay(round_trip),
+            queue_delay: self.rate.queue_delay(),
             bottleneck: None,
             path_bytes: usize::from(self.terms.packet_bytes),
             is_path_searched: false,
@@ -282,12 +315,21 @@ impl VideoSteer {
             });
         }
         self.newest_sent = Some(frame);
+        if !departed.is_refused {
+            self.rate.handle_sent(departed.at, departed.sent.bytes());
+        }
         let Some(in_hand) = &mut self.in_hand else {
             return;
         };
         if let Some(sent) = departed.frame {
             in_hand.columns = sent.columns;
             in_hand.recovers |= sent.is_recovery;
+            if sent.is_recovery {
+                log::debug!("{frame} recovers");
+                // At once: the ladder counts from here, too, when the client must have said so if
+                // it misses it.
+                self.reports.handle_recovery(departed.at, frame);
+            }
             // Parity is chosen for what shares it: a block.
             let columns = sent.columns.div_ceil(usize::from(self.blocks.max(1)));
             let block = SentFrame {
@@ -333,6 +375,7 @@ impl VideoSteer {
     fn collect_repairs(&mut self, now: Timestamp) {
         let newest = self.newest_sent.unwrap_or_default();
         while let Some(repair) = self.ladder.poll_repair() {
+            log::debug!("the encoder is asked to {repair}");
             match repair {
                 Repair::Invalidate {
                     first_lost,
@@ -416,6 +459,7 @@ mod tests {
             refresh: RefreshMilliHz::new(60_000).expect("60 Hz"),
             slices: SliceCount::ONE,
             parity_min: 0,
+            blocks: None,
             fec_percent: None,
         };
         let (mut steer, _pipeline) = VideoSteer::new(begin, terms);
@@ -425,14 +469,19 @@ mod tests {
         steer.handle_timeout(begin + RATE_INTERVAL, least);
         let status = steer.poll_status().expect("decided");
         assert_eq!(status.state, State::Steady);
-        assert_eq!(status.wire_rate, terms.bitrate);
+        assert_eq!(status.wire_rate.0, terms.bitrate.0 / 2, "to begin with");
         assert_eq!(status.path_bytes, 1392);
         assert!(steer.poll_status().is_none(), "once");
-        let queued = least + Duration::from_millis(90);
-        steer.handle_timeout(begin + 2 * RATE_INTERVAL, queued);
+        let answered = Echo {
+            sent: begin,
+            came: begin + least,
+        };
+        steer.handle_echo(answered);
+        // The next ping has waited for 190 ms.
+        steer.set_waits_since(Some(begin + RATE_INTERVAL + TICK));
+        steer.handle_timeout(begin + 5 * RATE_INTERVAL, least);
         let status = steer.poll_status().expect("decided");
         assert_eq!(status.state, State::BackingOff);
-        assert_eq!(status.queue_delay, Duration::from_millis(90));
-        assert!(status.wire_rate < terms.bitrate);
+        assert!(status.wire_rate.0 < terms.bitrate.0 / 2);
     }
 }

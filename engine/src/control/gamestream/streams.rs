@@ -346,6 +346,10 @@ impl StreamHost {
             }
             let round_trip = peer.and_then(|peer| self.enet.round_trip(peer));
             if let Some(steer) = &mut stream.steer {
+                while let Some(echo) = peer.and_then(|peer| self.enet.poll_echo(peer)) {
+                    steer.handle_echo(echo);
+                }
+                steer.set_waits_since(peer.and_then(|peer| self.enet.waits_since(peer)));
                 steer.handle_timeout(now, round_trip.unwrap_or(ROUND_TRIP_AT_FIRST));
                 if let Some(status) = steer.poll_status() {
                     game.session.metrics().set_path(status);

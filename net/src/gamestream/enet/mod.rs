@@ -9,6 +9,7 @@
 //! has no reason to send: [`screen`] looks at every datagram first. A peer exists only if it knows
 //! the connect data of a session ([`EnetHost::expect`]).
 
+mod echoes;
 pub mod screen;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,10 @@ use crate::limits::SESSIONS_MAX;
 use crate::units::Timestamp;
 
 use super::control::MESSAGE_BYTES_MAX;
+use echoes::{Echoes, SentTimes};
 use screen::Refused;
+
+pub use echoes::{Echo, PING_INTERVAL};
 
 /// Channels that clients use: generic, urgent, keyboard, pointer, pen, touch, text, and one for
 /// each controller's state and motion.
@@ -127,6 +131,7 @@ pub struct EnetHost {
     clock_ns: Arc<AtomicU64>,
     expected: Vec<u32>,
     events: VecDeque<EnetEvent>,
+    echoes: [Echoes; PEERS_MAX],
     is_busy: bool,
     serviced: Timestamp,
     stats: EnetStats,
@@ -160,6 +165,7 @@ impl EnetHost {
             clock_ns,
             expected: Vec::with_capacity(PEERS_MAX),
             events: VecDeque::with_capacity(64),
+            echoes: std::array::from_fn(|_| Echoes::default()),
             is_busy: false,
             serviced: now,
             stats: EnetStats::default(),
@@ -201,13 +207,35 @@ impl EnetHost {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<(), Refused> {
-        if let Err(refused) = screen::screen(datagram, &self.expected) {
-            self.stats.refused += 1;
-            return Err(refused);
+        let passed = match screen::screen(datagram, &self.expected) {
+            Ok(passed) => passed,
+            Err(refused) => {
+                self.stats.refused += 1;
+                return Err(refused);
+            }
+        };
+        if let (Some(peer), Some(time_ms)) = (passed.peer, passed.acknowledged_ms) {
+            let known = self.host.get_peer(PeerID(peer));
+            // ENet looks at the address itself; this is for the echoes.
+            if known.and_then(|it| it.address()) == Some(from) {
+                let sent = &self.host.socket().sent;
+                self.echoes[peer].acknowledge(now, sent, time_ms);
+            }
         }
         self.host.socket_mut().incoming = Some((from, datagram.to_vec()));
         self.service(now);
         Ok(())
+    }
+
+    /// The next round trip that was measured with a client, until there is none.
+    pub fn poll_echo(&mut self, peer: Peer) -> Option<Echo> {
+        self.echoes.get_mut(peer.0)?.poll()
+    }
+
+    /// The oldest ping of a client that is later than all it has acknowledged.
+    #[must_use]
+    pub fn waits_since(&self, peer: Peer) -> Option<Timestamp> {
+        self.echoes.get(peer.0)?.waits_since()
     }
 
     /// Time passed.
@@ -289,6 +317,16 @@ impl EnetHost {
         // ENet's clock must not go back.
         self.clock_ns.fetch_max(now.as_ns(), Relaxed);
         self.serviced = self.serviced.max(now);
+        let now = self.serviced;
+        self.host.socket_mut().now = now;
+        for (peer, echoes) in self.echoes.iter_mut().enumerate() {
+            let peer = self.host.get_peer_mut(PeerID(peer));
+            if let Some(peer) = peer.filter(|it| it.connected())
+                && echoes.ping(now)
+            {
+                peer.ping();
+            }
+        }
         loop {
             let event = match self.host.service() {
                 Ok(Some(event)) => event,
@@ -298,6 +336,7 @@ impl EnetHost {
             let event = match event {
                 Event::Connect { peer, data } => {
                     peer.set_timeout(0, SILENCE_MS / 2, SILENCE_MS);
+                    self.echoes[peer.id().0] = Echoes::default();
                     peer.address().map(|from| EnetEvent::Connected {
                         peer: Peer(peer.id().0),
                         connect_data: data,
@@ -332,6 +371,9 @@ struct Pipe {
     incoming: Option<(SocketAddr, Vec<u8>)>,
     outgoing: VecDeque<Transmit>,
     overflowed: u64,
+    /// When ENet looks around.
+    now: Timestamp,
+    sent: SentTimes,
 }
 
 /// There is nothing that can fail.
@@ -344,6 +386,7 @@ impl Socket for Pipe {
     type Error = Never;
 
     fn send(&mut self, to: SocketAddr, buffer: &[u8]) -> Result<usize, Never> {
+        self.sent.note(self.now, buffer);
         if self.outgoing.len() >= OUTGOING_MAX {
             self.overflowed += 1;
         } else {

@@ -17,6 +17,8 @@ use crate::gamestream::control::{HEAD_BYTES, MESSAGE_BYTES_MAX};
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Who is not connected yet calls itself this.
 const STRANGER: u16 = 0xfff;
+/// The command that names what came, and when it was sent.
+const ACKNOWLEDGE: u8 = 1;
 /// Most commands in a datagram.
 const COMMANDS_MAX: usize = 32;
 
@@ -55,11 +57,20 @@ pub enum Refused {
     },
 }
 
+/// What is known of a datagram that is let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The place of the peer that it names, if it is connected.
+    pub peer: Option<usize>,
+    /// When the last datagram that it acknowledges was sent, ms modulo 2¹⁶ by ENet's clock here.
+    pub acknowledged_ms: Option<u16>,
+}
+
 /// Looks through a datagram; `expected` is the connect data of sessions.
 ///
 /// # Errors
 /// [`Refused`].
-pub fn screen(datagram: &[u8], expected: &[u32]) -> Result<(), Refused> {
+pub fn screen(datagram: &[u8], expected: &[u32]) -> Result<Passed, Refused> {
     let bytes = datagram.len();
     let wrong = Refused::Length { bytes };
     if bytes > DATAGRAM_BYTES_MAX {
@@ -77,12 +88,21 @@ pub fn screen(datagram: &[u8], expected: &[u32]) -> Result<(), Refused> {
     if rest.is_empty() {
         return Err(wrong);
     }
+    let mut passed = Passed {
+        peer: (peer != STRANGER).then_some(usize::from(peer)),
+        acknowledged_ms: None,
+    };
     for _ in 0..COMMANDS_MAX {
         let (command, after) = rest.split_at_checked(4).ok_or(wrong)?;
         let used = one(command, after, peer, expected)?;
+        if command[0] & 0xf == ACKNOWLEDGE
+            && let Some(&[_, _, high, low]) = after.first_chunk::<4>()
+        {
+            passed.acknowledged_ms = Some(u16::from_be_bytes([high, low]));
+        }
         rest = after.get(used..).ok_or(wrong)?;
         if rest.is_empty() {
-            return Ok(());
+            return Ok(passed);
         }
     }
     Err(wrong)
@@ -105,7 +125,7 @@ fn one(command: &[u8], after: &[u8], peer: u16, expected: &[u32]) -> Result<usiz
         return Err(Refused::Channel { channel });
     }
     let fields = match number {
-        1 => 4,
+        ACKNOWLEDGE => 4,
         2 => 44,
         4 => 4,
         5 => 0,

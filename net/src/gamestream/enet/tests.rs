@@ -157,6 +157,33 @@ fn a_client_connects_talks_and_leaves() {
 }
 
 #[test]
+fn each_round_trip_is_told_and_so_is_what_is_overdue() {
+    let mut pair = Pair::new(0.0);
+    pair.connect(DATA);
+    pair.run(20);
+    let peer = Peer(0);
+    while pair.host.poll_echo(peer).is_some() {}
+    // The client talks by itself, which keeps ENet from pinging.
+    for _ in 0..100 {
+        pair.client_sends(0, &message(1), PacketKind::Reliable);
+        pair.run(5);
+    }
+    let echoes: Vec<_> = std::iter::from_fn(|| pair.host.poll_echo(peer)).collect();
+    assert!((8..=10).contains(&echoes.len()), "{echoes:?}");
+    for echo in &echoes {
+        assert!(echo.round_trip() <= Duration::from_millis(2), "{echo:?}");
+    }
+    assert!(echoes.is_sorted_by_key(|echo| echo.sent), "{echoes:?}");
+    // Nothing passes any more.
+    pair.loss = 1.0;
+    pair.run(200);
+    let waits_since = pair.host.waits_since(peer).expect("a ping without answer");
+    let waits = at(pair.ms).since(waits_since);
+    assert!((140..=200).contains(&waits.as_millis()), "{waits:?}");
+    assert_eq!(pair.host.poll_echo(peer), None);
+}
+
+#[test]
 fn strangers_stay_out_and_the_silent_are_dropped() {
     let mut pair = Pair::new(0.0);
     pair.connect(DATA + 1);
@@ -200,7 +227,7 @@ fn reliable_messages_survive_loss_in_order() {
 
 #[test]
 fn the_screen_knows_what_clients_send() {
-    let ok = |bytes: &[u8]| screen::screen(bytes, &[DATA]);
+    let ok = |bytes: &[u8]| screen::screen(bytes, &[DATA]).map(drop);
     let mut connect = vec![0x8f, 0xff, 0, 9, 0x82, 0xff, 0, 1];
     connect.extend_from_slice(&[0; 44]);
     connect[8 + 15] = 0x30;

@@ -1,4 +1,9 @@
 //! How much parity a block can have, as the client works it out from a percentage.
+//!
+//! Never as much as data: where all data is lost and all parity came, clients of 2022 to 2026 then
+//! write `data − 1` bytes past the matrix that they invert (nanors' `invert_mat` scales a whole row
+//! from its diagonal on; its buffer is 2 × parity × data bytes). Six packets and six of parity were
+//! seen to end a client. With another number, or one packet, the matrix is smaller than its room.
 
 use crate::limits::{GF8_SHARDS_MAX, SHARD_BYTES_MAX};
 
@@ -20,8 +25,21 @@ pub(super) struct Shape {
 
 impl Shape {
     /// A block of `data` packets (at least 1) with `wanted` of parity: the next that a percentage
-    /// can say, or less where a block cannot have as many. A block of 255 packets has none.
+    /// can say, or less where a block cannot have as many, and never as many as data, but for one.
+    /// A block of 255 packets has none.
     pub(super) fn new(data: usize, wanted: usize) -> Self {
+        let shape = Self::nearest(data, wanted);
+        if data == 1 || shape.parity != data {
+            return shape;
+        }
+        let more = Self::nearest(data, data + 1);
+        match more.parity > data {
+            true => more,
+            false => Self::nearest(data, data - 1),
+        }
+    }
+
+    fn nearest(data: usize, wanted: usize) -> Self {
         let wanted = wanted.min(SHARDS_MAX.saturating_sub(data));
         // The least percentage that gives as many, then less until it fits.
         let least = match wanted {
@@ -35,7 +53,7 @@ impl Shape {
         let percent = if data >= SHARDS_MAX { 0 } else { percent };
         let parity = of(data, percent).min(super::PARITY_PACKETS_MAX);
         if of(data, percent) > parity {
-            return Self::new(data, parity - parity / 8);
+            return Self::nearest(data, parity - parity / 8);
         }
         Self {
             data,
@@ -60,6 +78,7 @@ mod tests {
             for wanted in 0..=96 {
                 let shape = Shape::new(data, wanted);
                 assert_eq!(of(data, shape.percent.into()), shape.parity);
+                assert!(data == 1 || shape.parity != data, "{shape:?}");
                 assert!(shape.parity == 0 || data + shape.parity <= SHARDS_MAX);
                 assert!(shape.parity <= super::super::PARITY_PACKETS_MAX);
                 let most = (255 * data)
@@ -67,7 +86,7 @@ mod tests {
                     .min(SHARDS_MAX.saturating_sub(data));
                 if most >= wanted && data + wanted + 3 <= SHARDS_MAX && wanted <= 80 {
                     assert!(shape.parity >= wanted, "{data} + {wanted}: {shape:?}");
-                    assert!(shape.parity <= wanted + data / 100 + 1, "{data} + {wanted}");
+                    assert!(shape.parity <= wanted + data / 100 + 2, "{data} + {wanted}");
                 }
             }
         }
@@ -84,8 +103,8 @@ mod tests {
             Shape::new(2, 2),
             Shape {
                 data: 2,
-                parity: 2,
-                percent: 51
+                parity: 3,
+                percent: 101
             }
         );
         assert_eq!(Shape::new(255, 9).parity, 0);

@@ -83,11 +83,11 @@ fn golden_packets() {
     let mut video = packetizer(&config(512, 50));
     let out = send(&mut video, 0, 2, &[vec![0xaa; 600], vec![0xbb; 3]]);
     let kinds: Vec<_> = out.iter().map(|d| (d.len(), d[24], d[27])).collect();
-    assert_eq!(out.len(), 2 + 2 + 1 + 2, "{kinds:?}");
-    // First data packet: block 0 of 0..=1, 2 data packets, 2 parity (51 %).
+    assert_eq!(out.len(), 2 + 3 + 1 + 2, "{kinds:?}");
+    // First data packet: block 0 of 0..=1, 2 data packets; not 2 of parity but 3 (101 %).
     let head = [
         0x90, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, // RTP
-        0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0x10, 0x40, 0x30, 3, 0x80, 0, // index, frame, flags
+        0, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0x10, 0x40, 0x50, 6, 0x80, 0, // index, frame, flags
         1, 43, 0, 2, 0, 0, 0, 0, 0xaa, 0xaa, // frame header: 4.3 ms, IDR
     ];
     assert_eq!(out[0][..head.len()], head);
@@ -95,9 +95,10 @@ fn golden_packets() {
     // The second: sequence 1, packet index 1 << 8, end of the block, 600 + 8 − 496 bytes left.
     assert_eq!(out[1][..4], [0x90, 0, 0, 1]);
     assert_eq!(out[1][16..24], [0, 1, 0, 0, 1, 0, 0, 0]);
-    assert_eq!(out[1][24..32], [3, 0, 0x10, 0x40, 0x30, 0x13, 0x80, 0]);
+    assert_eq!(out[1][24..32], [3, 0, 0x10, 0x40, 0x50, 0x16, 0x80, 0]);
     assert_eq!(out[1].len(), 32 + 112);
-    // Parity: rows of the Cauchy code with m = 2: inv(2) = 8e, inv(3) = f4; row 1: inv(3), inv(2).
+    // Parity: rows of the Cauchy code with m = 3: inv(3) = f4, inv(4) = 47; row 1: inv(2) = 8e,
+    // inv(5) = a7.
     let mul = |a: u8, b: u8| {
         (0..8).fold(0u8, |sum, bit| {
             let power = (0..bit).fold(a, |x, _| x << 1 ^ if x & 0x80 != 0 { 0x1d } else { 0 });
@@ -105,20 +106,20 @@ fn golden_packets() {
         })
     };
     let column = 32 + 20;
-    assert_eq!(out[2][column], mul(0x8e, 0xaa) ^ mul(0xf4, 0xaa));
-    assert_eq!(out[3][column], mul(0xf4, 0xaa) ^ mul(0x8e, 0xaa));
-    assert_eq!(out[2][32 + 400], mul(0x8e, 0xaa), "padding is zero");
+    assert_eq!(out[2][column], mul(0xf4, 0xaa) ^ mul(0x47, 0xaa));
+    assert_eq!(out[3][column], mul(0x8e, 0xaa) ^ mul(0xa7, 0xaa));
+    assert_eq!(out[2][32 + 400], mul(0xf4, 0xaa), "padding is zero");
     assert_eq!(
         out[2][24],
-        mul(0x8e, 5) ^ mul(0xf4, 3),
+        mul(0xf4, 5) ^ mul(0x47, 3),
         "flags are recovered"
     );
     assert_eq!(out[2][20..24], [1, 0, 0, 0], "the frame is not");
-    assert_eq!(out[2][27..32], [0x40, 0x30, 0x23, 0x80, 0]);
+    assert_eq!(out[2][27..32], [0x40, 0x50, 0x26, 0x80, 0]);
     assert_eq!(out[2].len(), 16 + 512);
     // Second block: begin and end at once.
-    assert_eq!(out[4][24..28], [7, 0, 0x10, 0x50]);
-    assert_eq!(out[4][32..], [0xbb; 3]);
+    assert_eq!(out[5][24..28], [7, 0, 0x10, 0x50]);
+    assert_eq!(out[5][32..], [0xbb; 3]);
 }
 
 #[test]

@@ -141,6 +141,7 @@ fn start_media(
             packet_bytes: config.packet_bytes,
             refresh: facts.mode.refresh(),
             slices,
+            blocks: host.blocks,
             parity_min: config.parity_min,
             fec_percent: host.fec_percent,
         },
