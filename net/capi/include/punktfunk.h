@@ -428,7 +428,7 @@ typedef struct {
   uint8_t session[16];
   // Of the host's certificate.
   uint8_t fingerprint[PUNKTFUNK_FINGERPRINT_BYTES];
-  // 0 AES-128-GCM, 1 ChaCha20-Poly1305.
+  // 1 AES-128-GCM, 2 ChaCha20-Poly1305.
   uint8_t aead;
   // Channels of sound; 0 for none. In the order front left, front right, centre, low
   // frequencies, rear left, rear right, side left, side right.

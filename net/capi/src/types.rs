@@ -5,6 +5,8 @@ use std::ffi::{c_char, c_void};
 
 use net::identity::Identity;
 
+use crate::ffi::PunktfunkAsk;
+
 /// Version of the ABI that this header describes. It grows when functions or fields are added; a
 /// program may use a library of its own version or a later one.
 pub const PUNKTFUNK_ABI_VERSION: u32 = 1;
@@ -72,12 +74,6 @@ const _: () = assert!(PUNKTFUNK_AUDIO_PACKET_SAMPLES == net::audio::SAMPLE_RATE 
 /// Who this client is: a certificate and its key. Immutable, so any thread may use it at any time
 /// until it is freed.
 pub struct PunktfunkIdentity(pub(crate) Identity);
-
-/// Decides about a host that nobody vouches for: not zero to trust it. Called on the thread that
-/// connects, while no connection is open, so it may take as long as a person does. It must not
-/// unwind.
-pub type PunktfunkAsk =
-    Option<unsafe extern "C" fn(user: *mut c_void, fingerprint: *const u8) -> i32>;
 
 /// How to connect. Zeros stand for a default wherever there is one.
 #[derive(Clone, Copy)]
@@ -171,7 +167,7 @@ pub struct PunktfunkSessionInfo {
     pub session: [u8; 16],
     /// Of the host's certificate.
     pub fingerprint: [u8; PUNKTFUNK_FINGERPRINT_BYTES],
-    /// 0 AES-128-GCM, 1 ChaCha20-Poly1305.
+    /// 1 AES-128-GCM, 2 ChaCha20-Poly1305.
     pub aead: u8,
     /// Channels of sound; 0 for none. In the order front left, front right, centre, low
     /// frequencies, rear left, rear right, side left, side right.

@@ -275,12 +275,14 @@ pub struct Client {
 
 /// The far ends of a client's channels, held by its thread.
 struct Ends {
+    /// First, because fields are dropped in this order: once a caller sees that the session is over,
+    /// nothing is taken from it any more.
+    inputs: Receiver<InputEvent>,
+    commands: Receiver<Command>,
     answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
     units: Sender<AccessUnit>,
     heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
-    commands: Receiver<Command>,
-    inputs: Receiver<InputEvent>,
     counters: Arc<Counters>,
     /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
     ended: Arc<OnceLock<String>>,

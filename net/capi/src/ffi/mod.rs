@@ -15,7 +15,7 @@ mod input;
 mod session;
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -33,6 +33,12 @@ thread_local! {
     /// The text of this thread's last failure.
     static LAST_ERROR: RefCell<CString> = RefCell::default();
 }
+
+/// Decides about a host that nobody vouches for: not zero to trust it. Called on the thread that
+/// connects, while no connection is open, so it may take as long as a person does. It must not
+/// unwind.
+pub type PunktfunkAsk =
+    Option<unsafe extern "C" fn(user: *mut c_void, fingerprint: *const u8) -> i32>;
 
 /// PUNKTFUNK_ABI_VERSION of the library, which may be later than that of the header.
 #[unsafe(no_mangle)]
