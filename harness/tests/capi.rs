@@ -67,8 +67,8 @@ fn compile(linked: Linked, directory: &Path) -> PathBuf {
 #[derive(Default)]
 struct Said {
     session: String,
-    /// Bytes and flags of each unit.
-    units: Vec<(usize, u32)>,
+    /// Frame, bytes and flags of each unit.
+    units: Vec<(FrameId, usize, u32)>,
     received: String,
 }
 
@@ -86,7 +86,8 @@ impl Said {
                         .split(' ')
                         .map(|number| number.parse().expect("a number"))
                         .collect();
-                    said.units.push((numbers[1], numbers[2] as u32));
+                    let frame = FrameId(numbers[0] as u32);
+                    said.units.push((frame, numbers[1], numbers[2] as u32));
                 }
                 "received" => {
                     said.received = rest.to_owned();
@@ -148,16 +149,15 @@ fn a_whole_session(linked: Linked, pieces: &str) {
 }
 
 /// Pictures in the stream that the program wrote.
-fn decodable(stream: &Path, units: &[(usize, u32)]) -> usize {
+fn decodable(stream: &Path, units: &[(FrameId, usize, u32)]) -> usize {
     let stream = std::fs::read(stream).expect("the program's stream");
     let mut decoder = OpenH264Decoder::open().expect("a decoder");
-    let (mut begin, mut end, mut frame, mut pictures) = (0, 0, FrameId(0), 0);
-    for (bytes, flags) in units {
+    let (mut begin, mut end, mut pictures) = (0, 0, 0);
+    for &(frame, bytes, flags) in units {
         end += bytes;
         if flags & ENDS != 0 {
             let picture = decoder.decode(frame, &stream[begin..end]);
             pictures += usize::from(picture.expect("a picture").is_some());
-            frame = frame.next();
             begin = end;
         }
     }

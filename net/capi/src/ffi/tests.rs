@@ -130,7 +130,7 @@ fn structures_of_older_and_newer_programs() {
             ..value
         };
         // SAFETY: wrong sizes are refused before anything else is read.
-        let refused = unsafe { read(&raw const mode) }.err().expect("refused");
+        let refused = unsafe { read(&raw const mode) }.expect_err("refused");
         assert_eq!(refused.status, PunktfunkStatus::StructSize, "{wrong}");
     }
     // SAFETY: null is refused.
