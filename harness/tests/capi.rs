@@ -69,6 +69,8 @@ struct Said {
     session: String,
     /// Frame, bytes and flags of each unit.
     units: Vec<(FrameId, usize, u32)>,
+    /// What a controller was told.
+    pad: String,
     received: String,
 }
 
@@ -80,6 +82,7 @@ impl Said {
             let line = line.expect("its output is text");
             let (kind, rest) = line.split_once(' ').expect("a kind of line");
             match kind {
+                "pad" => said.pad = rest.to_owned(),
                 "session" => said.session = rest.to_owned(),
                 "unit" => {
                     let numbers: Vec<usize> = rest
@@ -142,6 +145,7 @@ fn a_whole_session(linked: Linked, pieces: &str) {
         "{}",
         said.received
     );
+    assert_eq!(said.pad, "0 65535 0", "as its left trigger");
     assert_eq!(decodable(&stream, &said.units), FRAMES);
     eventually("the host has forgotten the sessions", || {
         host.sessions().is_empty()

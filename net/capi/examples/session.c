@@ -32,6 +32,11 @@ struct client {
   unsigned units;
   unsigned packets;
   PunktfunkStatus pads_ended;
+  /* Of the controllers' thread. */
+  pthread_mutex_t lock;
+  pthread_cond_t rumbled;
+  unsigned rumbles;
+  int pads_done;
 };
 
 static void fail(const char *what, PunktfunkStatus status) {
@@ -161,10 +166,18 @@ static void *take_pad_output(void *argument) {
     client->pads_ended = punktfunk_next_pad_output(client->session, PUNKTFUNK_FOREVER, &output);
     if (client->pads_ended == PUNKTFUNK_STATUS_OK) {
       printf("pad %u %u %u\n", output.controller, output.strong, output.weak);
+      pthread_mutex_lock(&client->lock);
+      client->rumbles++;
+      pthread_cond_signal(&client->rumbled);
+      pthread_mutex_unlock(&client->lock);
     }
     /* Busy: whoever looks whether this thread waits came first. */
   } while (client->pads_ended == PUNKTFUNK_STATUS_OK ||
            client->pads_ended == PUNKTFUNK_STATUS_BUSY);
+  pthread_mutex_lock(&client->lock);
+  client->pads_done = 1;
+  pthread_cond_signal(&client->rumbled);
+  pthread_mutex_unlock(&client->lock);
   return NULL;
 }
 
@@ -188,7 +201,8 @@ static void *act(void *argument) {
   PunktfunkTouch touch = {.struct_size = sizeof touch, .finger = 1};
   PunktfunkPen pen = {.struct_size = sizeof pen, .tool = 1, .tilt = PUNKTFUNK_UNKNOWN};
   PunktfunkPadArrival arrival = {.struct_size = sizeof arrival, .kind = 1, .capabilities = 3};
-  PunktfunkPadState state = {.struct_size = sizeof state, .present = 1, .buttons = 0x1000};
+  PunktfunkPadState state = {.struct_size = sizeof state, .present = 1, .buttons = 0x1000,
+                             .left_trigger = 255};
   PunktfunkPadTouch pad_touch = {.struct_size = sizeof pad_touch, .kind = PUNKTFUNK_CONTACT_DOWN};
   PunktfunkPadMotion motion = {.struct_size = sizeof motion, .sensor = 1, .axes = {1, 2, 3}};
   PunktfunkPadBattery battery = {.struct_size = sizeof battery, .state = 2, .percent = 50};
@@ -232,7 +246,9 @@ static void describe(const PunktfunkSession *session) {
 }
 
 static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
-  struct client client = {.session = session, .frames_wanted = frames, .out = out};
+  struct client client = {.session = session, .frames_wanted = frames, .out = out,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .rumbled = PTHREAD_COND_INITIALIZER};
   PunktfunkStatistics statistics = {.struct_size = sizeof statistics};
   PunktfunkUnit unit = {.struct_size = sizeof unit};
   PunktfunkStatus status;
@@ -242,13 +258,20 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
 
   describe(session);
   pthread_create(&pads, NULL, take_pad_output, &client);
+  /* First, or it would take what that thread waits for. */
+  wait_until_busy(session);
   for (int i = 0; i < 3; i++) {
     pthread_create(&threads[i], NULL, work[i], &client);
   }
-  wait_until_busy(session);
   for (int i = 0; i < 3; i++) {
     pthread_join(threads[i], NULL);
   }
+  /* A synthetic host's controllers rumble as hard as their triggers are pressed. */
+  pthread_mutex_lock(&client.lock);
+  while (client.rumbles == 0 && !client.pads_done) {
+    pthread_cond_wait(&client.rumbled, &client.lock);
+  }
+  pthread_mutex_unlock(&client.lock);
   must("statistics", punktfunk_statistics(session, &statistics));
   printf("received %u %u %llu\n", client.frames, client.packets,
          (unsigned long long)statistics.frames_lost);
@@ -268,7 +291,8 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
 
 /* A session may be closed while other threads wait in it. */
 static void close_under_a_waiting_thread(const PunktfunkConnectOptions *options) {
-  struct client client = {0};
+  struct client client = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                          .rumbled = PTHREAD_COND_INITIALIZER};
   pthread_t pads;
   must("connect again", punktfunk_connect(options, NULL, &client.session));
   pthread_create(&pads, NULL, take_pad_output, &client);
