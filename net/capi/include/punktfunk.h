@@ -383,7 +383,8 @@ typedef struct {
   uint32_t height;
   // Refresh rate wanted, 1/1000 Hz.
   uint32_t refresh_millihz;
-  // Gives up after so many ms; 0 for the protocol's own limits (at most 22 s).
+  // Gives up an attempt after so many ms; 0 for the protocol's own limits (at most 22 s).
+  // Asking ends one attempt and, if the host is trusted, begins another.
   uint32_t timeout_ms;
   // PUNKTFUNK_CONNECT_*.
   uint32_t flags;
@@ -747,8 +748,7 @@ PunktfunkStatus punktfunk_mode(const PunktfunkSession *session, PunktfunkMode *m
 // next call of this function or punktfunk_release_unit for the session, and until punktfunk_close.
 // What is left after the session's end still comes, then PUNKTFUNK_STATUS_ENDED.
 //
-// Take units without delay: of 7 that nobody took, or while the last one is not given back of 6,
-// the next is dropped and the picture repaired.
+// Take units without delay: while 7 wait, the next is dropped and the picture repaired.
 //
 // # Safety
 // `session` was not closed; `unit` is valid.

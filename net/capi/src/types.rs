@@ -104,7 +104,8 @@ pub struct PunktfunkConnectOptions {
     pub height: u32,
     /// Refresh rate wanted, 1/1000 Hz.
     pub refresh_millihz: u32,
-    /// Gives up after so many ms; 0 for the protocol's own limits (at most 22 s).
+    /// Gives up an attempt after so many ms; 0 for the protocol's own limits (at most 22 s).
+    /// Asking ends one attempt and, if the host is trusted, begins another.
     pub timeout_ms: u32,
     /// PUNKTFUNK_CONNECT_*.
     pub flags: u32,

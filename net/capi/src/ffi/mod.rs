@@ -93,7 +93,7 @@ macro_rules! structures {
             const FIRST_BYTES: usize = $first_bytes;
             const NAME: &str = stringify!($name);
         }
-        // Its size changes only together with the ABI's version; see `numbers.txt`.
+        // It may grow, at its end.
         const _: () = assert!(std::mem::offset_of!($name, struct_size) == 0);
         const _: () = assert!(size_of::<$name>() >= $first_bytes);
     )*};

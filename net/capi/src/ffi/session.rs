@@ -139,8 +139,7 @@ pub unsafe extern "C" fn punktfunk_mode(
 /// next call of this function or punktfunk_release_unit for the session, and until punktfunk_close.
 /// What is left after the session's end still comes, then PUNKTFUNK_STATUS_ENDED.
 ///
-/// Take units without delay: of 7 that nobody took, or while the last one is not given back of 6,
-/// the next is dropped and the picture repaired.
+/// Take units without delay: while 7 wait, the next is dropped and the picture repaired.
 ///
 /// # Safety
 /// `session` was not closed; `unit` is valid.
