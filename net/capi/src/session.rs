@@ -128,9 +128,9 @@ impl Session {
         loop {
             match self.wait(self.client.notices(), limit)? {
                 ClientNotice::PadOutput(output) => return Ok(output),
-                // Stamps were not asked for.
-                ClientNotice::FrameTimes(_) => {}
                 ClientNotice::Ended { .. } => return Err(self.ended()),
+                // Not a controller's; stamps were not asked for.
+                _ => {}
             }
         }
     }
