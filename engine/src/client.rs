@@ -3,6 +3,7 @@
 //! where it cannot follow, it gets whole access units. Both go the same way.
 
 mod audio;
+mod remode;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -18,17 +19,19 @@ use net::client::{
 };
 use net::clock;
 use net::identity::Fingerprint;
-use net::native::Welcome;
+use net::native::{Reconfigured, Welcome};
 use net::reassemble::{AccessUnit, Granularity};
 use net::times::FrameTimes;
-use net::units::{FrameId, Timestamp};
+use net::units::{FrameId, Mode, Timestamp};
 use platform::select::{self, Refusal, Selection};
 use platform::thread::{JoinError, Role, RoleThread};
 
 use crate::host::unchosen;
 use audio::{Listener, WaveFile};
+use remode::ModeLog;
 
 pub use audio::Sound;
+pub use remode::{ModeReport, ModeTrip};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
 const FRAMES_RECORDED_MAX: usize = 36_000;
@@ -77,6 +80,8 @@ pub struct ClientFrame {
     pub decode_begin: Timestamp,
     /// The picture was there; zero if the decoder gave none.
     pub decoded: Timestamp,
+    /// Width and height of the picture, pixels; zero if the decoder gave none.
+    pub size: (usize, usize),
     /// Data shards that FEC restored.
     pub repaired_shards: u32,
 }
@@ -100,6 +105,8 @@ pub struct Outcome {
     pub received: ReceiveSnapshot,
     /// What was heard, if anybody listened and the host had sound.
     pub sound: Option<Sound>,
+    /// What was asked of the mode, and what came of it.
+    pub modes: ModeReport,
     /// Frames that the decoder could not decode.
     pub decode_failures: u64,
     /// From the call of connect to the first decoded picture.
@@ -177,6 +184,7 @@ pub struct Viewer {
     decode: RoleThread<Result<Decoded, ClientError>>,
     listener: Option<Listener>,
     host_times: Vec<FrameTimes>,
+    modes: ModeLog,
     started: Timestamp,
     ended: Option<String>,
 }
@@ -236,6 +244,7 @@ impl Viewer {
             decode,
             listener,
             host_times: Vec::new(),
+            modes: ModeLog::default(),
             started,
             ended: None,
         })
@@ -251,6 +260,19 @@ impl Viewer {
     #[must_use]
     pub fn input(&self) -> ClientInput {
         self.client.input()
+    }
+
+    /// Asks the host for another mode. [`Outcome::modes`] tells what came of it.
+    pub fn request_mode(&mut self, mode: Mode) {
+        let now = clock::now();
+        let number = self.client.modes().request(mode);
+        self.modes.asked(number, mode, now);
+    }
+
+    /// The host's newest answer to a request for another mode that [`Viewer::run_for`] has seen.
+    #[must_use]
+    pub fn mode_answer(&self) -> Option<&Reconfigured> {
+        self.modes.newest()
     }
 
     /// Counts of the receiver so far.
@@ -308,6 +330,7 @@ impl Viewer {
         let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
+            modes: self.modes.report(welcome.mode, &decoded.frames),
             welcome,
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
@@ -327,6 +350,7 @@ impl Viewer {
             }
             // Controllers of this machine do not reach this client yet.
             ClientNotice::PadOutput(output) => log::debug!("{output:?}"),
+            ClientNotice::Reconfigured(answer) => self.modes.answered(answer, clock::now()),
             ClientNotice::Ended { reason } => self.ended = Some(reason),
         }
     }
@@ -398,6 +422,7 @@ impl Decoding {
                 open.busy += now.since(begin);
                 if let Some(picture) = picture {
                     open.frame.decoded = now;
+                    open.frame.size = (picture.width, picture.height);
                     self.feedback.decoded(open.busy);
                     self.decoded.first_picture.get_or_insert(now);
                     if self.png.is_some() {
@@ -441,6 +466,7 @@ impl OpenFrame {
                 complete: unit.complete,
                 decode_begin,
                 decoded: Timestamp::ZERO,
+                size: (0, 0),
                 repaired_shards: 0,
             },
             busy: Duration::ZERO,

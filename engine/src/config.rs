@@ -127,6 +127,7 @@ pub const SETTINGS: &[&str] = &[
     "pin-host",
     "png",
     "port",
+    "remode",
     "seconds",
     "slices",
     "state-dir",

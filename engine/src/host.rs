@@ -385,6 +385,14 @@ impl Registry {
             .push(entry);
     }
 
+    /// A session's display has another mode.
+    pub(crate) fn set_mode(&self, number: u64, mode: Mode) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in entries.iter_mut().filter(|it| it.number == number) {
+            entry.mode = mode;
+        }
+    }
+
     pub(crate) fn remove(&self, number: u64) {
         self.entries
             .lock()

@@ -150,6 +150,11 @@ counters! {
         keyframes,
         /// Encoder failures that cost a picture.
         encode_failures,
+        /// Changes of the mode while it streamed.
+        mode_changes,
+        /// Pictures left out because they had another size than the encoder's, while the mode
+        /// changed.
+        misfits,
         /// Bytes out of the encoder.
         encoded_bytes,
         /// CPU time of the encode thread inside converter and encoder, ns; what it spends on

@@ -18,6 +18,9 @@
 //! What control tells the stages beside, and hears from send, goes the ways of
 //! [`crate::steering`].
 //!
+//! Another mode ([`Pipeline::change`]) replaces source, encoder and the slices' buffers, and nothing
+//! else ([`crate::stage::change`]).
+//!
 //! A late stage may run while an earlier one works, or slicing would gain nothing
 //! ([`platform::thread`]). Commands to encode
 //! are coalesced ([`COMMANDS`]); reports of finished frames ([`REPORTS`]) and faults are dropped
@@ -27,12 +30,12 @@
 //! because a stage that ends asks it to ([`Stop`]), the others because their channel closes.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Select, Sender, TrySendError, bounded};
-use gpu::encode::Encoder;
+use gpu::encode::{Encoder, EncoderConfig};
 use net::packetize::Batch;
 use net::rate::Pacer;
 use net::times::FrameTimes;
@@ -43,6 +46,7 @@ use platform::thread::{Role, RoleThread};
 
 use crate::metrics::SessionMetrics;
 use crate::stage::capture::CaptureStage;
+use crate::stage::change::{self, EncoderChange, EncoderChanged, SourceChanges, size_of};
 use crate::stage::cutter::Cutter;
 use crate::stage::encode::{EncodeCommand, EncodeStage, Reopen, SliceOutlet};
 use crate::stage::protect::ProtectStage;
@@ -96,6 +100,10 @@ pub struct Pipeline {
     commands: Sender<EncodeCommand>,
     peers: Sender<SocketAddr>,
     stale_peers: Receiver<SocketAddr>,
+    /// Until the pipeline ends.
+    sources: Option<SourceChanges>,
+    encoders: Sender<EncoderChange>,
+    changed: Receiver<EncoderChanged>,
     reports: Receiver<FrameTimes>,
     /// In frame order.
     threads: Vec<RoleThread<()>>,
@@ -112,6 +120,11 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let (batches_in, batches) = bounded(BATCHES);
     let (commands_in, commands) = bounded(COMMANDS);
     let (peers_in, peers) = bounded(1);
+    let (sources, next) = change::sources();
+    // One change at a time.
+    let (encoders, changes) = bounded(1);
+    let (changed_in, changed) = bounded(1);
+    prepare_to_wait_empty(&changes);
     let (done_in, done) = bounded(REPORTS);
     let (reports_in, reports) = bounded(REPORTS);
 
@@ -122,9 +135,8 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         protected: Timestamp::ZERO,
     });
 
-    // One buffer more than the channel holds for each side that works on one.
-    let slice_bytes_max = slice_bytes_max(parts.mode, parts.slices);
-    let slice_buffers = slices_in_flight + 2;
+    let slice_bytes_max = slice_bytes_of(parts.mode, parts.slices);
+    let slice_buffers = slice_buffers(parts.slices);
     let (slice_pool_in, slice_pool) = bounded(slice_buffers);
     prepare_to_wait_empty(&slice_pool);
     for _ in 0..slice_buffers {
@@ -154,12 +166,16 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
     let capture = CaptureStage {
         displaced: frames.clone(),
         frames: frames_in,
+        next,
         metrics: Arc::clone(&metrics),
         capture: parts.capture,
     };
     let encode = EncodeStage {
         encoder: parts.encoder,
         reopen: parts.reopen,
+        changes,
+        changed: changed_in,
+        size: size_of(parts.mode),
         interval: parts.mode.refresh().interval(),
         frames,
         commands,
@@ -205,10 +221,13 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         on_fault: &parts.on_fault,
     };
     let mut pipeline = Pipeline {
-        stop: stop.clone(),
         commands: commands_in,
         stale_peers,
         peers: peers_in,
+        sources: Some(sources),
+        encoders,
+        changed,
+        stop: stop.clone(),
         reports,
         threads: Vec::new(),
     };
@@ -243,6 +262,39 @@ impl Pipeline {
         }
     }
 
+    /// A change of the mode begins: the source in use may end from now on. A
+    /// [`Pipeline::change`] or a [`Pipeline::restore`] must follow.
+    pub fn announce_change(&self) {
+        if let Some(sources) = &self.sources {
+            sources.announce();
+        }
+    }
+
+    /// Goes on with pictures of `source` in another mode. [`Pipeline::changed`] tells from which
+    /// frame on; until it has, there is no other change.
+    pub fn change(&self, source: Box<dyn Capture>, encoder: EncoderChange) {
+        if self.encoders.try_send(encoder).is_err() {
+            log::error!("a change of the mode came before the one before it was made");
+        }
+        self.restore(source);
+    }
+
+    /// Goes on in the mode as it is, with pictures of `source`.
+    pub fn restore(&self, source: Box<dyn Capture>) {
+        if let Some(sources) = &self.sources {
+            // First whom to wake, so that an end that is asked for now does not wait.
+            let old = self.stop.replace_waker(source.waker());
+            sources.replace(source);
+            old.wake();
+        }
+    }
+
+    /// Tells each change that encode has made.
+    #[must_use]
+    pub const fn changed(&self) -> &Receiver<EncoderChanged> {
+        &self.changed
+    }
+
     /// Finished frames' times, oldest first, for the control thread.
     #[must_use]
     pub const fn reports(&self) -> &Receiver<FrameTimes> {
@@ -255,6 +307,7 @@ impl Drop for Pipeline {
     /// one after the other, so each thread finishes what it holds.
     fn drop(&mut self) {
         self.stop.ask();
+        self.sources = None;
         let deadline = Instant::now() + JOIN_TIMEOUT;
         for thread in self.threads.drain(..).rev() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -269,7 +322,7 @@ impl Drop for Pipeline {
 #[derive(Clone)]
 pub struct Stop {
     asked: Arc<AtomicBool>,
-    capture: Arc<dyn Waker>,
+    capture: Arc<Mutex<Arc<dyn Waker>>>,
 }
 
 impl Stop {
@@ -279,7 +332,7 @@ impl Stop {
     pub fn new(capture: Arc<dyn Waker>) -> Self {
         Self {
             asked: Arc::new(AtomicBool::new(false)),
-            capture,
+            capture: Arc::new(Mutex::new(capture)),
         }
     }
 
@@ -291,7 +344,16 @@ impl Stop {
 
     fn ask(&self) {
         self.asked.store(true, Ordering::Release);
-        self.capture.wake();
+        self.waker().wake();
+    }
+
+    /// Whom to wake from now on; whom it was before.
+    fn replace_waker(&self, capture: Arc<dyn Waker>) -> Arc<dyn Waker> {
+        std::mem::replace(&mut *self.waker(), capture)
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Arc<dyn Waker>> {
+        self.capture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -347,9 +409,30 @@ fn prepare_to_wait_empty<T>(receiver: &Receiver<T>) {
     }
 }
 
+/// Buffers for a pipeline's slices in another mode, of as many slices as it was made for: for
+/// whoever opens that mode's encoder, on a thread that has time.
+#[must_use]
+pub fn buffers_for(config: &EncoderConfig) -> Vec<Box<[u8]>> {
+    let bytes = slice_bytes_max(config);
+    (0..slice_buffers(config.slices))
+        .map(|_| vec![0; bytes].into_boxed_slice())
+        .collect()
+}
+
+/// Room that a slice's buffer has, bytes.
+#[must_use]
+pub fn slice_bytes_max(config: &EncoderConfig) -> usize {
+    slice_bytes_of(config.mode, config.slices)
+}
+
+/// One buffer more than the channel holds for each side that works on one.
+fn slice_buffers(slices: SliceCount) -> usize {
+    usize::from(slices.get()) * FRAMES_OF_SLICES + 2
+}
+
 /// No slice is larger than twice its share of the raw 4:2:0 picture: CAVLC at the lowest
 /// quantisers expands noise, and shares are uneven by a macroblock row.
-fn slice_bytes_max(mode: Mode, slices: SliceCount) -> usize {
+fn slice_bytes_of(mode: Mode, slices: SliceCount) -> usize {
     let raw = mode.pixels() * 3 / 2;
     2 * raw / usize::from(slices.get()) + 64 * 1024
 }

@@ -10,18 +10,22 @@
 //!                               └──── (Start) ◀──── display alone ◀──────┘ Suspend
 //!                                                     ⟲ SetMode
 //! ```
+//!
+//! While the pipeline runs [`SessionCommand::ChangeMode`] changes the mode below it (`remode.rs`).
+
+mod remode;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 use gpu::encode::{EncodeError, Encoder, EncoderConfig, EncoderKind};
 use net::audio::Speakers;
 use net::times::FrameTimes;
 use net::udp::Socket;
-use net::units::{BitsPerSecond, Mode, SliceCount};
+use net::units::{BitsPerSecond, FrameId, Mode, SliceCount};
 use platform::audio::{AudioBackend, AudioRequest, AudioSource};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
@@ -31,6 +35,7 @@ use platform::display::{
 use platform::select;
 use platform::thread::{Role, RoleThread};
 
+use self::remode::Standing;
 use crate::apps::Prep;
 use crate::apps::prep::{PrepError, Prepared};
 use crate::host::{Place, unchosen};
@@ -114,6 +119,9 @@ pub enum SessionCommand {
     /// The display shall have another mode; only while nobody watches.
     /// [`SessionEvent::ModeSet`] answers.
     SetMode(Mode),
+    /// The display shall have another mode while its client watches; one at a time.
+    /// [`SessionEvent::ModeChanged`] answers.
+    ChangeMode(Mode),
 }
 
 /// What a client says late of the encoder.
@@ -183,6 +191,9 @@ pub enum SessionEvent {
         /// What came of it.
         result: Result<Mode, SessionError>,
     },
+    /// The answer to [`SessionCommand::ChangeMode`]: the display's mode by now and its first frame,
+    /// which is on its way, or why the mode of before goes on.
+    ModeChanged(Result<(Mode, FrameId), SessionError>),
     /// It ended by itself, and why.
     Failed(SessionError),
 }
@@ -212,6 +223,12 @@ pub enum SessionError {
     /// It streams: nothing can be changed below it.
     #[error("the session is being watched")]
     Watched,
+    /// Nobody does, so there is nothing to change below it.
+    #[error("nobody watches the session yet")]
+    NotWatched,
+    /// Another change is in work, or went wrong in a way of its own.
+    #[error("the display is changing its mode; ask again")]
+    Changing,
     /// The display.
     #[error(transparent)]
     Display(#[from] DisplayError),
@@ -360,6 +377,17 @@ fn open_capture(
     }
 }
 
+/// As [`open_capture`], by the backend of that name alone; `None` if it does not fit.
+fn open_capture_by(
+    display: &dyn VirtualDisplay,
+    name: &str,
+) -> Option<Result<Box<dyn Capture>, CaptureError>> {
+    let address = display.address()?;
+    let candidates = platform::capture::candidates();
+    let backend = candidates.iter().find(|it| it.name() == name)?;
+    Some(backend.open(address))
+}
+
 /// What a pipeline begins with.
 struct Source {
     capture: Box<dyn Capture>,
@@ -427,13 +455,19 @@ impl Stage<'_> {
                 None => None,
             };
             let source = self.source_for(&start, source.take(), display.as_ref())?;
+            let mut standing = Standing {
+                config: source.config,
+                capture_name: source.capture_name,
+                slice_bytes_max: pipeline::slice_bytes_max(&source.config),
+                in_work: None,
+            };
             let capture = source.capture_name;
             let (pipeline, faults) = self.start(start, source)?;
             (self.on_event)(SessionEvent::Started {
                 reports: pipeline.reports().clone(),
                 capture,
             });
-            let served = self.serve(&pipeline, &faults, display.as_mut());
+            let served = self.serve(&pipeline, &faults, display.as_mut(), &mut standing);
             drop(pipeline);
             // The sink goes after the display with its applications, which play into it.
             sound = stage.and_then(AudioStage::stop).or(sound);
@@ -607,6 +641,9 @@ impl Stage<'_> {
                         result: self.change_mode(display, source, mode),
                     });
                 }
+                Ok(SessionCommand::ChangeMode(_)) => {
+                    self.tell_mode(Err(SessionError::NotWatched));
+                }
                 Ok(
                     SessionCommand::Encode(_)
                     | SessionCommand::Redirect(_)
@@ -653,8 +690,10 @@ impl Stage<'_> {
         pipeline: &Pipeline,
         faults: &Receiver<StageFault>,
         display: &mut dyn VirtualDisplay,
+        standing: &mut Standing,
     ) -> Result<Served, SessionError> {
         let ticks = crossbeam::channel::tick(CHECK_INTERVAL);
+        let mut changed = pipeline.changed().clone();
         loop {
             crossbeam::select! {
                 recv(self.commands) -> command => match command {
@@ -667,6 +706,9 @@ impl Stage<'_> {
                             result: Err(SessionError::Watched),
                         });
                     }
+                    Ok(SessionCommand::ChangeMode(mode)) => {
+                        self.change_watched(pipeline, display, standing, mode)?;
+                    }
                     Ok(SessionCommand::Suspend) => return Ok(Served::Suspended),
                     Err(_) => return Ok(Served::Ended),
                 },
@@ -676,6 +718,11 @@ impl Stage<'_> {
                     display.check()?;
                     return Err(fault.into());
                 }
+                recv(changed) -> made => match made {
+                    Ok(made) => self.mode_made(standing, made),
+                    // Encode has ended; why, a fault says.
+                    Err(_) => changed = never(),
+                },
                 recv(ticks) -> _ => self.check(display)?,
             }
         }

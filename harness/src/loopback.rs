@@ -1,6 +1,6 @@
 //! The real host and the real client on loopback.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,14 @@ use engine::host::{Host, HostError, SessionEntry};
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
-    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
-    Trust,
+    Client, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions, Feedback,
+    ReceiveSnapshot, Trust,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;
 use net::native::{
-    AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, RequestedMode, Welcome,
+    AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, Reconfigured, RequestedMode,
+    Welcome,
 };
 use net::reassemble::AccessUnit;
 use net::units::{BitsPerSecond, Mode};
@@ -117,6 +118,8 @@ pub struct LoopbackClient {
     client: Client,
     decoder: OpenH264Decoder,
     feedback: Feedback,
+    /// The host's answers to requests for other modes, oldest first.
+    pub modes: Vec<Reconfigured>,
     /// Why the session ended, once the host or the network has ended it.
     pub ended: Option<String>,
 }
@@ -152,6 +155,7 @@ impl LoopbackClient {
             client,
             decoder,
             feedback,
+            modes: Vec::new(),
             ended: None,
         })
     }
@@ -178,6 +182,38 @@ impl LoopbackClient {
     #[must_use]
     pub fn input(&self) -> ClientInput {
         self.client.input()
+    }
+
+    /// Goes on from another address of this machine's.
+    ///
+    /// # Panics
+    /// If there is no socket to be had there.
+    pub fn rebind(&self, local: IpAddr) {
+        self.client.rebind(local).expect("a socket");
+    }
+
+    /// Asks for other modes.
+    #[must_use]
+    pub fn mode_requests(&self) -> ClientModes {
+        self.client.modes()
+    }
+
+    /// Watches pictures, which `look` sees, until the request of that number is answered.
+    ///
+    /// # Panics
+    /// As [`LoopbackClient::watch`].
+    pub fn watch_until_answered(
+        &mut self,
+        number: u32,
+        mut look: impl FnMut(&AccessUnit, &Picture<'_>),
+    ) -> Reconfigured {
+        loop {
+            self.take_notices();
+            if let Some(answer) = self.modes.iter().find(|it| it.number >= number) {
+                return answer.clone();
+            }
+            self.watch(1, &mut look);
+        }
     }
 
     /// Asks for an IDR as a decoder that gave up on `unit` would.
@@ -237,6 +273,16 @@ impl LoopbackClient {
         }
     }
 
+    /// Decodes a unit that was taken with [`LoopbackClient::next_unit`].
+    ///
+    /// # Panics
+    /// If it cannot be decoded.
+    pub fn look_at(&mut self, unit: &AccessUnit) {
+        if let Err(error) = self.decoder.decode(unit.frame, unit.bytes()) {
+            panic!("{error}");
+        }
+    }
+
     /// Takes frames until the session is over; the reason.
     pub fn until_end(&mut self) -> String {
         while self.next_unit().is_some() {}
@@ -253,11 +299,33 @@ impl LoopbackClient {
 
     fn take_notices(&mut self) {
         for notice in self.client.notices().try_iter() {
-            if let ClientNotice::Ended { reason } = notice {
-                self.ended = Some(reason);
+            match notice {
+                ClientNotice::Ended { reason } => self.ended = Some(reason),
+                ClientNotice::Reconfigured(answer) => self.modes.push(answer),
+                ClientNotice::FrameTimes(_) | ClientNotice::PadOutput(_) => {}
             }
         }
     }
+}
+
+/// The share of sample points whose luma is that of the synthetic display's ground, drawn again
+/// here. A moving square of an eighth of the picture covers the rest.
+#[must_use]
+pub fn share_of_ground(picture: &Picture<'_>) -> f64 {
+    let luma = |x: usize, y: usize| {
+        let fold = |value: usize| (value % 256) as f64;
+        let (r, g, b) = (fold(x / 8), fold(y / 4), fold((x / 64 + y / 64) * 16));
+        16.0 + (0.2126 * r + 0.7152 * g + 0.0722 * b) * 219.0 / 255.0
+    };
+    let points: Vec<bool> = (0..picture.height)
+        .step_by(7)
+        .flat_map(|y| (0..picture.width).step_by(7).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let seen = f64::from(picture.planes[0][y * picture.strides[0] + x]);
+            (seen - luma(x, y)).abs() < 12.0
+        })
+        .collect();
+    points.iter().filter(|fits| **fits).count() as f64 / points.len() as f64
 }
 
 /// What a client of these tests asks for.

@@ -32,8 +32,8 @@ struct Shared {
     host: SocketAddr,
     /// Towards the client.
     front: Socket,
-    /// Towards the host.
-    back: Socket,
+    /// Towards the host; what the host takes for the client's address.
+    back: Mutex<Arc<Socket>>,
     client: OnceLock<SocketAddr>,
     policy: Mutex<Policy>,
     severed: AtomicBool,
@@ -52,7 +52,7 @@ impl Relay {
         let shared = Arc::new(Shared {
             host,
             front: socket(),
-            back: socket(),
+            back: Mutex::new(Arc::new(socket())),
             client: OnceLock::new(),
             policy: Mutex::new(policy),
             severed: AtomicBool::new(false),
@@ -106,6 +106,20 @@ impl Relay {
         self.shared.severed.store(true, Ordering::Release);
     }
 
+    /// From now on the host hears of the client from another address, as behind a router that has
+    /// forgotten the one before. What comes there is lost.
+    ///
+    /// # Panics
+    /// If loopback has no port left.
+    pub fn rebind(&self) {
+        let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let socket = Socket::bind(any, SocketConfig::default()).expect("a port on loopback");
+        let mut back = self.shared.back.lock().expect("nobody panics with it");
+        let old = std::mem::replace(&mut *back, Arc::new(socket));
+        drop(back);
+        wake(&old);
+    }
+
     /// Sends the client a datagram that seems to come from the host.
     pub fn inject(&self, bytes: &[u8]) {
         if let Some(&client) = self.shared.client.get() {
@@ -117,12 +131,8 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        for socket in [&self.shared.front, &self.shared.back] {
-            // An empty datagram wakes the thread that reads from it.
-            if let Ok(own) = socket.local_addr() {
-                send(socket, own, &[0]);
-            }
-        }
+        wake(&self.shared.front);
+        wake(&self.shared.back());
         for thread in self.threads.drain(..) {
             // A panic there has been printed by its hook.
             let _ = thread.join();
@@ -131,15 +141,18 @@ impl Drop for Relay {
 }
 
 impl Shared {
+    fn back(&self) -> Arc<Socket> {
+        Arc::clone(&self.back.lock().expect("nobody panics with it"))
+    }
+
     fn run(&self, way: Way) {
         let mut receiver = Receiver::new();
-        let socket = if way == Way::Up {
-            &self.front
-        } else {
-            &self.back
-        };
         while !self.stop.load(Ordering::Acquire) {
-            if receiver.recv(socket, Wait::UpTo(PATIENCE)).is_err() {
+            let received = match way {
+                Way::Up => receiver.recv(&self.front, Wait::UpTo(PATIENCE)),
+                Way::Down => receiver.recv(&self.back(), Wait::UpTo(PATIENCE)),
+            };
+            if received.is_err() {
                 return;
             }
             for (datagram, from) in receiver.datagrams() {
@@ -158,7 +171,7 @@ impl Shared {
             );
         match way {
             Way::Up if from == *self.client.get_or_init(|| from) && passes => {
-                send(&self.back, self.host, datagram);
+                send(&self.back(), self.host, datagram);
             }
             Way::Down if from == self.host && passes => {
                 if let Some(&client) = self.client.get() {
@@ -167,6 +180,13 @@ impl Shared {
             }
             _ => {}
         }
+    }
+}
+
+/// A datagram of a byte wakes the thread that reads from it.
+fn wake(socket: &Socket) {
+    if let Ok(own) = socket.local_addr() {
+        send(socket, own, &[0]);
     }
 }
 

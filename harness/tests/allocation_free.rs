@@ -12,6 +12,7 @@ use engine::metrics::{CounterSnapshot, SessionMetrics};
 use engine::pipeline::Stop;
 use engine::stage::StageFault;
 use engine::stage::capture::CaptureStage;
+use engine::stage::change::NextSource;
 use gpu::frame::{Frame, MemorySurface, PixelFormat};
 use harness::facts::eventually;
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
@@ -134,6 +135,7 @@ fn booked(in_asking: u64, in_taking: u64, pictures: u64) -> CounterSnapshot {
         }),
         frames,
         displaced,
+        next: NextSource::never(),
         metrics: Arc::clone(&metrics),
     };
     let ended = std::thread::spawn(move || stage.run(&Stop::new(Arc::new(NoWaker)))).join();

@@ -71,6 +71,8 @@ struct Said {
     units: Vec<(FrameId, usize, u32)>,
     /// What a controller was told.
     pad: String,
+    /// The mode that it asked for and got.
+    mode: String,
     received: String,
 }
 
@@ -83,6 +85,7 @@ impl Said {
             let (kind, rest) = line.split_once(' ').expect("a kind of line");
             match kind {
                 "pad" => said.pad = rest.to_owned(),
+                "mode" => said.mode = rest.to_owned(),
                 "session" => said.session = rest.to_owned(),
                 "unit" => {
                     let numbers: Vec<usize> = rest
@@ -145,6 +148,7 @@ fn a_whole_session(linked: Linked, pieces: &str) {
         "{}",
         said.received
     );
+    assert_eq!(said.mode, "640x360@30000");
     assert_eq!(said.pad, "0 65535 0", "as its left trigger");
     assert_eq!(decodable(&stream, &said.units), FRAMES);
     eventually("the host has forgotten the sessions", || {

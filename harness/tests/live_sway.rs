@@ -12,6 +12,7 @@ use harness::facts::{alone, descendants, entries, eventually, marked};
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
 use harness::program::executable;
 use net::client::Trust;
+use net::native::ModeOutcome;
 use rustix::process::{Pid, Signal, kill_process};
 
 #[global_allocator]
@@ -39,11 +40,20 @@ fn client(host: &LoopbackHost) -> LoopbackClient {
 
 /// Receives `count` pictures of the test card and checks each.
 fn watch_the_card(client: &mut LoopbackClient, count: u32) {
+    watch_the_card_at(client, (640, 360), count);
+}
+
+/// The same in another size. What is left of the size before is passed over, and what the card has
+/// not drawn anew yet.
+fn watch_the_card_at(client: &mut LoopbackClient, size: (usize, usize), count: u32) {
     let mut verifier = Verifier::default();
     let (mut seen, mut newest) = (0, None);
     while seen < count {
         client.watch(1, |unit, picture| {
-            assert_eq!((picture.width, picture.height), (640, 360));
+            if newest.is_none() && (picture.width, picture.height) != size {
+                return;
+            }
+            assert_eq!((picture.width, picture.height), size);
             let marker = match marker::read(picture) {
                 Ok(marker) => marker,
                 // The card has not been drawn yet.
@@ -53,9 +63,10 @@ fn watch_the_card(client: &mut LoopbackClient, count: u32) {
             assert!(newest <= Some(marker.number), "pictures go backwards");
             newest = Some(marker.number);
             if seen % COMPARE_EVERY == 0 {
-                let psnr = verifier
-                    .psnr_db(picture, &marker)
-                    .expect("a card of this version");
+                let psnr = match verifier.psnr_db(picture, &marker) {
+                    Ok(psnr) => psnr,
+                    Err(error) => panic!("picture {}: {error}", marker.number),
+                };
                 assert!(
                     psnr >= PSNR_DB_MIN,
                     "picture {}: {psnr:.1} dB",
@@ -191,4 +202,64 @@ fn every_session_has_a_compositor_of_its_own() {
     second.end();
     eventually("one display is left", || directories().len() == 1);
     watch_the_card(&mut first, 10);
+}
+
+/// Up, down, and with another rate: each time the pixels are those that the card draws in the new
+/// size, and no picture has another size than its mode.
+#[test]
+fn the_card_is_drawn_in_every_mode_of_a_running_session() {
+    let _alone = alone();
+    for encoder in encoders() {
+        let host = host(encoder);
+        let mut client = client(&host);
+        watch_the_card(&mut client, 20);
+        let mut held = (640, 360);
+        for (text, size) in [
+            ("800x450@60", (800, 450)),
+            ("480x300@30", (480, 300)),
+            ("640x360@60", (640, 360)),
+        ] {
+            let mode = text.parse().expect("a mode");
+            let number = client.mode_requests().request(mode);
+            let mut seen = Vec::new();
+            let answer = client.watch_until_answered(number, |unit, picture| {
+                seen.push((unit.frame, (picture.width, picture.height)));
+            });
+            assert_eq!(answer.outcome, ModeOutcome::Granted, "{answer:?}");
+            for (frame, seen_size) in seen {
+                let expected = if frame < answer.first_frame {
+                    held
+                } else {
+                    size
+                };
+                assert_eq!(seen_size, expected, "{encoder}, {text}, {frame}");
+            }
+            held = size;
+            settle(&mut client, size);
+            watch_the_card_at(&mut client, size, 45);
+        }
+        let directory = the_directory();
+        let received = client.end();
+        assert_eq!(received.frames_lost, 0, "{encoder}");
+        eventually("the session's display is taken down", || {
+            !directory.exists()
+        });
+        drop(host);
+        assert_nothing_is_left(&directory);
+    }
+}
+
+/// Waits until the application has drawn in the size that its output has by now.
+fn settle(client: &mut LoopbackClient, size: (usize, usize)) {
+    let mut verifier = Verifier::default();
+    eventually("the card is drawn in the new size", || {
+        let mut is_drawn = false;
+        client.watch(1, |_, picture| {
+            let is_size = (picture.width, picture.height) == size;
+            let marker = marker::read(picture).ok().filter(|_| is_size);
+            let psnr = marker.and_then(|marker| verifier.psnr_db(picture, &marker).ok());
+            is_drawn = psnr.is_some_and(|psnr| psnr >= PSNR_DB_MIN);
+        });
+        is_drawn
+    });
 }

@@ -19,7 +19,7 @@ use harness::rig::THREADS;
 use net::packetize::PacketizerConfig;
 use net::steering::unsteered;
 use net::udp::{Socket, SocketConfig};
-use net::units::{BitsPerSecond, Mode, SliceCount};
+use net::units::{BitsPerSecond, FrameId, Mode, SliceCount};
 use platform::display::DisplayError;
 
 /// An encoder that probes well and cannot be opened.
@@ -116,7 +116,9 @@ impl Ladder {
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
-            SessionEvent::ModeSet { .. } => panic!("nobody asked for a mode"),
+            SessionEvent::ModeSet { .. } | SessionEvent::ModeChanged(_) => {
+                panic!("nobody asked for a mode")
+            }
         }
     }
 
@@ -129,6 +131,17 @@ impl Ladder {
                 assert_eq!(wanted, mode);
                 result
             }
+            SessionEvent::Failed(error) => panic!("{error}"),
+            _ => panic!("something else"),
+        }
+    }
+
+    fn change_mode(&self, mode: &str) -> Result<(Mode, FrameId), SessionError> {
+        let session = self.session.as_ref().expect("it runs");
+        let mode = mode.parse().expect("a mode");
+        assert!(session.command(SessionCommand::ChangeMode(mode)));
+        match self.event() {
+            SessionEvent::ModeChanged(result) => result,
             SessionEvent::Failed(error) => panic!("{error}"),
             _ => panic!("something else"),
         }
@@ -351,5 +364,36 @@ fn an_application_is_left() {
     let ladder = Ladder::climb(openh264(), DisplayRemote::end_apps);
     ladder.ready();
     ladder.started(&mut RecordingPeer::new());
+    ladder.leaves_nothing();
+}
+
+#[test]
+fn a_watched_display_changes_its_mode_and_goes_on() {
+    let _alone = alone();
+    let mut peer = RecordingPeer::new();
+    let ladder = Ladder::climb(openh264(), |_| {});
+    ladder.ready();
+    assert!(matches!(
+        ladder.change_mode("640x480@60"),
+        Err(SessionError::NotWatched)
+    ));
+    ladder.started(&mut peer);
+    for wanted in ["640x480@30", "320x240@30", "320x240@60", "1280x720@60"] {
+        let (mode, first) = ladder.change_mode(wanted).expect("it can");
+        assert_eq!(mode, wanted.parse().expect("a mode"));
+        let unit = loop {
+            let unit = peer.next_unit();
+            if unit.frame >= first {
+                break unit;
+            }
+        };
+        assert_eq!((unit.frame, unit.keyframe), (first, true), "{wanted}");
+    }
+    // One that refuses goes on as it is, and so do the pictures.
+    ladder.display.refuse_modes();
+    let error = ladder.change_mode("640x480@60").expect_err("it refuses");
+    assert!(matches!(error, SessionError::Display(_)), "{error}");
+    let before = peer.next_unit().frame;
+    while peer.next_unit().frame < FrameId(before.0 + 10) {}
     ladder.leaves_nothing();
 }

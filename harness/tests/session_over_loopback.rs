@@ -4,34 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gpu::decode::Picture;
 use harness::facts::eventually;
-use harness::loopback::{LoopbackClient, LoopbackHost, MODE, encoders, hello};
+use harness::loopback::{LoopbackClient, LoopbackHost, MODE, encoders, hello, share_of_ground};
 use harness::relay::{Relay, Way};
 use harness::stranger::Stranger;
 use net::client::{ConnectError, Trust};
 use net::media::VideoHeader;
 use net::native::{Message, RefuseCode};
 use net::units::FrameId;
-
-/// The share of sample points whose luma is that of the synthetic display's ground, drawn again
-/// here. A moving square of an eighth of the picture covers the rest.
-fn share_of_ground(picture: &Picture<'_>) -> f64 {
-    let luma = |x: usize, y: usize| {
-        let fold = |value: usize| (value % 256) as f64;
-        let (r, g, b) = (fold(x / 8), fold(y / 4), fold((x / 64 + y / 64) * 16));
-        16.0 + (0.2126 * r + 0.7152 * g + 0.0722 * b) * 219.0 / 255.0
-    };
-    let points: Vec<bool> = (0..picture.height)
-        .step_by(7)
-        .flat_map(|y| (0..picture.width).step_by(7).map(move |x| (x, y)))
-        .map(|(x, y)| {
-            let seen = f64::from(picture.planes[0][y * picture.strides[0] + x]);
-            (seen - luma(x, y)).abs() < 12.0
-        })
-        .collect();
-    points.iter().filter(|fits| **fits).count() as f64 / points.len() as f64
-}
 
 /// Waits until the only place of `host` is free again: its last session's display has to be taken
 /// down first.

@@ -42,6 +42,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const TOKEN_SECONDS: u64 = 10;
 /// Unreliable datagrams that wait to be sent, or to be read: a third of a second of sound.
 pub const DATAGRAMS_WAITING: usize = 64;
+/// Addresses that a peer may have had in the life of a connection, its first among them: quiche
+/// keeps each (a few kilobytes), so the next one after these is not followed and the session ends.
+pub const PATHS_MAX: u64 = 64;
 /// Bytes that a peer may have under way: four control messages of the largest kind.
 const WINDOW_BYTES: u64 = 4 * CONTROL_BODY_BYTES_MAX as u64;
 
@@ -211,6 +214,13 @@ impl Link {
         }
     }
 
+    /// Lets the peer hear of us, and answer: from a new address of ours it validates that path
+    /// (RFC 9000 section 9), which media alone cannot bring about.
+    pub fn ping(&mut self) {
+        // Fails only on a connection without a path, which then times out.
+        let _ = self.conn.send_ack_eliciting();
+    }
+
     /// How long the caller may wait before [`Link::handle_timeout`].
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
@@ -236,8 +246,7 @@ impl Link {
         }
         if self.is_established() && self.last_ping.elapsed() >= KEEP_ALIVE {
             self.last_ping = Instant::now();
-            // Fails only on a connection without a path, which then times out.
-            let _ = self.conn.send_ack_eliciting();
+            self.ping();
         }
         if self.conn.is_established() && !self.is_established() {
             self.close("this is punktfunk/1, and the peer speaks something else");
@@ -555,6 +564,8 @@ fn config(identity: &Identity) -> Result<quiche::Config, QuicError> {
     config.set_initial_max_stream_data_bidi_remote(WINDOW_BYTES);
     config.set_max_connection_window(WINDOW_BYTES);
     config.set_max_stream_window(WINDOW_BYTES);
+    // quiche counts paths by it; connection IDs beyond the first are never issued.
+    config.set_active_connection_id_limit(PATHS_MAX);
     config.set_initial_max_streams_bidi(1);
     config.set_initial_max_streams_uni(0);
     config.enable_dgram(true, DATAGRAMS_WAITING, DATAGRAMS_WAITING);

@@ -317,6 +317,21 @@ impl Steering {
         steering
     }
 
+    /// The mode has changed: frames come in this interval from now on, and how long those of the
+    /// mode before took encoder and decoder says nothing of them.
+    pub fn change_mode(&mut self, frame_interval: Duration) {
+        self.config.frame_interval = frame_interval;
+        self.codecs = Codecs::new(frame_interval);
+        self.rate.set_frame_interval(frame_interval);
+    }
+
+    /// Media goes to another address of the client's from now on. What was sent to the one before
+    /// lately is lost, which is no loss of the path: the next picture refers to nothing of it.
+    pub fn handle_move(&mut self, now: Timestamp) {
+        self.rate.forget_losses();
+        self.ladder.handle_move(now, self.last_good);
+    }
+
     /// What holds now.
     #[must_use]
     pub const fn orders(&self) -> Orders {

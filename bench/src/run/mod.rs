@@ -7,6 +7,7 @@ mod link;
 mod observe;
 mod records;
 mod relay;
+mod remode;
 mod rows;
 mod stretch;
 mod usage;
@@ -40,6 +41,7 @@ pub use compare::{Compared, compare_frames, compare_whole};
 pub use gate::{GateReport, Gated, measure_budgets};
 pub use link::{Line, Link, LinkError, Passed, Path as LinkPath, Way};
 pub use records::from_outcome;
+pub use remode::ModeFigures;
 
 /// The first second is left out of all figures: buffers warm up and the encoder finds its level.
 const WARM_UP: Duration = Duration::from_secs(1);

@@ -3,7 +3,9 @@
 
 pub mod gamestream;
 mod input;
+mod media;
 mod native;
+mod remode;
 mod sound;
 mod steer;
 mod terms;

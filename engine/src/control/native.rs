@@ -18,25 +18,23 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::audio::datagram::KIND_REPORT;
 use net::clock;
-use net::crypto::{
-    Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
-};
 use net::identity::Identity;
-use net::limits::{BITRATE_MIN, CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
+use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
 use net::native::input::INPUT_DATAGRAM;
 use net::native::{
     Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState,
-    Refuse, RefuseCode, RepairRequest, RepairWish, StepLimits, negotiate,
+    Refuse, RefuseCode, StepLimits, negotiate,
 };
-use net::packetize::{Packetizer, PacketizerConfig, Protection};
+use net::packetize::{Packetizer, PacketizerConfig};
 use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
-use net::steering::SteeringConfig;
 use net::times::FrameTimes;
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{BitsPerSecond, FrameId, Timestamp};
+use net::units::{FrameId, Timestamp};
 
 use super::input::InputPlane;
+use super::media::{media_keys, new_session_id, repair, steering_config};
+use super::remode;
 use super::sound::Sound;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
@@ -48,16 +46,13 @@ use crate::session::{
 };
 use crate::stage::encode::EncodeCommand;
 
-/// Events of sessions under way: each sends three in its life, and word of controllers' output,
-/// which may be lost.
+/// Events of sessions under way: each sends three in its life, and one for each change of its mode,
+/// of which it makes one at a time.
 const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 /// Receive calls in a turn before timers and peers get theirs: a flood must not starve them.
 const RECEIVES_PER_TURN: usize = 16;
 /// How often finished frames' times are passed on to a client that wants them.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The encoder is not asked for less: a quarter of a megabit is a readable desktop.
-const BITRATE_FLOOR: BitsPerSecond = BitsPerSecond(BITRATE_MIN);
 /// A frame that has not come after this long will not: longer than any round trip that is played
 /// over, and than the client's own deadlines.
 const OVERDUE: Duration = Duration::from_millis(700);
@@ -291,8 +286,16 @@ impl NativeHost {
                 }
                 // It waits where the peer's plane finds it.
                 SessionEvent::PadOutput => {}
-                // Nobody asks for another mode here.
+                // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
+                SessionEvent::ModeChanged(result) => {
+                    if let Ok((mode, _)) = &result {
+                        wanted.agreed.mode = *mode;
+                    }
+                    let entry = (&*self.registry, wanted.number);
+                    let steer = peer.steer.as_mut();
+                    remode::settle(clock::now(), &mut peer.machine, steer, entry, result);
+                }
                 SessionEvent::Failed(error) => {
                     log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
                     let text = error.to_string();
@@ -346,6 +349,9 @@ impl NativeHost {
                     // A queue that is full of reports holds one of nearly the same effect, and
                     // the client repeats what has none.
                     let _ = peer.command(SessionCommand::Encode(repair(&request)));
+                }
+                HostEvent::ChangeMode(mode) => {
+                    remode::begin(now, &mut peer.machine, peer.session.as_ref(), mode);
                 }
                 HostEvent::Input(packet) => {
                     if let Some(input) = &mut peer.input {
@@ -439,9 +445,11 @@ impl NativeHost {
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Full: control is told by the wake-up alone, which is enough for controllers' output;
-            // of others a session sends three. Gone means that the host has stopped.
-            let _ = events.try_send((id, event));
+            // Of controllers' output the wake-up alone tells. Of others a session sends three, and
+            // one more while a change of its mode is in work. Gone means that the host has stopped.
+            if !matches!(event, SessionEvent::PadOutput) {
+                let _ = events.try_send((id, event));
+            }
             if let Err(error) = waker.wake() {
                 log::error!("control cannot be woken: {error}");
             }
@@ -459,12 +467,12 @@ impl NativeHost {
             return;
         };
         let metrics = Arc::clone(session.metrics());
-        let started = media_keys(link, wanted)
+        let started = media_keys(link, &wanted.agreed, &wanted.id)
             .map_err(|error| error.to_string())
             .and_then(|(sealer, opener)| {
                 let socket = self.socket.try_clone().map_err(|error| error.to_string())?;
                 let agreed = &wanted.agreed;
-                let steering = steering_config(wanted);
+                let steering = steering_config(&wanted.agreed);
                 let (sound, audio) = agreed
                     .features
                     .speakers()
@@ -674,6 +682,11 @@ impl Peer {
             && self.command(SessionCommand::Redirect(peer))
         {
             self.moved = None;
+            log::info!("media follows its client to {peer}");
+            if let Some(steer) = &mut self.steer {
+                steer.handle_move(clock::now());
+            }
+            self.pass_repairs();
         }
     }
 
@@ -710,54 +723,5 @@ impl Peer {
         if let Some(wanted) = self.wanted.take() {
             registry.remove(wanted.number);
         }
-    }
-}
-
-fn repair(request: &RepairRequest) -> EncodeCommand {
-    let RepairRequest {
-        first_lost,
-        newest_lost,
-        ..
-    } = *request;
-    match request.wish {
-        RepairWish::Recovery => EncodeCommand::Invalidate {
-            first_lost,
-            newest_lost,
-        },
-        RepairWish::Idr => EncodeCommand::Keyframe { newest_lost },
-    }
-}
-
-fn new_session_id() -> std::io::Result<[u8; 16]> {
-    let mut id = [0; 16];
-    boring::rand::rand_bytes(&mut id).map_err(std::io::Error::other)?;
-    Ok(id)
-}
-
-/// What seals for the client, and what opens its feedback.
-fn media_keys(link: &mut Link, wanted: &Wanted) -> Result<(Sealer, Opener), net::quic::QuicError> {
-    let mut keys = |direction| -> Result<MediaKeys, net::quic::QuicError> {
-        let mut exported = [0; EXPORTER_BYTES];
-        let context = exporter_context(&wanted.id, direction);
-        link.export(EXPORTER_LABEL, &context, &mut exported)?;
-        Ok(MediaKeys::from_exporter(wanted.agreed.aead, &mut exported))
-    };
-    let sealer = Sealer::new(keys(Direction::HostToClient)?);
-    let opener = Opener::new(keys(Direction::ClientToHost)?);
-    Ok((sealer, opener))
-}
-
-/// The path decides between what was agreed and the least that is a picture; not over what
-/// operator or client have fixed.
-const fn steering_config(wanted: &Wanted) -> SteeringConfig {
-    SteeringConfig {
-        bitrate_min: BITRATE_FLOOR,
-        bitrate_max: wanted.agreed.bitrate,
-        frame_interval: wanted.agreed.mode.refresh().interval(),
-        protection: match wanted.agreed.fec_percent {
-            Some(percent) => Some(Protection::at_frame_end(percent)),
-            None => None,
-        },
-        datagram_bytes_max: wanted.agreed.datagram_bytes_max as usize,
     }
 }

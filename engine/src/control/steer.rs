@@ -57,6 +57,17 @@ impl Steer {
         }
     }
 
+    /// The client has moved; what was on its way to where it was is lost.
+    pub(super) fn handle_move(&mut self, now: Timestamp) {
+        self.take_departures();
+        self.steering.handle_move(now);
+    }
+
+    /// The mode has changed: frames come in this interval from now on.
+    pub(super) fn change_mode(&mut self, frame_interval: Duration) {
+        self.steering.change_mode(frame_interval);
+    }
+
     /// When [`Steer::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Timestamp {
         let due = self.steering.poll_timeout().max(self.polled + TICK);

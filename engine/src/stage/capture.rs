@@ -1,6 +1,9 @@
 //! Capture: waits for the compositor's next picture and offers it to encode, newest first. Only
 //! then does it ask for the next one, so that no picture waits for the request for another.
 //!
+//! Where the display changes its mode the source is replaced ([`super::change`]); what the old one
+//! says then is no fault.
+//!
 //! Allocations are booked in two counters that add up to all of the thread's: those in asking,
 //! and those in anything else, from the wait for a picture to its hand-over.
 
@@ -13,11 +16,15 @@ use gpu::frame::Frame;
 use platform::capture::{Capture, Captured};
 
 use super::StageFault;
+use super::change::NextSource;
 use crate::metrics::{SessionMetrics, add, thread_allocations};
 use crate::pipeline::Stop;
 
 /// A still picture needs no attention; this only bounds how long a lost wake-up could matter.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// A display that takes longer to change its mode has a compositor that is stuck: the session
+/// gives up before.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The capture thread's half of the pipeline.
 pub struct CaptureStage {
@@ -27,6 +34,8 @@ pub struct CaptureStage {
     pub frames: Sender<Frame>,
     /// The same channel's other end, to take back the picture that a newer one displaces.
     pub displaced: Receiver<Frame>,
+    /// What follows on `capture`.
+    pub next: NextSource,
     /// Counters.
     pub metrics: Arc<SessionMetrics>,
 }
@@ -34,22 +43,36 @@ pub struct CaptureStage {
 impl CaptureStage {
     /// Runs until `stop` or a fault.
     pub fn run(mut self, stop: &Stop) -> Result<(), StageFault> {
-        let counters = &self.metrics.counters;
         let mut in_asking = 0;
         while !stop.is_asked() {
-            let before = thread_allocations();
-            self.capture.ask()?;
-            in_asking += thread_allocations() - before;
-            counters.ask_allocations.store(in_asking, Relaxed);
-            match self.capture.next(PATIENCE)? {
-                Captured::Frame(frame) => {
-                    add(&counters.captured, 1);
-                    self.offer(frame);
-                    let other = thread_allocations() - in_asking;
-                    counters.capture_allocations.store(other, Relaxed);
-                }
-                Captured::Still | Captured::Woken => {}
+            if let Some(source) = self.next.take() {
+                self.capture = source;
             }
+            if let Err(fault) = self.turn(&mut in_asking) {
+                match self.next.wait(CHANGE_PATIENCE) {
+                    Some(source) => self.capture = source,
+                    None if stop.is_asked() => return Ok(()),
+                    None => return Err(fault),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, in_asking: &mut u64) -> Result<(), StageFault> {
+        let counters = &self.metrics.counters;
+        let before = thread_allocations();
+        self.capture.ask()?;
+        *in_asking += thread_allocations() - before;
+        counters.ask_allocations.store(*in_asking, Relaxed);
+        match self.capture.next(PATIENCE)? {
+            Captured::Frame(frame) => {
+                add(&counters.captured, 1);
+                self.offer(frame);
+                let other = thread_allocations() - *in_asking;
+                counters.capture_allocations.store(other, Relaxed);
+            }
+            Captured::Still | Captured::Woken => {}
         }
         Ok(())
     }

@@ -22,15 +22,20 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use crossbeam::select;
 use gpu::encode::{EncodeError, Encoder, PictureKind, SliceInfo, SliceSink};
-use gpu::frame::{Frame, Rect};
+use gpu::frame::{Frame, Rect, Size};
 use net::clock;
 use net::packetize::SliceMeta;
 use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
+use super::change::{EncoderChange, EncoderChanged, size_of};
 use super::{PictureDone, Slice, StageFault};
 use crate::metrics::{SessionMetrics, add, store_allocations, thread_cpu_ns};
 use crate::pipeline::Stop;
 use crate::steering::{EncoderLoad, StandingOrders};
+
+/// Pictures of another size than the encoder's are left out: while the mode changes those of the
+/// old source may still come. The encoder fails on more than this in a row.
+const MISFITS_MAX: u32 = 120;
 
 /// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
 const FAILURES_MAX: u32 = 3;
@@ -63,6 +68,12 @@ pub struct EncodeStage {
     pub encoder: Box<dyn Encoder>,
     /// How to get another one.
     pub reopen: Reopen,
+    /// Encoders of other modes, from the session.
+    pub changes: Receiver<EncoderChange>,
+    /// To the session: that one was taken. As many as there are changes.
+    pub changed: Sender<EncoderChanged>,
+    /// The pictures' size.
+    pub size: Size,
     /// Time between two frames of the output.
     pub interval: Duration,
     /// From capture.
@@ -87,6 +98,7 @@ pub struct EncodeStage {
 
 enum Work {
     New(Frame),
+    Change(EncoderChange),
     Command(EncodeCommand),
     Refine,
     /// The picture that was held back is due.
@@ -101,11 +113,21 @@ impl EncodeStage {
         while !self.outlet.broken {
             match self.wait(&state) {
                 Work::New(frame) => {
+                    if let Ok(change) = self.changes.try_recv() {
+                        self.change(change, &mut state);
+                    }
+                    if self.is_misfit(&frame, &mut state) {
+                        continue;
+                    }
                     let left_out = u64::from(state.held_until.is_some());
                     add(&self.metrics.counters.superseded, left_out);
                     if state.hold(frame, self.interval, self.orders.frame_divisor()) {
                         continue;
                     }
+                }
+                Work::Change(change) => {
+                    self.change(change, &mut state);
+                    continue;
                 }
                 Work::Held => {}
                 Work::Command(command) => {
@@ -129,6 +151,9 @@ impl EncodeStage {
         if let Ok(command) = self.commands.try_recv() {
             return Work::Command(command);
         }
+        if let Ok(change) = self.changes.try_recv() {
+            return Work::Change(change);
+        }
         if state.failures > 0 {
             // The picture is not sent yet, and on a still screen no other one will come.
             return match self.frames.try_recv() {
@@ -141,6 +166,7 @@ impl EncodeStage {
             return select! {
                 recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
                 recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+                recv(self.changes) -> change => change.map_or(Work::End, Work::Change),
                 default(until.since(clock::now())) => Work::Held,
             };
         }
@@ -153,10 +179,12 @@ impl EncodeStage {
             None => select! {
                 recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
                 recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+                recv(self.changes) -> change => change.map_or(Work::End, Work::Change),
             },
             Some(at) => select! {
                 recv(self.frames) -> frame => frame.map_or(Work::End, Work::New),
                 recv(self.commands) -> command => command.map_or(Work::End, Work::Command),
+                recv(self.changes) -> change => change.map_or(Work::End, Work::Change),
                 default(at.saturating_duration_since(Instant::now())) => Work::Refine,
             },
         }
@@ -232,6 +260,37 @@ impl EncodeStage {
         Ok(())
     }
 
+    /// Goes on with another mode: the next picture is its first, an IDR. That of the old mode is
+    /// forgotten, as nobody repeats it any more.
+    fn change(&mut self, change: EncoderChange, state: &mut State) {
+        let EncoderChange {
+            encoder,
+            reopen,
+            config,
+            buffers,
+        } = change;
+        let retired = std::mem::replace(&mut self.encoder, encoder);
+        self.reopen = reopen;
+        self.bitrate = config.bitrate;
+        self.slices = config.slices;
+        self.interval = config.mode.refresh().interval();
+        self.size = size_of(config.mode);
+        self.outlet.refit(buffers);
+        add(&self.metrics.counters.mode_changes, 1);
+        state.begin_mode();
+        let first = state.next;
+        // The session waits for it, or is at its end.
+        let _ = self.changed.try_send(EncoderChanged { first, retired });
+    }
+
+    fn is_misfit(&self, frame: &Frame, state: &mut State) -> bool {
+        let fits = frame.surface.size() == self.size;
+        state.misfits = if fits { 0 } else { state.misfits + 1 };
+        let is_misfit = !fits && state.misfits <= MISFITS_MAX;
+        add(&self.metrics.counters.misfits, u64::from(is_misfit));
+        is_misfit
+    }
+
     /// Lets the encoder aim for what control has ordered.
     fn aim(&mut self) {
         let ordered = self.orders.bitrate();
@@ -258,6 +317,8 @@ struct State {
     /// The encoder will make the next picture a recovery.
     recovery_due: bool,
     failures: u32,
+    /// Pictures of another size in a row.
+    misfits: u32,
     refinement: Refinement,
     /// When the picture encoded last was captured.
     last_captured: Timestamp,
@@ -280,6 +341,17 @@ impl State {
         self.picture = Some(frame);
         self.refinement.restart();
         is_held
+    }
+
+    /// Only the numbering of frames goes on, and what losses were answered with.
+    fn begin_mode(&mut self) {
+        *self = Self {
+            next: self.next,
+            last_idr: self.last_idr,
+            last_recovery: self.last_recovery,
+            idr_due: true,
+            ..Self::default()
+        };
     }
 
     fn obey(&mut self, command: EncodeCommand, encoder: &mut dyn Encoder) {
@@ -385,6 +457,8 @@ pub struct SliceOutlet {
     pub slices: Sender<Slice>,
     /// Bytes of a pool buffer.
     pub slice_bytes_max: usize,
+    /// What buffers of another size are exchanged for, after a change of the mode.
+    spares: Vec<Box<[u8]>>,
     current: Option<Box<[u8]>>,
     captured: Timestamp,
     /// CPU time of this thread in here since [`SliceOutlet::take_spent`], ns.
@@ -404,11 +478,30 @@ impl SliceOutlet {
             pool,
             slices,
             slice_bytes_max,
+            spares: Vec::new(),
             current: None,
             captured,
             cpu_ns: 0,
             handing_on_ns: 0,
             broken: false,
+        }
+    }
+
+    /// From now on slices have buffers of this size: the pool's are exchanged as they come round.
+    /// With none, those in use will do, as far as they have been exchanged already.
+    fn refit(&mut self, buffers: Vec<Box<[u8]>>) {
+        self.current = None;
+        if let Some(buffer) = buffers.first() {
+            self.slice_bytes_max = buffer.len();
+            self.spares = buffers;
+        }
+    }
+
+    fn fitting(&mut self, buffer: Box<[u8]>) -> Option<Box<[u8]>> {
+        if buffer.len() == self.slice_bytes_max {
+            Some(buffer)
+        } else {
+            self.spares.pop()
         }
     }
 
@@ -428,7 +521,7 @@ impl SliceSink for SliceOutlet {
         if self.current.is_none() {
             let begin = clock::now();
             match self.pool.recv() {
-                Ok(buffer) => self.current = Some(buffer),
+                Ok(buffer) => self.current = self.fitting(buffer),
                 Err(_) => self.broken = true,
             }
             self.handing_on_ns += clock::now().since(begin).as_nanos() as u64;

@@ -2,6 +2,7 @@
 //! hand each other. Threads and channels are made in [`crate::pipeline`] and nowhere else.
 
 pub mod capture;
+pub mod change;
 pub mod cutter;
 pub mod encode;
 pub mod protect;

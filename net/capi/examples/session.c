@@ -245,6 +245,24 @@ static void describe(const PunktfunkSession *session) {
          info.encoder_name, info.audio_channels);
 }
 
+/* Another mode, asked for while pictures come: its first picture is the frame that is announced. */
+static void change_mode(const PunktfunkSession *session) {
+  PunktfunkMode mode = {.struct_size = sizeof mode};
+  PunktfunkUnit unit = {.struct_size = sizeof unit};
+  uint32_t request = 0;
+  expect("no such mode", punktfunk_request_mode(session, 1, 1, 60000, NULL),
+         PUNKTFUNK_STATUS_INVALID_ARGUMENT);
+  must("request mode", punktfunk_request_mode(session, 640, 360, 30000, &request));
+  do {
+    must("next unit", punktfunk_next_unit(session, PATIENCE_MS, &unit));
+    must("mode", punktfunk_mode(session, &mode));
+  } while (mode.request < request || unit.frame < mode.first_frame);
+  if (mode.outcome != PUNKTFUNK_MODE_GRANTED) {
+    fail("the mode was not granted", PUNKTFUNK_STATUS_OK);
+  }
+  printf("mode %ux%u@%u\n", mode.width, mode.height, mode.refresh_millihz);
+}
+
 static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
   struct client client = {.session = session, .frames_wanted = frames, .out = out,
                           .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -272,6 +290,7 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
     pthread_cond_wait(&client.rumbled, &client.lock);
   }
   pthread_mutex_unlock(&client.lock);
+  change_mode(session);
   must("statistics", punktfunk_statistics(session, &statistics));
   printf("received %u %u %llu\n", client.frames, client.packets,
          (unsigned long long)statistics.frames_lost);

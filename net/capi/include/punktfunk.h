@@ -86,6 +86,12 @@
 // PunktfunkPadOutput.kind: both motors turn like this until told otherwise; zeros end it.
 #define PUNKTFUNK_PAD_RUMBLE 1
 
+// What became of a mode that was asked for: it holds.
+#define PUNKTFUNK_MODE_GRANTED 0
+
+// No picture can have it. Larger numbers: the host failed to make it, or could not just then.
+#define PUNKTFUNK_MODE_IMPOSSIBLE 1
+
 // What a finger or pen does: PUNKTFUNK_CONTACT_*.
 #define PUNKTFUNK_CONTACT_HOVER 0
 
@@ -448,7 +454,7 @@ typedef struct {
   uint8_t reserved[2];
 } PunktfunkSessionInfo;
 
-// A display mode.
+// The mode that holds, and what became of the requests for others.
 typedef struct {
   // sizeof(PunktfunkMode).
   uint32_t struct_size;
@@ -458,6 +464,14 @@ typedef struct {
   uint32_t height;
   // 1/1000 Hz.
   uint32_t refresh_millihz;
+  // The first frame of this mode, an IDR; all before it are of the mode before.
+  uint32_t first_frame;
+  // The request that the host has answered last, and with it all before; 0 for none.
+  uint32_t request;
+  // PUNKTFUNK_MODE_*, of that request.
+  uint8_t outcome;
+  // Zeros.
+  uint8_t reserved[3];
 } PunktfunkMode;
 
 // A whole access unit, or some slices of one.
@@ -738,11 +752,23 @@ PunktfunkStatus punktfunk_close(PunktfunkSession *session);
 // `session` was not closed; `info` is valid.
 PunktfunkStatus punktfunk_session_info(const PunktfunkSession *session, PunktfunkSessionInfo *info);
 
-// Says what the host shows now.
+// Says which mode holds now, and what became of requests for others.
 //
 // # Safety
 // `session` was not closed; `mode` is valid.
 PunktfunkStatus punktfunk_mode(const PunktfunkSession *session, PunktfunkMode *mode);
+
+// Asks the host for another mode, and does not wait: punktfunk_mode tells when the request of
+// *number (which may be NULL), or a later one, was answered. Ask as often as a window is dragged: the
+// newest request wins, and the old mode's pictures go on until the new one's come.
+//
+// # Safety
+// `session` was not closed; `number` is NULL or valid.
+PunktfunkStatus punktfunk_request_mode(const PunktfunkSession *session,
+                                       uint32_t width,
+                                       uint32_t height,
+                                       uint32_t refresh_millihz,
+                                       uint32_t *number);
 
 // Waits for the next access unit, or part of one, at most timeout_ms. unit.data is valid until the
 // next call of this function or punktfunk_release_unit for the session, and until punktfunk_close.

@@ -136,7 +136,12 @@ pub struct PunktfunkConnectResult {
     pub fingerprint: [u8; PUNKTFUNK_FINGERPRINT_BYTES],
 }
 
-/// A display mode.
+/// What became of a mode that was asked for: it holds.
+pub const PUNKTFUNK_MODE_GRANTED: u8 = 0;
+/// No picture can have it. Larger numbers: the host failed to make it, or could not just then.
+pub const PUNKTFUNK_MODE_IMPOSSIBLE: u8 = 1;
+
+/// The mode that holds, and what became of the requests for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct PunktfunkMode {
@@ -148,6 +153,14 @@ pub struct PunktfunkMode {
     pub height: u32,
     /// 1/1000 Hz.
     pub refresh_millihz: u32,
+    /// The first frame of this mode, an IDR; all before it are of the mode before.
+    pub first_frame: u32,
+    /// The request that the host has answered last, and with it all before; 0 for none.
+    pub request: u32,
+    /// PUNKTFUNK_MODE_*, of that request.
+    pub outcome: u8,
+    /// Zeros.
+    pub reserved: [u8; 3],
 }
 
 /// What the host agreed to. Texts are UTF-8 and end with a zero byte.

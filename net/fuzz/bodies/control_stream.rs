@@ -35,10 +35,13 @@ pub fn run(data: &[u8]) {
     for waiting in [host.poll_transmit(), client.poll_transmit()] {
         assert!(waiting.is_none_or(|bytes| bytes.len() <= limits::CONTROL_OUTBOX_BYTES_MAX));
     }
-    let ends = std::iter::from_fn(|| host.poll_event())
-        .filter(|event| matches!(event, HostEvent::Ended(_)))
-        .count();
+    let (mut ends, mut changes) = (0, 0);
+    while let Some(event) = host.poll_event() {
+        ends += u32::from(matches!(event, HostEvent::Ended(_)));
+        changes += u32::from(matches!(event, HostEvent::ChangeMode(_)));
+    }
     assert!(ends <= 1, "a session ends once");
+    assert!(changes <= 1, "one change of mode is in work");
     let (mut outputs, mut others) = (0, 0);
     while let Some(event) = client.poll_event() {
         match event {
@@ -48,7 +51,7 @@ pub fn run(data: &[u8]) {
         }
     }
     assert!(outputs <= 256, "the newest for each controller");
-    assert!(others <= 3, "Welcome or Refused, then one end");
+    assert!(others <= 4, "Welcome or Refused, the newest mode, one end");
 }
 
 fn now(ms: u64) -> Timestamp {

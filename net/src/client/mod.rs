@@ -6,11 +6,13 @@
 
 mod audio;
 mod delivery;
+mod modes;
+mod quiet;
 mod receive;
 mod resolve;
 mod stream;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -22,15 +24,18 @@ use mio::Waker;
 use crate::identity::{Fingerprint, Identity};
 use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
-use crate::native::{Hello, RefuseCode, Welcome};
+use crate::native::{Hello, Reconfigured, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
+use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
+use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
+pub use modes::ClientModes;
 pub use resolve::resolve;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
@@ -135,6 +140,9 @@ pub enum ClientNotice {
     FrameTimes(Vec<FrameTimes>),
     /// What an application on the host says to a controller.
     PadOutput(PadOutput),
+    /// What came of a request of [`ClientModes`], and of all before it. It may come before or after
+    /// the first frame that it names.
+    Reconfigured(Reconfigured),
     /// The session is over, and not because the caller ended it.
     Ended {
         /// For people.
@@ -252,6 +260,8 @@ impl Counters {
 enum Command {
     /// The decoder can do nothing with this frame.
     RequestKeyframe(FrameId),
+    /// Go on from this socket.
+    Rebind(Socket),
     /// End the session and the thread.
     End,
     /// Nobody waits for the host's answer any more: end at once, without waiting for its farewell.
@@ -267,6 +277,7 @@ pub struct Client {
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
+    modes: Arc<Requests>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     ended: Arc<OnceLock<String>>,
@@ -283,6 +294,7 @@ struct Ends {
     units: Sender<AccessUnit>,
     heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
+    modes: Arc<Requests>,
     counters: Arc<Counters>,
     /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
     ended: Arc<OnceLock<String>>,
@@ -330,6 +342,7 @@ impl Client {
         let (inputs_in, inputs) = bounded(INPUTS);
         let counters = Arc::new(Counters::default());
         let ended = Arc::new(OnceLock::new());
+        let modes = Arc::new(Requests::default());
         let ends = Ends {
             answer: answer_in,
             units: units_in,
@@ -337,6 +350,7 @@ impl Client {
             notices: notices_in,
             commands,
             inputs,
+            modes: Arc::clone(&modes),
             counters: Arc::clone(&counters),
             ended: Arc::clone(&ended),
         };
@@ -371,6 +385,7 @@ impl Client {
                 notices,
                 commands: commands_in,
                 inputs: inputs_in,
+                modes,
                 waker,
                 counters,
                 ended,
@@ -458,6 +473,28 @@ impl Client {
     /// Asks for the session's end and does not wait for it: the channels close soon after.
     pub fn request_end(&self) {
         tell(&self.commands, &self.waker, Command::End);
+    }
+
+    /// A handle to ask for other modes.
+    #[must_use]
+    pub fn modes(&self) -> ClientModes {
+        ClientModes::new(Arc::clone(&self.modes), Arc::clone(&self.waker))
+    }
+
+    /// Goes on from another address of this machine's, on a port that the system chooses: the
+    /// network has changed. The host validates the new path before it sends media there; what is on
+    /// its way to the old one is lost.
+    ///
+    /// # Errors
+    /// The system's, if it gives no socket there; the session then goes on as it was.
+    pub fn rebind(&self, local: IpAddr) -> std::io::Result<()> {
+        let socket = Socket::bind(SocketAddr::new(local, 0), SocketConfig::default())?;
+        // Only the thread reads commands, and it empties the queue whenever it is woken. Gone: so
+        // is the session.
+        if self.commands.send(Command::Rebind(socket)).is_ok() {
+            self.waker.wake()?;
+        }
+        Ok(())
     }
 
     /// Ends the session in an orderly way and waits for the thread; what is left in the channels

@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::quiet::Quiet;
 use super::{
     ClientNotice, Command, ConnectError, ConnectOptions, DecoderLoad, Ends, MediaStream,
     StreamEvent, Trust,
@@ -21,17 +22,17 @@ use crate::crypto::{
     Direction, EXPORTER_BYTES, EXPORTER_LABEL, MediaKeys, Opener, Sealer, exporter_context,
 };
 use crate::identity::Fingerprint;
-use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX};
+use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, REFRESH_MILLIHZ_MIN};
 use crate::media;
 use crate::native::input::{InputSender, OUTPUT_DATAGRAM, OutputReceiver};
 use crate::native::{
-    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, RepairWish,
-    StepLimits, Welcome,
+    ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, Reconfigured,
+    RepairWish, StepLimits, Welcome,
 };
 use crate::quic::{Link, PACKET_BYTES_MAX, QuicError};
 use crate::reassemble::{Granularity, ReassemblerConfig};
 use crate::udp::{self, Datagram, Socket, SocketConfig, Wait};
-use crate::units::{FrameId, Timestamp};
+use crate::units::{FrameId, RefreshMilliHz, Timestamp};
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
@@ -66,6 +67,9 @@ pub(super) struct Receiving {
     /// Room for a packet of [`Receiving::input`].
     packet: Vec<u8>,
     pad_output: OutputReceiver,
+    quiet: Quiet,
+    /// An answer that the caller's queue of notices had no room for; a newer one says it, too.
+    reconfigured: Option<Reconfigured>,
 }
 
 impl Receiving {
@@ -110,6 +114,8 @@ impl Receiving {
             input: InputSender::default(),
             packet: Vec::with_capacity(PACKET_BYTES_MAX),
             pad_output: OutputReceiver::default(),
+            quiet: Quiet::default(),
+            reconfigured: None,
         })
     }
 
@@ -154,6 +160,7 @@ impl Receiving {
             self.hearing.as_ref().and_then(Hearing::poll_timeout),
             Some(self.statistics_due),
             self.input.poll_timeout(),
+            self.quiet.poll_timeout(),
         ];
         let own = wakes.into_iter().flatten().map(|at| at.since(now)).min();
         let own = own.unwrap_or(STATISTICS_INTERVAL);
@@ -179,11 +186,14 @@ impl Receiving {
                 };
                 if !media::is_media(first) {
                     self.link.receive(datagram, from);
+                    self.quiet.heard();
                 } else if let Some(media) = &mut self.media {
                     add(&counters.datagrams, 1);
                     add(&counters.bytes, datagram.len() as u64);
                     if media.handle_datagram(now, datagram).is_err() {
                         add(&counters.not_opened, 1);
+                    } else {
+                        self.quiet.heard_media(now);
                     }
                 }
             }
@@ -195,6 +205,11 @@ impl Receiving {
     }
 
     fn take_commands(&mut self) {
+        if self.session.state() == ClientState::Streaming
+            && let Some(request) = self.ends.modes.take()
+        {
+            self.session.request_mode(request);
+        }
         while let Ok(command) = self.ends.commands.try_recv() {
             match command {
                 Command::RequestKeyframe(frame) => {
@@ -202,6 +217,7 @@ impl Receiving {
                         media.undecodable(frame);
                     }
                 }
+                Command::Rebind(socket) => self.rebind(socket),
                 Command::End => {
                     let text = "the client has ended the session".to_owned();
                     self.session.end(End {
@@ -216,6 +232,23 @@ impl Receiving {
                 }
             }
         }
+    }
+
+    /// To QUIC the path seems the same, as behind a router that has forgotten it: the host sees the
+    /// new address, and validates it as soon as it has heard a QUIC packet from there.
+    fn rebind(&mut self, socket: Socket) {
+        let (old, new) = (self.socket.as_fd().as_raw_fd(), socket.as_fd().as_raw_fd());
+        let registry = self.poll.registry();
+        let watched = registry.register(&mut SourceFd(&new), SOCKET, Interest::READABLE);
+        if let Err(error) = watched {
+            log::error!("the new socket cannot be watched: {error}");
+            return;
+        }
+        if let Err(error) = registry.deregister(&mut SourceFd(&old)) {
+            log::warn!("the old socket is still watched: {error}");
+        }
+        self.socket = socket;
+        self.link.ping();
     }
 
     /// Input, from the caller to datagrams and stream.
@@ -358,8 +391,12 @@ impl Receiving {
             }
         }
         self.read(now);
+        if self.session.state() == ClientState::Streaming && self.quiet.poll(now) {
+            self.link.ping();
+        }
         self.session.handle_timeout(now);
         self.take_events();
+        self.tell_mode();
         if self.session.state() == ClientState::Streaming && self.statistics_due <= now {
             self.statistics_due = now + STATISTICS_INTERVAL;
             let statistics = self.statistics();
@@ -441,6 +478,10 @@ impl Receiving {
                 ClientEvent::PadOutput(packet) => {
                     take_pad_output(&mut self.pad_output, &self.ends, &packet);
                 }
+                ClientEvent::Reconfigured(answer) => {
+                    self.ends.modes.answered(answer.clone());
+                    self.reconfigured = Some(answer);
+                }
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
@@ -451,6 +492,17 @@ impl Receiving {
                     self.ended(reason);
                 }
             }
+        }
+    }
+
+    fn tell_mode(&mut self) {
+        if let Some(answer) = self.reconfigured.take()
+            && let Err(TrySendError::Full(ClientNotice::Reconfigured(answer))) = self
+                .ends
+                .notices
+                .try_send(ClientNotice::Reconfigured(answer))
+        {
+            self.reconfigured = Some(answer);
         }
     }
 
@@ -558,10 +610,12 @@ fn media_keys(
 }
 
 /// Room for frames four times as large as their share of the bitrate: the host's controller keeps
-/// them below twice. At low bitrates for any IDR.
+/// them below twice. At low bitrates for any IDR. The share is that of the slowest mode that there
+/// is: the mode may change while the session runs, and memory that no frame needs is never touched.
 fn reassembler_config(welcome: &Welcome) -> ReassemblerConfig {
     let config = ReassemblerConfig::default();
-    let share_bytes = welcome.bitrate.bytes_per_frame(welcome.mode.refresh());
+    let slowest = RefreshMilliHz::new(REFRESH_MILLIHZ_MIN).expect("a limit is within the limits");
+    let share_bytes = welcome.bitrate.bytes_per_frame(slowest);
     let wanted = usize::try_from(share_bytes.saturating_mul(4)).unwrap_or(usize::MAX);
     ReassemblerConfig {
         access_unit_bytes_max: wanted.max(config.access_unit_bytes_max),

@@ -224,6 +224,12 @@ impl Ladder {
         self.references.foresee(now, last_good, self.round_trip);
     }
 
+    /// The client is at another address: what it has not whole of what followed `last_good` went to
+    /// the one before. The encoder is asked at once.
+    pub fn handle_move(&mut self, now: Timestamp, last_good: Option<FrameId>) {
+        self.references.foresee(now, last_good, self.round_trip);
+    }
+
     /// False if the path no longer carries the frame's datagrams.
     #[must_use]
     pub fn can_pass(&self, frame: FrameId) -> bool {

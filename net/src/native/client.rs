@@ -21,7 +21,8 @@ use crate::units::Timestamp;
 use super::framing::Framer;
 use super::input::{CONTROLLER_AT, OUTPUT_BYTES};
 use super::messages::{
-    ClientStatistics, End, EndReason, Hello, Kind, Message, Refuse, RepairRequest, Welcome,
+    ClientStatistics, End, EndReason, Hello, Kind, Message, Reconfigure, Reconfigured, Refuse,
+    RepairRequest, Welcome,
 };
 use super::outbox::{Outbox, Priority};
 use super::{ProtocolError, StepLimits};
@@ -68,6 +69,8 @@ pub enum ClientEvent {
     /// A packet for [`super::input::OutputReceiver`]. Of those that are not polled the newest for
     /// each controller stays.
     PadOutput([u8; OUTPUT_BYTES]),
+    /// What came of a request for another mode; the newest only, which answers those before.
+    Reconfigured(Reconfigured),
     /// The host, a time limit or the stream ended the session. Not sent for the caller's own
     /// [`ClientSession::end`].
     Ended(End),
@@ -85,6 +88,8 @@ pub struct ClientSession {
     events: VecDeque<ClientEvent>,
     /// A request that found no room in the outbox.
     waiting_request: Option<RepairRequest>,
+    /// Likewise; a newer one displaces it.
+    waiting_mode: Option<Reconfigure>,
     dropped_statistics: u64,
     dropped_frame_times: u64,
 }
@@ -102,6 +107,7 @@ impl ClientSession {
             outbox: Outbox::default(),
             events: VecDeque::new(),
             waiting_request: None,
+            waiting_mode: None,
             dropped_statistics: 0,
             dropped_frame_times: 0,
         }
@@ -216,6 +222,15 @@ impl ClientSession {
         }
     }
 
+    /// Asks for another mode. The number of a request is larger than those before it. While the
+    /// stream takes nothing only the newest one waits; none is lost.
+    pub fn request_mode(&mut self, request: Reconfigure) {
+        if self.state == ClientState::Streaming {
+            self.waiting_mode = Some(request);
+            self.flush_mode();
+        }
+    }
+
     /// Sends counters; dropped and counted while the stream takes nothing.
     pub fn send_statistics(&mut self, statistics: &ClientStatistics) {
         if self.state == ClientState::Streaming
@@ -271,6 +286,7 @@ impl ClientSession {
     pub fn consumed(&mut self, count: usize) {
         self.outbox.consumed(count);
         self.flush_request();
+        self.flush_mode();
     }
 
     fn handle_message(&mut self, now: Timestamp, message: Message) -> Result<(), ProtocolError> {
@@ -287,6 +303,11 @@ impl ClientSession {
             }
             (ClientState::Streaming, Message::FrameTimes(frames)) => self.push_times(frames),
             (ClientState::Streaming, Message::PadOutput(packet)) => self.push_output(packet),
+            (ClientState::Streaming, Message::Reconfigured(answer)) => {
+                self.events
+                    .retain(|event| !matches!(event, ClientEvent::Reconfigured(_)));
+                self.events.push_back(ClientEvent::Reconfigured(answer));
+            }
             (_, Message::End(end)) => {
                 self.state = ClientState::Ended;
                 self.deadline = None;
@@ -332,6 +353,17 @@ impl ClientSession {
                 .push(&Message::RepairRequest(request), Priority::Droppable)
         {
             self.waiting_request = None;
+        }
+    }
+
+    fn flush_mode(&mut self) {
+        if let Some(request) = self.waiting_mode
+            && self.state == ClientState::Streaming
+            && self
+                .outbox
+                .push(&Message::Reconfigure(request), Priority::Droppable)
+        {
+            self.waiting_mode = None;
         }
     }
 

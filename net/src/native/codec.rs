@@ -13,9 +13,10 @@ use super::framing::HEADER_BYTES;
 use super::input::PACKET_BYTES_MAX;
 use super::messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, Kind, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish,
-    RequestedMode, Welcome,
+    Hello, Kind, Message, MessageError, Reconfigure, Reconfigured, Refuse, RefuseCode,
+    RepairRequest, RepairWish, Welcome,
 };
+use super::modes::{read_mode, write_mode};
 use super::text;
 
 /// "The host's choice" in a Hello.
@@ -33,6 +34,8 @@ impl Message {
             Self::RepairRequest(_) => Kind::RepairRequest,
             Self::Statistics(_) => Kind::Statistics,
             Self::FrameTimes(_) => Kind::FrameTimes,
+            Self::Reconfigure(_) => Kind::Reconfigure,
+            Self::Reconfigured(_) => Kind::Reconfigured,
             Self::Input(_) => Kind::Input,
             Self::PadOutput(_) => Kind::PadOutput,
             Self::End(_) => Kind::End,
@@ -57,6 +60,8 @@ impl Message {
             Self::RepairRequest(request) => write_repair(request, &mut writer),
             Self::Statistics(statistics) => write_statistics(statistics, &mut writer),
             Self::FrameTimes(frames) => write_frame_times(frames, &mut writer),
+            Self::Reconfigure(request) => request.write(&mut writer),
+            Self::Reconfigured(answer) => answer.write(&mut writer),
             Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
             Self::PadOutput(packet) => writer.bytes(packet),
             Self::End(End { reason, text }) => {
@@ -87,6 +92,8 @@ impl Message {
             Kind::RepairRequest => Self::RepairRequest(read_repair(reader)?),
             Kind::Statistics => Self::Statistics(read_statistics(reader)?),
             Kind::FrameTimes => Self::FrameTimes(read_frame_times(reader)?),
+            Kind::Reconfigure => Self::Reconfigure(Reconfigure::read(reader)?),
+            Kind::Reconfigured => Self::Reconfigured(Reconfigured::read(reader)?),
             Kind::Input => {
                 if body.len() > PACKET_BYTES_MAX {
                     return Err(MessageError::Value {
@@ -134,20 +141,6 @@ fn read_repair(reader: &mut Reader<'_>) -> Result<RepairRequest, MessageError> {
         first_lost,
         newest_lost,
         wish,
-    })
-}
-
-fn write_mode(mode: RequestedMode, writer: &mut Writer<'_>) {
-    writer.u32(mode.width);
-    writer.u32(mode.height);
-    writer.u32(mode.millihz);
-}
-
-fn read_mode(reader: &mut Reader<'_>) -> Result<RequestedMode, MessageError> {
-    Ok(RequestedMode {
-        width: reader.u32()?,
-        height: reader.u32()?,
-        millihz: reader.u32()?,
     })
 }
 

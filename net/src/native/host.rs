@@ -17,13 +17,14 @@ use std::collections::VecDeque;
 
 use crate::limits::FRAME_TIMES_PER_BATCH_MAX;
 use crate::times::FrameTimes;
-use crate::units::Timestamp;
+use crate::units::{FrameId, Mode, Timestamp};
 
 use super::framing::Framer;
 use super::messages::{
     ClientStatistics, End, EndReason, Features, Hello, Kind, Message, Refuse, RefuseCode,
     RepairRequest, Welcome,
 };
+use super::modes::{ModeChanges, ModeStats, Reconfigured, Step};
 use super::outbox::{Outbox, Priority};
 use super::{ProtocolError, StepLimits};
 
@@ -64,6 +65,9 @@ pub enum HostEvent {
     /// Encode a picture that the client can decode. Requests that were not polled are merged into
     /// the newest.
     RepairRequest(RepairRequest),
+    /// Change the display's mode, then call [`HostSession::mode_changed`]: there is no other such
+    /// event before.
+    ChangeMode(Mode),
     /// A packet for [`super::input::InputReceiver`]: none may be left out.
     Input(Vec<u8>),
     /// The client's counters; the newest only.
@@ -84,6 +88,10 @@ pub struct HostSession {
     events: VecDeque<HostEvent>,
     features: Features,
     dropped_frame_times: u64,
+    /// From the Welcome on.
+    modes: Option<ModeChanges>,
+    /// An answer that found no room in the outbox; a newer one says all that it says.
+    answer: Option<Reconfigured>,
 }
 
 impl HostSession {
@@ -99,6 +107,8 @@ impl HostSession {
             events: VecDeque::new(),
             features: Features::NONE,
             dropped_frame_times: 0,
+            modes: None,
+            answer: None,
         }
     }
 
@@ -153,6 +163,7 @@ impl HostSession {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.advance_modes(now);
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -190,6 +201,7 @@ impl HostSession {
         self.outbox
             .push(&Message::Welcome(welcome.clone()), Priority::Control);
         self.features = welcome.features;
+        self.modes = Some(ModeChanges::new(welcome.mode));
         self.state = HostState::AwaitStart;
         self.deadline = Some(now + self.limits.peer);
         true
@@ -234,6 +246,23 @@ impl HostSession {
                 .push(&Message::PadOutput(packet), Priority::Droppable)
     }
 
+    /// What came of [`HostEvent::ChangeMode`]: the mode that the display has now and the first
+    /// frame of it, an IDR; or why it still has the one of before.
+    pub fn mode_changed(&mut self, now: Timestamp, result: Result<(Mode, FrameId), String>) {
+        if let Some(answer) = self.modes.as_mut().and_then(|modes| modes.settle(result)) {
+            self.answer = Some(answer);
+            self.flush_answer();
+        }
+        self.advance_modes(now);
+    }
+
+    /// What became of requests for modes.
+    #[must_use]
+    pub fn mode_stats(&self) -> ModeStats {
+        let modes = self.modes.as_ref();
+        modes.map_or(ModeStats::default(), ModeChanges::stats)
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<HostEvent> {
         self.events.pop_front()
@@ -241,8 +270,10 @@ impl HostSession {
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Timestamp> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let modes = self.modes.as_ref().and_then(ModeChanges::poll_timeout);
+        let modes = modes.filter(|_| self.state == HostState::Streaming);
+        [self.deadline, modes].into_iter().flatten().min()
     }
 
     /// Bytes for the stream; report what it took to [`Self::consumed`].
@@ -254,6 +285,7 @@ impl HostSession {
     /// The stream has taken the first `count` bytes of [`Self::poll_transmit`].
     pub fn consumed(&mut self, count: usize) {
         self.outbox.consumed(count);
+        self.flush_answer();
     }
 
     fn handle_message(&mut self, now: Timestamp, message: Message) -> Result<(), ProtocolError> {
@@ -278,6 +310,12 @@ impl HostSession {
                     .retain(|event| !matches!(event, HostEvent::Statistics(_)));
                 self.events.push_back(HostEvent::Statistics(statistics));
             }
+            (HostState::Streaming, Message::Reconfigure(request)) => {
+                if let Some(modes) = &mut self.modes {
+                    modes.ask(request);
+                }
+                self.advance_modes(now);
+            }
             (HostState::Streaming, Message::Input(packet)) => {
                 self.events.push_back(HostEvent::Input(packet));
             }
@@ -295,6 +333,34 @@ impl HostSession {
             }
         }
         Ok(())
+    }
+
+    fn advance_modes(&mut self, now: Timestamp) {
+        if self.state != HostState::Streaming {
+            return;
+        }
+        while let Some(step) = self.modes.as_mut().and_then(|modes| modes.poll(now)) {
+            match step {
+                Step::Begin(mode) => self.events.push_back(HostEvent::ChangeMode(mode)),
+                Step::Answer(answer) => {
+                    self.answer = Some(answer);
+                    self.flush_answer();
+                }
+            }
+        }
+    }
+
+    fn flush_answer(&mut self) {
+        if let Some(answer) = self.answer.take()
+            && self.state == HostState::Streaming
+        {
+            let message = Message::Reconfigured(answer);
+            if !self.outbox.push(&message, Priority::Droppable)
+                && let Message::Reconfigured(answer) = message
+            {
+                self.answer = Some(answer);
+            }
+        }
     }
 
     fn finish(&mut self, end: End) {

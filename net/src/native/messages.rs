@@ -11,6 +11,8 @@
 //! | 0x0010 | RepairRequest | C→H | u8 1 if last good is known; u32 last good, first lost, newest lost; u8 wish |
 //! | 0x0011 | Statistics | C→H | 7 × u64 counters; u8 1 if a frame is known, u32 newest frame |
 //! | 0x0012 | FrameTimes | H→C | u16 count; frames as in [`crate::times`] |
+//! | 0x0013 | Reconfigure | C→H | as in [`super::modes`] |
+//! | 0x0014 | Reconfigured | H→C | likewise |
 //! | 0x0020 | Input | C→H | a packet of [`super::input`] |
 //! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x001F | End | both | u16 reason; text |
@@ -40,6 +42,7 @@ use crate::times::{FrameTimes, TimesError};
 use crate::units::{BitsPerSecond, FrameId, Mode, ModeError, SliceCount};
 
 pub use super::capabilities::{AeadSet, Codec, CodecSet, Features, FecCodes};
+pub use super::modes::{ModeOutcome, Reconfigure, Reconfigured};
 
 /// Why a body is not the message that its type says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +95,10 @@ pub enum Kind {
     Statistics = 0x0011,
     /// The host's stamps.
     FrameTimes = 0x0012,
+    /// The client wants another mode.
+    Reconfigure = 0x0013,
+    /// What came of it.
+    Reconfigured = 0x0014,
     /// A packet of the input plane.
     Input = 0x0020,
     /// A packet of controllers' output.
@@ -112,6 +119,8 @@ impl Kind {
             0x0010 => Some(Self::RepairRequest),
             0x0011 => Some(Self::Statistics),
             0x0012 => Some(Self::FrameTimes),
+            0x0013 => Some(Self::Reconfigure),
+            0x0014 => Some(Self::Reconfigured),
             0x0020 => Some(Self::Input),
             0x0021 => Some(Self::PadOutput),
             0x001F => Some(Self::End),
@@ -130,6 +139,8 @@ impl Kind {
             Self::RepairRequest => "RepairRequest",
             Self::Statistics => "Statistics",
             Self::FrameTimes => "FrameTimes",
+            Self::Reconfigure => "Reconfigure",
+            Self::Reconfigured => "Reconfigured",
             Self::Input => "Input",
             Self::PadOutput => "PadOutput",
             Self::End => "End",
@@ -154,6 +165,10 @@ pub enum Message {
     Statistics(ClientStatistics),
     /// Stamps of at most [`FRAME_TIMES_PER_BATCH_MAX`](crate::limits::FRAME_TIMES_PER_BATCH_MAX) frames.
     FrameTimes(Vec<FrameTimes>),
+    /// See [`Reconfigure`].
+    Reconfigure(Reconfigure),
+    /// See [`Reconfigured`].
+    Reconfigured(Reconfigured),
     /// A packet of [`super::input`], which reads it: its whole body, at most
     /// [`super::input::PACKET_BYTES_MAX`].
     Input(Vec<u8>),

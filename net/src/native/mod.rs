@@ -10,8 +10,9 @@
 //!    | ◀───────────────────────── Welcome    |   the whole session, or Refuse with the reason
 //!    | Start  ─────────────────────────────▶ |   keys are derived: media may flow
 //!    | RepairRequest, Statistics ──────────▶ |
+//!    | Reconfigure ────────────────────────▶ |   another mode; Reconfigured answers
 //!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
-//!    | ◀────────────── FrameTimes, PadOutput |
+//!    | ◀─ FrameTimes, PadOutput, Reconfigured |
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 
@@ -22,6 +23,7 @@ pub mod framing;
 pub mod host;
 pub mod input;
 pub mod messages;
+pub mod modes;
 pub mod negotiate;
 mod outbox;
 #[cfg(test)]
@@ -33,8 +35,8 @@ pub use framing::{Framer, FramingError, RawMessage};
 pub use host::{HostEvent, HostSession, HostState};
 pub use messages::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, Message, MessageError, Refuse, RefuseCode, RepairRequest, RepairWish, RequestedMode,
-    Welcome,
+    Hello, Message, MessageError, ModeOutcome, Reconfigure, Reconfigured, Refuse, RefuseCode,
+    RepairRequest, RepairWish, RequestedMode, Welcome,
 };
 pub use negotiate::{Agreed, Offer, negotiate};
 

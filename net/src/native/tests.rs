@@ -9,6 +9,7 @@ use crate::limits::{CONTROL_OUTBOX_BYTES_MAX, FRAME_TIMES_PER_BATCH_MAX};
 use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
+mod modes;
 mod wire;
 
 fn at(ms: u64) -> Timestamp {

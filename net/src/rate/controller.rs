@@ -204,6 +204,11 @@ impl Controller {
         self.target = self.bounded(self.target);
     }
 
+    /// Frames come in another interval from now on.
+    pub fn set_frame_interval(&mut self, interval: Duration) {
+        self.config.frame_interval = interval;
+    }
+
     /// What the client said about its decoder.
     pub fn handle_decoder(&mut self, load: Load) {
         self.loads.decoder = load;

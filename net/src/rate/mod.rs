@@ -110,6 +110,11 @@ impl Rate {
         self.controller.set_bounds(floor, ceiling);
     }
 
+    /// Frames come in another interval from now on.
+    pub fn set_frame_interval(&mut self, interval: Duration) {
+        self.controller.set_frame_interval(interval);
+    }
+
     /// What to do from now on.
     pub fn poll(&mut self, now: Timestamp) -> Decision {
         let signals = self.estimator.signals(now);

@@ -69,6 +69,10 @@ pub struct Bench {
     /// loss-down=2%: to the client alone; times count from the first measured frame on)
     #[argh(option)]
     link: Option<String>,
+    /// change the display's mode so many times while it streams, and measure from each request to
+    /// the first picture of the new mode, instead of the latency of pictures
+    #[argh(option)]
+    remode: Option<u32>,
     /// measure everything that a budget is set for, and fail if one is not held
     #[argh(switch)]
     gate: bool,
@@ -100,6 +104,9 @@ impl Bench {
             return self.gate(&setup);
         }
         let scenario = self.scenario(&setup.settings)?;
+        if let Some(changes) = self.remode {
+            return self.change_modes(&setup, &scenario, changes);
+        }
         let link = match &self.link {
             None => Link::Loopback,
             Some(text) => link(text)?,
@@ -178,6 +185,24 @@ impl Bench {
         println!("{}", report::table(&report));
         self.write(&report, None)?;
         self.write_json(&report.json())
+    }
+
+    fn change_modes(
+        &self,
+        setup: &Setup,
+        scenario: &Scenario,
+        changes: u32,
+    ) -> Result<(), Failure> {
+        if self.link.is_some() || self.compare.is_some() || self.record.is_some() {
+            let text = "--remode measures over loopback: leave out --link, --compare and --record";
+            return Err(Failure::usage(text));
+        }
+        let bench = Measured::start(setup, scenario).map_err(failure)?;
+        let figures = bench.change_modes(scenario, changes);
+        bench.stop();
+        let figures = figures.map_err(failure)?;
+        println!("{}\n{figures}", scenario.name);
+        self.write_json(&json!(figures).to_string())
     }
 
     /// Two ways in turn, so that both meet the same weather.

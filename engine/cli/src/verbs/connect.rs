@@ -21,6 +21,7 @@ use crate::output::say;
 use crate::signals::Interrupt;
 
 use super::input_test;
+use super::remode::{self, Plan};
 
 /// Show another machine's desktop.
 #[derive(FromArgs)]
@@ -50,6 +51,9 @@ pub struct Connect {
     /// end after so many seconds (default: at Ctrl-C)
     #[argh(option)]
     seconds: Option<String>,
+    /// ask for other modes while it streams: MODE@TIME, such as 1280x720@60@3s,1920x1080@60@6s
+    #[argh(option)]
+    remode: Option<String>,
     /// type a line and move the pointer on the host's desktop
     #[argh(switch)]
     input_test: bool,
@@ -89,6 +93,7 @@ impl Connect {
             ));
         }
         let seconds = settings.seconds()?;
+        let plan: Plan = settings.value("remode")?.unwrap_or_default();
         let stats = settings.value::<PathBuf>("stats")?;
         let outputs = Outputs {
             h264: settings.value("out")?,
@@ -110,11 +115,11 @@ impl Connect {
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
         let input_test = settings.switch("input-test")?;
-        let outcome = watch(viewer, &interrupt, seconds, input_test)?;
+        let outcome = watch(viewer, &interrupt, seconds, input_test, plan)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 15] {
+    fn settings(self) -> [(&'static str, Option<String>); 16] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
@@ -127,6 +132,7 @@ impl Connect {
             ("out", self.out),
             ("pin-host", self.pin_host),
             ("png", self.png),
+            ("remode", self.remode),
             ("seconds", self.seconds),
             ("slices", self.slices),
             ("state-dir", self.state_dir),
@@ -172,6 +178,7 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             received.audio_latency_us as f64 * 1e-3,
         ));
     }
+    remode::conclude(outcome);
     match &outcome.ended {
         Some(reason) => Err(Failure::new(
             Kind::Refused,
@@ -187,6 +194,7 @@ fn watch(
     interrupt: &Interrupt,
     seconds: Option<Duration>,
     input_test: bool,
+    mut plan: Plan,
 ) -> Result<Outcome, Failure> {
     let welcome = viewer.welcome();
     say(format_args!(
@@ -207,12 +215,13 @@ fn watch(
         return viewer.finish().map_err(failure);
     }
     let mut before = viewer.received();
+    let begun = Instant::now();
     loop {
         let left = until.map_or(Duration::MAX, |at| {
             at.saturating_duration_since(Instant::now())
         });
         let turn = left.min(Duration::from_secs(1));
-        if turn.is_zero() || !viewer.run_for(turn, || interrupt.is_asked()) {
+        if turn.is_zero() || !run_for(&mut viewer, turn, &mut plan, begun, interrupt) {
             break;
         }
         let now = viewer.received();
@@ -220,6 +229,29 @@ fn watch(
         before = now;
     }
     viewer.finish().map_err(failure)
+}
+
+/// Lets the session run for `turn` and asks for the modes that are planned in it. False if it has
+/// ended.
+fn run_for(
+    viewer: &mut Viewer,
+    turn: Duration,
+    plan: &mut Plan,
+    begun: Instant,
+    interrupt: &Interrupt,
+) -> bool {
+    let until = Instant::now() + turn;
+    loop {
+        plan.advance(viewer, begun.elapsed());
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        let next = plan.due(begun.elapsed()).map_or(left, |due| due.min(left));
+        if !viewer.run_for(next, || interrupt.is_asked()) {
+            return false;
+        }
+    }
 }
 
 fn live_line(before: &ReceiveSnapshot, now: &ReceiveSnapshot, over: Duration) -> String {

@@ -8,6 +8,7 @@ mod host;
 mod input_test;
 mod openapi;
 mod pin;
+mod remode;
 mod testcard;
 
 use argh::FromArgs;

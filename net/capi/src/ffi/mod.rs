@@ -102,7 +102,7 @@ macro_rules! structures {
 structures! {
     PunktfunkConnectOptions 80 + 5 * size_of::<usize>(),
     PunktfunkConnectResult 40,
-    PunktfunkMode 16,
+    PunktfunkMode 28,
     PunktfunkSessionInfo 208,
     PunktfunkUnit 40 + 2 * size_of::<usize>(),
     PunktfunkAudio 8 + 2 * size_of::<usize>(),

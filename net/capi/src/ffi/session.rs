@@ -8,16 +8,19 @@ use net::audio::{OpusLayout, Quality};
 use net::client::{Client, ConnectError, ConnectOptions, Trust, resolve};
 use net::identity::Fingerprint;
 use net::input::PadOutput;
+use net::native::ModeOutcome;
+use net::units::Mode;
 
 use super::{guard, limit, read, reference, text, write};
 use crate::options;
 use crate::session::Session;
 use crate::status::{Failure, PunktfunkStatus};
 use crate::types::{
-    PUNKTFUNK_DEFAULT_PORT, PUNKTFUNK_NAME_BYTES, PUNKTFUNK_PAD_RUMBLE, PUNKTFUNK_UNIT_BEGINS,
-    PUNKTFUNK_UNIT_ENDS, PUNKTFUNK_UNIT_KEYFRAME, PUNKTFUNK_UNIT_RECOVERY, PunktfunkAudio,
-    PunktfunkConnectOptions, PunktfunkConnectResult, PunktfunkMode, PunktfunkPadOutput,
-    PunktfunkSessionInfo, PunktfunkStatistics, PunktfunkUnit,
+    PUNKTFUNK_DEFAULT_PORT, PUNKTFUNK_MODE_GRANTED, PUNKTFUNK_MODE_IMPOSSIBLE,
+    PUNKTFUNK_NAME_BYTES, PUNKTFUNK_PAD_RUMBLE, PUNKTFUNK_UNIT_BEGINS, PUNKTFUNK_UNIT_ENDS,
+    PUNKTFUNK_UNIT_KEYFRAME, PUNKTFUNK_UNIT_RECOVERY, PunktfunkAudio, PunktfunkConnectOptions,
+    PunktfunkConnectResult, PunktfunkMode, PunktfunkPadOutput, PunktfunkSessionInfo,
+    PunktfunkStatistics, PunktfunkUnit,
 };
 
 /// A running session. Every function that takes one may be called from any thread at any time until
@@ -111,7 +114,7 @@ pub unsafe extern "C" fn punktfunk_session_info(
     unsafe { call(session, |session| write(info, &describe(session.client()))) }
 }
 
-/// Says what the host shows now.
+/// Says which mode holds now, and what became of requests for others.
 ///
 /// # Safety
 /// `session` was not closed; `mode` is valid.
@@ -123,14 +126,34 @@ pub unsafe extern "C" fn punktfunk_mode(
     // SAFETY: the caller's promise.
     unsafe {
         call(session, |session| {
-            let now = session.client().welcome().mode;
-            let told = PunktfunkMode {
-                struct_size: 0,
-                width: now.width().into(),
-                height: now.height().into(),
-                refresh_millihz: now.refresh().get(),
-            };
-            write(mode, &told)
+            write(mode, &current_mode(session.client()))
+        })
+    }
+}
+
+/// Asks the host for another mode, and does not wait: punktfunk_mode tells when the request of
+/// *number (which may be NULL), or a later one, was answered. Ask as often as a window is dragged: the
+/// newest request wins, and the old mode's pictures go on until the new one's come.
+///
+/// # Safety
+/// `session` was not closed; `number` is NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn punktfunk_request_mode(
+    session: *const PunktfunkSession,
+    width: u32,
+    height: u32,
+    refresh_millihz: u32,
+    number: *mut u32,
+) -> PunktfunkStatus {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call(session, |session| {
+            let wanted = Mode::new(width, height, refresh_millihz).map_err(Failure::argument)?;
+            let request = session.client().modes().request(wanted);
+            if let Some(number) = number.as_mut() {
+                *number = request;
+            }
+            Ok(())
         })
     }
 }
@@ -417,6 +440,29 @@ unsafe fn ask(options: &PunktfunkConnectOptions, found: &Fingerprint) -> bool {
     };
     // SAFETY: the caller's promise; 32 bytes, there during the call.
     unsafe { ask(options.ask_user, found.as_bytes().as_ptr()) != 0 }
+}
+
+fn current_mode(client: &Client) -> PunktfunkMode {
+    let answer = client.modes().answer();
+    let mode = answer
+        .as_ref()
+        .map_or(client.welcome().mode, |answer| answer.mode);
+    let outcome = answer.as_ref().map(|answer| answer.outcome);
+    PunktfunkMode {
+        struct_size: 0,
+        width: mode.width().into(),
+        height: mode.height().into(),
+        refresh_millihz: mode.refresh().get(),
+        first_frame: answer.as_ref().map_or(0, |answer| answer.first_frame.0),
+        request: answer.as_ref().map_or(0, |answer| answer.number),
+        outcome: match outcome {
+            None | Some(ModeOutcome::Granted) => PUNKTFUNK_MODE_GRANTED,
+            Some(ModeOutcome::Impossible) => PUNKTFUNK_MODE_IMPOSSIBLE,
+            Some(ModeOutcome::Failed) => 2,
+            Some(ModeOutcome::Unknown(number)) => number,
+        },
+        reserved: [0; 3],
+    }
 }
 
 fn describe(client: &Client) -> PunktfunkSessionInfo {

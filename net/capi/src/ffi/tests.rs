@@ -77,6 +77,17 @@ fn each_thread_has_its_own_last_error() {
     assert_eq!(last_error(), "here");
 }
 
+const NO_MODE: PunktfunkMode = PunktfunkMode {
+    struct_size: 0,
+    width: 0,
+    height: 0,
+    refresh_millihz: 0,
+    first_frame: 0,
+    request: 0,
+    outcome: 0,
+    reserved: [0; 3],
+};
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct NewerMode {
@@ -91,6 +102,7 @@ fn newer(later: u32) -> NewerMode {
             width: 1,
             height: 2,
             refresh_millihz: 3,
+            ..NO_MODE
         },
         later: [0, later],
     }
@@ -118,13 +130,14 @@ fn structures_of_older_and_newer_programs() {
         width: 4,
         height: 5,
         refresh_millihz: 6,
+        ..NO_MODE
     };
     // SAFETY: as above.
     unsafe { write((&raw mut place).cast::<PunktfunkMode>(), &value) }.expect("written");
     assert_eq!((place.mode.width, place.mode.refresh_millihz), (4, 6));
     assert_eq!(place.mode.struct_size as usize, size_of::<NewerMode>());
     assert_eq!(place.later, [0, 7]);
-    for wrong in [0, 15, 5000, u32::MAX] {
+    for wrong in [0, 27, 5000, u32::MAX] {
         let mode = PunktfunkMode {
             struct_size: wrong,
             ..value

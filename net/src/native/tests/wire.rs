@@ -77,6 +77,39 @@ fn golden_welcome() {
 }
 
 #[test]
+fn golden_modes() {
+    check(
+        Message::Reconfigure(Reconfigure {
+            number: 7,
+            mode: RequestedMode {
+                width: 1280,
+                height: 720,
+                millihz: 0xffff_ffff,
+            },
+        }),
+        &[
+            &[0x13, 0, 16, 0, 0, 0, 7, 0, 0, 0],
+            &[0x00, 0x05, 0, 0, 0xd0, 0x02, 0, 0, 0xff, 0xff, 0xff, 0xff],
+        ],
+    );
+    check(
+        Message::Reconfigured(Reconfigured {
+            number: 0x0102_0304,
+            outcome: ModeOutcome::Failed,
+            mode: welcome().mode,
+            first_frame: FrameId(0x0506),
+            text: "no".to_owned(),
+        }),
+        &[
+            &[0x14, 0, 25, 0, 0, 0, 4, 3, 2, 1, 2],
+            &[0x00, 0x05, 0, 0, 0xd0, 0x02, 0, 0, 0x60, 0xea, 0, 0], // mode
+            &[6, 5, 0, 0, 2, 0],                                     // first frame
+            b"no",
+        ],
+    );
+}
+
+#[test]
 fn golden_small_messages() {
     let refuse = Refuse {
         code: RefuseCode::Mode,
@@ -354,6 +387,27 @@ fn any_message() -> impl Strategy<Value = Message> {
         Just(Message::Start),
         prop::collection::vec(any::<u8>(), 0..PACKET_BYTES_MAX).prop_map(Message::Input),
         any::<[u8; 11]>().prop_map(Message::PadOutput),
+        (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+            |(number, width, height, millihz)| {
+                let mode = RequestedMode {
+                    width,
+                    height,
+                    millihz,
+                };
+                Message::Reconfigure(Reconfigure { number, mode })
+            }
+        ),
+        (any::<u32>(), any::<u8>(), frame(), text(256)).prop_map(
+            |(number, outcome, first_frame, text)| {
+                Message::Reconfigured(Reconfigured {
+                    number,
+                    outcome: ModeOutcome::from_wire(outcome),
+                    mode: welcome().mode,
+                    first_frame,
+                    text,
+                })
+            }
+        ),
         (prop::option::of(frame()), frame(), frame(), any::<bool>()).prop_map(
             |(last_good, one, other, idr)| {
                 Message::RepairRequest(RepairRequest {
