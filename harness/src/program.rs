@@ -242,23 +242,41 @@ impl Drop for Running {
     }
 }
 
+/// The folder of `libpunktfunk.so` and `libpunktfunk.a`: `PUNKTFUNK_LIBRARIES`, as scripts/test sets
+/// it, or that of the same cargo profile.
+///
+/// # Panics
+/// If they are not there.
+#[must_use]
+pub fn libraries() -> PathBuf {
+    let path =
+        std::env::var_os("PUNKTFUNK_LIBRARIES").map_or_else(profile_directory, PathBuf::from);
+    for name in ["libpunktfunk.so", "libpunktfunk.a"] {
+        assert!(
+            path.join(name).is_file(),
+            "there is no {name} in {}: build it with `cargo build -p capi`, or name its folder \
+             with PUNKTFUNK_LIBRARIES",
+            path.display()
+        );
+    }
+    path
+}
+
+/// Where cargo puts what this test's profile builds: a test is target/PROFILE/deps/NAME-HASH.
+fn profile_directory() -> PathBuf {
+    let test = std::env::current_exe().expect("Linux knows a running executable's path");
+    let directory = test.ancestors().nth(2).expect("cargo's target directory");
+    directory.to_owned()
+}
+
 /// `PUNKTFUNK_BIN`, as scripts/test sets it, or the executable of the same cargo profile.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn executable() -> PathBuf {
-    let path = std::env::var_os("PUNKTFUNK_BIN").map_or_else(
-        || {
-            // A test is target/PROFILE/deps/NAME-HASH.
-            let test = std::env::current_exe().expect("Linux knows a running executable's path");
-            test.ancestors()
-                .nth(2)
-                .expect("cargo's target directory")
-                .join("punktfunk")
-        },
-        PathBuf::from,
-    );
+    let path = std::env::var_os("PUNKTFUNK_BIN")
+        .map_or_else(|| profile_directory().join("punktfunk"), PathBuf::from);
     assert!(
         path.is_file(),
         "there is no {}: build it with `cargo build -p punktfunk --features x264`, or name \

@@ -2,11 +2,11 @@
 //! which crate may use which, what the dependencies may bring. Each failure names the place and
 //! what to write instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Where a text is banned.
 #[derive(Clone, Copy, PartialEq)]
@@ -94,6 +94,15 @@ const BANNED: &[(&str, Scope, &str)] = &[
 /// harness, and nothing uses the executable.
 const CRATES: [&str; 6] = ["net", "gpu", "platform", "engine", "bench", "harness"];
 
+/// The C ABI: a crate beside the others, on [`CRATES`]' first alone.
+const C_ABI: &str = "capi";
+
+/// What no client library may bring: parts of the names of crates for desktops, devices and GPUs.
+const DESKTOP_OR_GPU: [&str; 15] = [
+    "alsa", "ash", "cuda", "dbus", "drm", "egl", "evdev", "gbm", "h264", "khronos", "pipewire",
+    "vulkan", "wayland", "x11", "xkb",
+];
+
 /// The crate on top.
 const EXECUTABLE: &str = "punktfunk";
 
@@ -169,8 +178,9 @@ const SINGLE: [&str; 5] = [
     "x264-sys",
 ];
 
-/// Licences that a dependency may have: none of them reaches beyond its own code.
-const LICENCES: [&str; 11] = [
+/// Licences that a dependency may have: none of them reaches beyond its own code (MPL-2.0 beyond its
+/// own files: cbindgen, which only tests use).
+const LICENCES: [&str; 12] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -179,6 +189,7 @@ const LICENCES: [&str; 11] = [
     "BSL-1.0",
     "ISC",
     "MIT",
+    "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
@@ -317,6 +328,7 @@ fn dependencies_point_downwards() {
         let below = match CRATES.iter().position(|other| *other == name) {
             Some(height) => &CRATES[..height],
             None if name == EXECUTABLE => &CRATES[..CRATES.len() - 1],
+            None if name == C_ABI => &CRATES[..1],
             None => {
                 found.push(format!("{name}: name its place in CRATES of this test"));
                 continue;
@@ -333,6 +345,60 @@ fn dependencies_point_downwards() {
         }
     }
     assert_none(&found);
+}
+
+/// What is built for a client that brings its own window and decoder.
+#[test]
+fn the_client_library_brings_no_desktop_and_no_gpu() {
+    let metadata = metadata();
+    let graph = metadata
+        .resolve
+        .as_ref()
+        .expect("cargo resolves")
+        .nodes
+        .iter();
+    let nodes: BTreeMap<_, _> = graph.map(|node| (&node.id, node)).collect();
+    let library = metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|package| package.name.as_str() == C_ABI)
+        .expect("the crate of the C ABI");
+    let (mut waiting, mut seen) = (vec![&library.id], BTreeSet::new());
+    while let Some(id) = waiting.pop() {
+        if seen.insert(id) {
+            let linked = nodes[id].deps.iter().filter(|dependency| {
+                let kinds = dependency.dep_kinds.iter();
+                kinds.clone().any(|it| it.kind == DependencyKind::Normal)
+            });
+            waiting.extend(linked.map(|dependency| &dependency.pkg));
+        }
+    }
+    let names: BTreeSet<&str> = metadata
+        .packages
+        .iter()
+        .filter(|package| seen.contains(&package.id))
+        .map(|package| package.name.as_str())
+        .collect();
+    assert!(
+        names.contains("net") && names.contains("quiche"),
+        "{names:?}"
+    );
+    let found: Vec<String> = names
+        .iter()
+        .filter(|name| DESKTOP_OR_GPU.iter().any(|part| is_part_of(part, name)))
+        .map(|name| format!("{name}: keep it out of net and of net/capi"))
+        .collect();
+    assert_none(&found);
+}
+
+/// True if a name has that part: as a whole word where it is short.
+fn is_part_of(part: &str, name: &str) -> bool {
+    let mut words = name.split(['-', '_']);
+    if part.len() < 4 {
+        words.any(|word| word == part || word.strip_suffix("sys") == Some(part))
+    } else {
+        name.contains(part)
+    }
 }
 
 #[test]

@@ -10,15 +10,16 @@ mod pair;
 mod modes;
 mod quiet;
 mod receive;
+mod resolve;
 mod stream;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use mio::Waker;
 
 use crate::identity::{Fingerprint, Identity};
@@ -37,6 +38,7 @@ use receive::Receiving;
 pub use audio::HeardPacket;
 pub use modes::ClientModes;
 pub use pair::{PairError, PairOptions, Paired, pair};
+pub use resolve::resolve;
 pub use stream::{DecoderLoad, MediaStream, StreamEvent};
 
 /// Access units on their way to the decoder. Full: what comes is dropped as if lost, and
@@ -264,6 +266,8 @@ enum Command {
     Rebind(Socket),
     /// End the session and the thread.
     End,
+    /// Nobody waits for the host's answer any more: end at once, without waiting for its farewell.
+    Abandon,
 }
 
 /// A running session. Dropping it ends the session and waits for the thread.
@@ -278,19 +282,24 @@ pub struct Client {
     modes: Arc<Requests>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
+    ended: Arc<OnceLock<String>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The far ends of a client's channels, held by its thread.
 struct Ends {
+    /// First, because fields are dropped in this order: once a caller sees that the session is over,
+    /// nothing is taken from it any more.
+    inputs: Receiver<InputEvent>,
+    commands: Receiver<Command>,
     answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
     units: Sender<AccessUnit>,
     heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
-    commands: Receiver<Command>,
-    inputs: Receiver<InputEvent>,
     modes: Arc<Requests>,
     counters: Arc<Counters>,
+    /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
+    ended: Arc<OnceLock<String>>,
 }
 
 impl Client {
@@ -313,6 +322,20 @@ impl Client {
         granularity: Granularity,
         on_thread_start: fn(),
     ) -> Result<Self, ConnectError> {
+        Self::connect_within(options, granularity, None, on_thread_start)
+    }
+
+    /// Like [`Client::connect_with`], but gives up after `limit`, if there is one.
+    ///
+    /// # Errors
+    /// See [`ConnectError`], [`ConnectError::Unreachable`] for the limit; no thread is left then.
+    pub fn connect_within(
+        options: ConnectOptions,
+        granularity: Granularity,
+        limit: Option<Duration>,
+        on_thread_start: fn(),
+    ) -> Result<Self, ConnectError> {
+        let host = options.host;
         let (answer_in, answer) = bounded(1);
         let (units_in, units) = bounded(UNITS);
         let (heard_in, heard) = bounded(AUDIO_PACKETS);
@@ -320,6 +343,7 @@ impl Client {
         let (commands_in, commands) = bounded(COMMANDS);
         let (inputs_in, inputs) = bounded(INPUTS);
         let counters = Arc::new(Counters::default());
+        let ended = Arc::new(OnceLock::new());
         let modes = Arc::new(Requests::default());
         let ends = Ends {
             answer: answer_in,
@@ -330,6 +354,7 @@ impl Client {
             inputs,
             modes: Arc::clone(&modes),
             counters: Arc::clone(&counters),
+            ended: Arc::clone(&ended),
         };
         let receiving = Receiving::new(options, granularity, ends)?;
         let waker = receiving.waker();
@@ -339,10 +364,19 @@ impl Client {
                 on_thread_start();
                 receiving.run();
             })?;
-        let answered = answer.recv().unwrap_or_else(|_| {
-            Err(ConnectError::System(std::io::Error::other(
-                "the receive thread ended early",
-            )))
+        let answered = match limit {
+            None => answer.recv().map_err(RecvTimeoutError::from),
+            Some(limit) => answer.recv_timeout(limit),
+        };
+        let answered = answered.unwrap_or_else(|error| {
+            Err(match (error, limit) {
+                (RecvTimeoutError::Timeout, Some(limit)) => {
+                    tell(&commands_in, &waker, Command::Abandon);
+                    let reason = format!("no session within {limit:?}");
+                    ConnectError::Unreachable { host, reason }
+                }
+                _ => ConnectError::System(std::io::Error::other("the receive thread ended early")),
+            })
         });
         match answered {
             Ok((welcome, fingerprint)) => Ok(Self {
@@ -356,6 +390,7 @@ impl Client {
                 modes,
                 waker,
                 counters,
+                ended,
                 thread: Some(thread),
             }),
             Err(error) => {
@@ -430,6 +465,18 @@ impl Client {
         }
     }
 
+    /// Why the session is over, if the host or the network ended it: what
+    /// [`ClientNotice::Ended`] says, for those who do not take notices.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+
+    /// Asks for the session's end and does not wait for it: the channels close soon after.
+    pub fn request_end(&self) {
+        tell(&self.commands, &self.waker, Command::End);
+    }
+
     /// A handle to ask for other modes.
     #[must_use]
     pub fn modes(&self) -> ClientModes {
@@ -458,10 +505,7 @@ impl Client {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // Only the thread reads commands, and it empties the queue whenever it is woken.
-        if self.commands.send(Command::End).is_ok() && self.waker.wake().is_err() {
-            log::error!("the receive thread cannot be woken");
-        }
+        tell(&self.commands, &self.waker, Command::End);
         if thread.join().is_err() {
             log::error!("the receive thread panicked; this is a bug in punktfunk");
         }
@@ -473,6 +517,13 @@ impl Drop for Client {
         self.units = None;
         self.heard = None;
         self.end();
+    }
+}
+
+/// Only the thread reads commands, and it empties the queue whenever it is woken.
+fn tell(commands: &Sender<Command>, waker: &Waker, command: Command) {
+    if commands.send(command).is_ok() && waker.wake().is_err() {
+        log::error!("the receive thread cannot be woken");
     }
 }
 
@@ -488,8 +539,35 @@ impl ClientInput {
     /// is over or too much waits already.
     #[must_use]
     pub fn send(&self, event: InputEvent) -> bool {
-        self.inputs.try_send(event).is_ok() && self.waker.wake().is_ok()
+        self.try_send(event).is_ok()
     }
+
+    /// Like [`ClientInput::send`], for those who must know why not.
+    ///
+    /// # Errors
+    /// [`InputRefused`]; the event was not taken.
+    pub fn try_send(&self, event: InputEvent) -> Result<(), InputRefused> {
+        self.inputs.try_send(event).map_err(|error| match error {
+            TrySendError::Full(_) => InputRefused::Full,
+            TrySendError::Disconnected(_) => InputRefused::Over,
+        })?;
+        // The thread wakes by itself within a second should this fail, which it does not.
+        if let Err(error) = self.waker.wake() {
+            log::error!("the receive thread cannot be woken: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// An event was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InputRefused {
+    /// Too much waits.
+    #[error("too much input waits already: send less of it")]
+    Full,
+    /// The session is over.
+    #[error("the session is over")]
+    Over,
 }
 
 /// What a decoder reports, from its own thread.
@@ -518,5 +596,46 @@ impl Feedback {
         self.counters.decoded.fetch_add(1, Relaxed);
         let took_us = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
         self.counters.decode_us.store(took_us, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::native::{AeadSet, CodecSet, Features, FecCodes, PROTOCOL_VERSION};
+    use crate::units::BitsPerSecond;
+
+    #[test]
+    fn a_host_that_says_nothing_costs_no_more_than_the_limit() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port on loopback");
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            mode: "320x240@30"
+                .parse::<crate::units::Mode>()
+                .expect("a mode")
+                .into(),
+            codecs: CodecSet::H264,
+            fec_codes: FecCodes::ALL,
+            aeads: AeadSet::ALL,
+            required: Features::NONE,
+            optional: Features::NONE,
+            slices: 0,
+            bitrate: BitsPerSecond(0),
+            fec_percent: None,
+            datagram_bytes_max: crate::limits::DATAGRAM_BYTES_MAX as u16,
+            name: "test".to_owned(),
+        };
+        let options = ConnectOptions {
+            host: silent.local_addr().expect("a bound socket"),
+            identity: Identity::generate().expect("an identity"),
+            trust: Trust::FirstUse,
+            hello,
+        };
+        let limit = Some(Duration::from_millis(20));
+        let client = Client::connect_within(options, Granularity::Frames, limit, || ());
+        match client.err() {
+            Some(ConnectError::Unreachable { reason, .. }) => assert!(reason.contains("20ms")),
+            other => panic!("{other:?}"),
+        }
     }
 }

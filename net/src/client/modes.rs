@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
 
-use crate::native::Reconfigure;
+use crate::native::{Reconfigure, Reconfigured};
 use crate::units::Mode;
 
 /// Asks the host for other modes.
@@ -27,6 +27,8 @@ struct Slot {
     /// Number of the newest request.
     number: u32,
     waiting: Option<Mode>,
+    /// The host's newest answer.
+    answer: Option<Reconfigured>,
 }
 
 impl Requests {
@@ -38,6 +40,11 @@ impl Requests {
             number: slot.number,
             mode: mode.into(),
         })
+    }
+
+    /// The host has answered.
+    pub(super) fn answered(&self, answer: Reconfigured) {
+        self.lock().answer = Some(answer);
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -62,5 +69,11 @@ impl ClientModes {
             log::error!("the receive thread cannot be woken: {error}");
         }
         number
+    }
+
+    /// The host's newest answer, for those who take no notices; `None` before the first.
+    #[must_use]
+    pub fn answer(&self) -> Option<Reconfigured> {
+        self.requests.lock().answer.clone()
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Receiving {
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
+    /// The caller has given up before that.
+    abandoned: bool,
     fingerprint: Option<Fingerprint>,
     statistics_due: Timestamp,
     scratch: Box<[u8]>,
@@ -100,6 +102,7 @@ impl Receiving {
             hearing: None,
             ends,
             answered: false,
+            abandoned: false,
             fingerprint: None,
             statistics_due: now + STATISTICS_INTERVAL,
             scratch: vec![0; CONTROL_BODY_BYTES_MAX].into_boxed_slice(),
@@ -121,7 +124,7 @@ impl Receiving {
         let mut more = false;
         // The Initial: nothing comes before it is out.
         self.transmit();
-        while !self.link.is_closed() {
+        while !self.link.is_closed() && !self.abandoned {
             let timeout = if more { Duration::ZERO } else { self.timeout() };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != std::io::ErrorKind::Interrupted
@@ -216,6 +219,11 @@ impl Receiving {
                         reason: EndReason::Done,
                         text,
                     });
+                }
+                Command::Abandon => {
+                    self.abandoned = true;
+                    self.link.close("the client did not wait");
+                    self.transmit();
                 }
             }
         }
@@ -465,7 +473,10 @@ impl Receiving {
                 ClientEvent::PadOutput(packet) => {
                     take_pad_output(&mut self.pad_output, &self.ends, &packet);
                 }
-                ClientEvent::Reconfigured(answer) => self.reconfigured = Some(answer),
+                ClientEvent::Reconfigured(answer) => {
+                    self.ends.modes.answered(answer.clone());
+                    self.reconfigured = Some(answer);
+                }
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
@@ -523,6 +534,8 @@ impl Receiving {
 
     fn ended(&mut self, reason: String) {
         if self.answered {
+            // The first reason is the true one.
+            let _ = self.ends.ended.set(reason.clone());
             // Full: the caller takes nothing and will see the channels close.
             let _ = self.ends.notices.try_send(ClientNotice::Ended { reason });
         } else {

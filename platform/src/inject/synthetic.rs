@@ -1,9 +1,11 @@
-//! `synthetic`: keeps what it is told, for displays without a compositor and for tests.
+//! `synthetic`: keeps what it is told, for displays without a compositor and for tests. Its
+//! controllers rumble as hard as their triggers are pressed, so that a client can be tried with it.
 
+use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use net::input::{CONTROLLERS_MAX, InputEvent, PadOutput};
+use net::input::{CONTROLLERS_MAX, ControllerState, InputEvent, PadOutput};
 
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::display::OutputAddress;
@@ -51,7 +53,26 @@ struct Kept {
     events: Vec<InputEvent>,
     count: u64,
     releases: u64,
-    outputs: Vec<PadOutput>,
+    outputs: VecDeque<PadOutput>,
+    /// Triggers of each controller, left and right.
+    triggers: [(u8, u8); CONTROLLERS_MAX as usize],
+}
+
+impl Kept {
+    fn rumble(&mut self, state: &ControllerState) {
+        let pressed = (state.left_trigger, state.right_trigger);
+        let Some(before) = self.triggers.get_mut(usize::from(state.controller)) else {
+            return;
+        };
+        if std::mem::replace(before, pressed) != pressed && self.outputs.len() < RECORD_MAX {
+            // 255 · 257 is 65535.
+            self.outputs.push_back(PadOutput::Rumble {
+                controller: state.controller,
+                strong: u16::from(pressed.0) * 257,
+                weak: u16::from(pressed.1) * 257,
+            });
+        }
+    }
 }
 
 impl Record {
@@ -79,7 +100,7 @@ impl Record {
 
     /// Has the injector say this to the client.
     pub fn say(&self, output: PadOutput) {
-        self.kept().outputs.push(output);
+        self.kept().outputs.push_back(output);
     }
 }
 
@@ -113,6 +134,9 @@ impl Injector for SyntheticInjector {
         if kept.events.len() < RECORD_MAX {
             kept.events.push(*event);
         }
+        if let InputEvent::ControllerState(state) = event {
+            kept.rumble(state);
+        }
         Ok(Injected::Done)
     }
 
@@ -126,7 +150,7 @@ impl Injector for SyntheticInjector {
     }
 
     fn poll_output(&mut self) -> Result<Option<PadOutput>, InjectError> {
-        Ok(self.record.kept().outputs.pop())
+        Ok(self.record.kept().outputs.pop_front())
     }
 
     fn descriptors<'a>(&'a self, _: &mut Vec<BorrowedFd<'a>>) {}

@@ -1,6 +1,6 @@
 //! `punktfunk connect`
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -303,22 +303,12 @@ fn sound(settings: &Settings) -> Result<Features, Failure> {
 
 /// The first address of a name, with the default port if it has none.
 pub(super) fn resolve(host: &str) -> Result<SocketAddr, Failure> {
-    let with_port = match host.parse::<std::net::IpAddr>() {
-        Ok(address) => return Ok(SocketAddr::new(address, DEFAULT_PORT)),
-        Err(_) if host.contains(':') => host.to_owned(),
-        Err(_) => format!("{host}:{DEFAULT_PORT}"),
-    };
-    let unknown = |reason: String| {
+    net::client::resolve(host, DEFAULT_PORT).map_err(|error| {
         Failure::new(
             Kind::Unreachable,
-            format!("{host} is not a host that can be found: {reason}"),
+            format!("{host} is not a host that can be found: {error}"),
         )
-    };
-    with_port
-        .to_socket_addrs()
-        .map_err(|error| unknown(error.to_string()))?
-        .next()
-        .ok_or_else(|| unknown("its name has no address".to_owned()))
+    })
 }
 
 fn failure(error: ClientError) -> Failure {
