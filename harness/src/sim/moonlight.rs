@@ -119,6 +119,7 @@ impl MoonlightHost {
                 packet_bytes: wish.packet_bytes,
                 refresh,
                 slices: wish.slices,
+                blocks: None,
                 parity_min: wish.parity_min,
                 fec_percent: None,
             },
