@@ -27,8 +27,8 @@ use crate::types::{
     PUNKTFUNK_ABI_VERSION, PUNKTFUNK_FOREVER, PunktfunkAudio, PunktfunkConnectOptions,
     PunktfunkConnectResult, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
     PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
-    PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen,
-    PunktfunkSessionInfo, PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
+    PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
+    PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
 };
 
 thread_local! {

@@ -3,6 +3,7 @@ use super::input::punktfunk_send_touch;
 use super::pair::punktfunk_pair;
 use super::session::*;
 use super::*;
+use crate::types::PunktfunkIdentity;
 
 fn last_error() -> String {
     // SAFETY: the text lives until this thread's next failure.
