@@ -1,10 +1,11 @@
 //! The C ABI as a C program uses it: `net/capi/examples/session.c`, linked with the shared and with
-//! the static library, has a whole session with a real host.
+//! the static library, has a whole session with a real host, and `pair.c` pairs with one.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use engine::trust::native::Grant;
 use gpu::decode::Decoder;
 use gpu::decode::openh264::OpenH264Decoder;
 use harness::facts::eventually;
@@ -16,6 +17,12 @@ use net::units::FrameId;
 const FRAMES: usize = 45;
 /// Events that it sends; the text of one is one, and the motion and what follows are not merged.
 const EVENTS: u64 = 16;
+/// PUNKTFUNK_STATUS_INVALID_ARGUMENT.
+const INVALID_ARGUMENT: i32 = 3;
+/// PUNKTFUNK_STATUS_PAIRING_CLOSED.
+const PAIRING_CLOSED: i32 = 16;
+/// PUNKTFUNK_STATUS_PAIRING_FAILED.
+const PAIRING_FAILED: i32 = 17;
 /// PUNKTFUNK_UNIT_ENDS.
 const ENDS: u32 = 2;
 
@@ -30,8 +37,8 @@ fn capi() -> PathBuf {
 }
 
 /// The program, compiled as strictly as C allows.
-fn compile(linked: Linked, directory: &Path) -> PathBuf {
-    let program = directory.join(format!("session-{linked:?}"));
+fn compile(example: &str, linked: Linked, directory: &Path) -> PathBuf {
+    let program = directory.join(format!("{example}-{linked:?}"));
     let libraries = libraries();
     let mut cc = Command::new("cc");
     cc.args([
@@ -44,7 +51,7 @@ fn compile(linked: Linked, directory: &Path) -> PathBuf {
     ])
     .arg("-I")
     .arg(capi().join("include"))
-    .arg(capi().join("examples/session.c"))
+    .arg(capi().join("examples").join(format!("{example}.c")))
     .arg("-o")
     .arg(&program);
     match linked {
@@ -110,7 +117,7 @@ fn a_whole_session(linked: Linked, pieces: &str) {
     let host = LoopbackHost::synthetic(&[("audio", "synthetic")]);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let stream = directory.path().join("out.h264");
-    let mut program = Command::new(compile(linked, directory.path()))
+    let mut program = Command::new(compile("session", linked, directory.path()))
         .arg(host.address().to_string())
         .arg(host.fingerprint().to_string())
         .arg(FRAMES.to_string())
@@ -181,4 +188,52 @@ fn a_program_with_the_shared_library_has_a_whole_session() {
 #[test]
 fn a_program_with_the_static_library_has_a_whole_session() {
     a_whole_session(Linked::Static, "slices");
+}
+
+#[test]
+fn a_program_pairs_with_the_pin_and_with_no_other() {
+    let host = LoopbackHost::synthetic(&[("require-pairing", "true")]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let program = compile("pair", Linked::Shared, directory.path());
+    let pair = |pin: &str| {
+        let address = host.address().to_string();
+        let output = Command::new(&program)
+            .args([&address[..], pin, "Küche"])
+            .output()
+            .expect("what was just compiled");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let open = || {
+        let opened = host.trust().open_window(Grant::default());
+        opened.expect("random bytes").pin
+    };
+    let (status, _, complaint) = pair("123456");
+    assert_eq!(status, Some(PAIRING_CLOSED), "{complaint}");
+    assert!(complaint.starts_with("12: "), "{complaint}");
+    let (status, _, complaint) = pair("12a456");
+    assert_eq!(status, Some(INVALID_ARGUMENT), "{complaint}");
+
+    let pin = open();
+    let wrong = match pin.digits() {
+        "000000" => "111111",
+        _ => "000000",
+    };
+    let (status, _, complaint) = pair(wrong);
+    assert_eq!(status, Some(PAIRING_FAILED), "{complaint}");
+    assert!(complaint.contains("PIN"), "{complaint}");
+    assert!(host.trust().clients().list().is_empty());
+
+    let (status, told, complaint) = pair(open().digits());
+    assert_eq!(status, Some(0), "{complaint}");
+    assert!(
+        told.starts_with(&format!("{} ", host.fingerprint())),
+        "{told}"
+    );
+    let kept = host.trust().clients().list();
+    assert_eq!((kept.len(), &kept[0].name[..]), (1, "Küche"));
 }

@@ -1,6 +1,6 @@
-/* Checks what of the conformance vectors needs no cipher: framing, FEC over GF(2^8), feedback, echo,
- * sound and input. Written from net/PROTOCOL.md, with nothing but the standard library; check.py
- * checks all of them.
+/* Checks what of the conformance vectors needs no cipher: framing, pairing's but for its points, FEC
+ * over GF(2^8), feedback, echo, sound and input. Written from net/PROTOCOL.md, with nothing but the
+ * standard library; check.py checks all of them.
  *
  *   cc -std=c11 check.c -o check && ./check DIRECTORY
  *
@@ -92,6 +92,29 @@ static void check_message(void) {
   const struct line *message = get("message");
   expect("type", little(message->bytes, 2), get("type")->number);
   expect("length", little(message->bytes + 2, 4), message->length - 6);
+}
+
+/* Framing, points and names; check.py computes the shares and the confirmations. */
+static void check_pairing(void) {
+  static const char *const names[] = {"request", "reply", "confirm", "done"};
+  static const size_t bytes[] = {65, 65, 32, 32};
+  for (int i = 0; i < 4; i++) {
+    const struct line *message = get(names[i]);
+    size_t text = 6 + bytes[i];
+    expect("type", little(message->bytes, 2), 0x0030 + (uint64_t)i);
+    expect("length", little(message->bytes + 2, 4), message->length - 6);
+    if (bytes[i] == 65) {
+      expect("uncompressed", message->bytes[6], 4);
+    }
+    if (i == 0 || i == 3) {
+      const struct line *name = get(i == 0 ? "client-name" : "host-name");
+      expect("name's length", little(message->bytes + text, 2), name->length);
+      expect("bytes", message->length, text + 2 + name->length);
+      expect("name", (uint64_t)memcmp(message->bytes + text + 2, name->bytes, name->length), 0);
+    } else {
+      expect("bytes", message->length, text);
+    }
+  }
 }
 
 static uint8_t multiply(uint8_t a, uint8_t b) {
@@ -245,6 +268,7 @@ static void check_file(const char *directory, const char *name, void (*check)(vo
 int main(int count, char **arguments) {
   const char *directory = count > 1 ? arguments[1] : ".";
   check_file(directory, "messages.txt", check_message);
+  check_file(directory, "pairing.txt", check_pairing);
   check_file(directory, "fec.txt", check_fec);
   check_file(directory, "feedback.txt", check_feedback);
   check_file(directory, "audio.txt", check_audio);

@@ -7,6 +7,7 @@ is computed from net/PROTOCOL.md. Exit status 0 if all vectors hold.
     check.py [DIRECTORY]
 """
 
+import hashlib
 import hmac
 import itertools
 import pathlib
@@ -436,6 +437,9 @@ LAYOUTS = {
              ("datagrams", "Q"), ("bytes", "Q"), ("not-opened", "Q"), ("newest-known", "B"),
              ("newest", "I")],
     0x0012: [("frames", "H"), ("frame", "I"), ("flags", "B"), ("slices", "B")],
+    0x0013: [("number", "I"), *MODE],
+    0x0014: [("number", "I"), ("outcome", "B"), *MODE, ("first-frame", "I"),
+             ("reason-text", "text")],
     0x001F: [("reason", "H"), ("reason-text", "text")],
 }  # fmt: skip
 
@@ -463,6 +467,97 @@ def check_message(block):
         if name not in ("type", "message"):
             wanted = bytes.fromhex(value) if isinstance(fields[name], bytes) else int(value)
             expect(name, fields[name], wanted)
+
+
+# --- Pairing --------------------------------------------------------------------------------------
+
+PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+CURVE_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+BASE = (0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+        0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5)  # fmt: skip
+
+
+def add(p, q):
+    """Of two points of P-256; None is the one at infinity."""
+    if p is None or q is None:
+        return p or q
+    if p[0] == q[0] and (p[1] + q[1]) % PRIME == 0:
+        return None
+    if p == q:
+        slope = (3 * p[0] * p[0] - 3) * pow(2 * p[1], -1, PRIME)
+    else:
+        slope = (q[1] - p[1]) * pow(q[0] - p[0], -1, PRIME)
+    x = (slope * slope - p[0] - q[0]) % PRIME
+    return x, (slope * (p[0] - x) - p[1]) % PRIME
+
+
+def times(scalar, point):
+    product = None
+    while scalar:
+        if scalar & 1:
+            product = add(product, point)
+        point, scalar = add(point, point), scalar >> 1
+    return product
+
+
+def on_curve(x, parity):
+    """The point of an x, by whether its y is odd."""
+    square = (x**3 - 3 * x + CURVE_B) % PRIME
+    y = pow(square, (PRIME + 1) // 4, PRIME)
+    expect("a point of the curve", y * y % PRIME, square)
+    return x, y if y % 2 == parity else PRIME - y
+
+
+# RFC 9382 section 6.
+POINT_M = on_curve(0x886E2F97ACE46E55BA9DD7242579F2993B64E16EF3DCAB95AFD497333D8FA12F, 0)
+POINT_N = on_curve(0xD8BBD6C639C62937B04D997F38C3770719C629D7014D49A24B4F98BAA1292B49, 1)
+
+
+def encoded(point):
+    return b"\4" + b"".join(part.to_bytes(32, "big") for part in point)
+
+
+def decoded(share):
+    x, y = int.from_bytes(share[1:33], "big"), int.from_bytes(share[33:], "big")
+    expect("share", (share[0], on_curve(x, y % 2)), (4, (x, y)))
+    return x, y
+
+
+def hkdf(secret, info, length):
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    first = hmac.digest(extracted, info + b"\1", "sha256")
+    return (first + hmac.digest(extracted, first + info + b"\2", "sha256"))[:length]
+
+
+def framed(kind, body):
+    return struct.pack("<HI", kind, len(body)) + body
+
+
+def named(text):
+    return struct.pack("<H", len(text)) + text
+
+
+def check_pairing(block):
+    wide = hkdf(block.bytes("pin"), b"punktfunk/1 pairing PIN", 48)
+    w = int.from_bytes(wide, "big") % ORDER
+    x, y = (int.from_bytes(block.bytes(f"{side}-secret"), "big") % ORDER
+            for side in ("client", "host"))  # fmt: skip
+    share_a = encoded(add(times(x, BASE), times(w, POINT_M)))
+    share_b = encoded(add(times(y, BASE), times(w, POINT_N)))
+    key = times(x, add(decoded(share_b), times(ORDER - w, POINT_N)))
+    expect("K", times(y, add(decoded(share_a), times(ORDER - w, POINT_M))), key)
+    parts = [block.bytes("client"), block.bytes("host"), share_a, share_b, encoded(key),
+             w.to_bytes(32, "big")]  # fmt: skip
+    transcript = b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+    info = b"ConfirmationKeys" + b"punktfunk/1 pairing" + block.bytes("channel")
+    keys = hkdf(hashlib.sha256(transcript).digest()[16:], info, 32)
+    tag_a, tag_b = (hmac.digest(half, transcript, "sha256") for half in (keys[:16], keys[16:]))
+    client, host = block.bytes("client-name"), block.bytes("host-name")
+    expect("PairRequest", block.bytes("request"), framed(0x0030, share_a + named(client)))
+    expect("PairReply", block.bytes("reply"), framed(0x0031, share_b))
+    expect("PairConfirm", block.bytes("confirm"), framed(0x0032, tag_a))
+    expect("PairDone", block.bytes("done"), framed(0x0033, tag_b + named(host)))
 
 
 # --- Feedback, sound, input -----------------------------------------------------------------------
@@ -544,6 +639,7 @@ def check_input(block):
 
 FILES = {
     "messages.txt": check_message,
+    "pairing.txt": check_pairing,
     "sealed.txt": check_sealed,
     "fec.txt": check_fec,
     "video.txt": check_video,

@@ -200,6 +200,10 @@ enum PunktfunkStatus
   PUNKTFUNK_STATUS_BUFFER_TOO_SMALL = 14,
   // The session has no sound.
   PUNKTFUNK_STATUS_NO_AUDIO = 15,
+  // The host has no pairing window open, or another client is at it.
+  PUNKTFUNK_STATUS_PAIRING_CLOSED = 16,
+  // The PIN was wrong, or somebody is in between. The window is closed.
+  PUNKTFUNK_STATUS_PAIRING_FAILED = 17,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -356,6 +360,36 @@ typedef struct {
   // Zero.
   uint8_t reserved;
 } PunktfunkPadBattery;
+
+// With whom to pair.
+typedef struct {
+  // sizeof(PunktfunkPairOptions).
+  uint32_t struct_size;
+  // Zero.
+  uint32_t reserved;
+  // As in PunktfunkConnectOptions.
+  const char *host;
+  // Who this client is, and by what the host shall know it.
+  const PunktfunkIdentity *identity;
+  // The digits that the host shows.
+  const char *pin;
+  // What the host's operator shall call this client. UTF-8, at most 64 bytes.
+  const char *name;
+} PunktfunkPairOptions;
+
+// What pairing came to, whether it succeeded or not. Texts are UTF-8 and end with a zero byte.
+typedef struct {
+  // sizeof(PunktfunkPairResult).
+  uint32_t struct_size;
+  // If the host refused, its code (net/PROTOCOL.md has the list); else 0.
+  uint32_t refuse_code;
+  // Of the host's certificate, to be pinned; zeros if it was not paired with.
+  uint8_t fingerprint[PUNKTFUNK_FINGERPRINT_BYTES];
+  // What the host calls itself; empty if it was not paired with.
+  char host_name[PUNKTFUNK_NAME_BYTES];
+  // Zeros.
+  uint8_t reserved[7];
+} PunktfunkPairResult;
 
 // Decides about a host that nobody vouches for: not zero to trust it. Called on the thread that
 // connects, while no connection is open, so it may take as long as a person does. It must not
@@ -721,6 +755,15 @@ PunktfunkStatus punktfunk_send_pad_motion(const PunktfunkSession *session,
 // `session` was not closed; `battery` is valid.
 PunktfunkStatus punktfunk_send_pad_battery(const PunktfunkSession *session,
                                            const PunktfunkPadBattery *battery);
+
+// Pairs with a host whose operator has opened a window and told its PIN: one connection, one try,
+// after which the window is closed. The host's fingerprint, which result has afterwards, is to be
+// pinned, and the identity to be kept: the host knows the client by it. Waits within the
+// protocol's time limits, under a minute. result may be NULL; the fingerprint is lost then.
+//
+// # Safety
+// `options` and what it points to are valid during the call; `result` is NULL or valid.
+PunktfunkStatus punktfunk_pair(const PunktfunkPairOptions *options, PunktfunkPairResult *result);
 
 // Connects, and waits for the host's answer. The session has a thread of its own, which does all
 // that has to do with the network. result may be NULL.

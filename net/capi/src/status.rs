@@ -1,7 +1,9 @@
 //! How a call ended: a number for programs and a text for people.
 
-use net::client::ConnectError;
+use net::client::{ConnectError, PairError};
 use net::identity::IdentityError;
+use net::native::RefuseCode;
+use net::native::pairing::PairingError;
 
 /// How a call ended. A number keeps its meaning for ever; later versions may add some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +42,10 @@ pub enum PunktfunkStatus {
     BufferTooSmall = 14,
     /// The session has no sound.
     NoAudio = 15,
+    /// The host has no pairing window open, or another client is at it.
+    PairingClosed = 16,
+    /// The PIN was wrong, or somebody is in between. The window is closed.
+    PairingFailed = 17,
 }
 
 /// A call failed.
@@ -76,6 +82,23 @@ impl From<&ConnectError> for Failure {
             ConnectError::Impostor { .. } => PunktfunkStatus::Impostor,
             ConnectError::Unknown { .. } => PunktfunkStatus::UnknownHost,
             ConnectError::Refused { .. } => PunktfunkStatus::Refused,
+        };
+        Self::new(status, error)
+    }
+}
+
+impl From<&PairError> for Failure {
+    fn from(error: &PairError) -> Self {
+        let status = match error {
+            PairError::System(_) | PairError::Quic(_) => PunktfunkStatus::System,
+            PairError::Unreachable { .. } => PunktfunkStatus::Unreachable,
+            PairError::Refused { code, .. } => match code {
+                RefuseCode::PairingClosed => PunktfunkStatus::PairingClosed,
+                RefuseCode::PairingFailed => PunktfunkStatus::PairingFailed,
+                _ => PunktfunkStatus::Refused,
+            },
+            PairError::Failed(PairingError::Library) => PunktfunkStatus::System,
+            PairError::Failed(_) => PunktfunkStatus::PairingFailed,
         };
         Self::new(status, error)
     }

@@ -136,6 +136,40 @@ pub struct PunktfunkConnectResult {
     pub fingerprint: [u8; PUNKTFUNK_FINGERPRINT_BYTES],
 }
 
+/// With whom to pair.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct PunktfunkPairOptions {
+    /// sizeof(PunktfunkPairOptions).
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// As in PunktfunkConnectOptions.
+    pub host: *const c_char,
+    /// Who this client is, and by what the host shall know it.
+    pub identity: *const PunktfunkIdentity,
+    /// The digits that the host shows.
+    pub pin: *const c_char,
+    /// What the host's operator shall call this client. UTF-8, at most 64 bytes.
+    pub name: *const c_char,
+}
+
+/// What pairing came to, whether it succeeded or not. Texts are UTF-8 and end with a zero byte.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct PunktfunkPairResult {
+    /// sizeof(PunktfunkPairResult).
+    pub struct_size: u32,
+    /// If the host refused, its code (net/PROTOCOL.md has the list); else 0.
+    pub refuse_code: u32,
+    /// Of the host's certificate, to be pinned; zeros if it was not paired with.
+    pub fingerprint: [u8; PUNKTFUNK_FINGERPRINT_BYTES],
+    /// What the host calls itself; empty if it was not paired with.
+    pub host_name: [c_char; PUNKTFUNK_NAME_BYTES],
+    /// Zeros.
+    pub reserved: [u8; 7],
+}
+
 /// What became of a mode that was asked for: it holds.
 pub const PUNKTFUNK_MODE_GRANTED: u8 = 0;
 /// No picture can have it. Larger numbers: the host failed to make it, or could not just then.

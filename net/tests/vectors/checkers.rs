@@ -39,8 +39,9 @@ fn check_with(checker: impl Fn() -> Command, files: &[&str]) {
     std::fs::remove_dir_all(&copy).expect("removed");
 }
 
-const ALL_FILES: [&str; 7] = [
+const ALL_FILES: [&str; 8] = [
     "messages.txt",
+    "pairing.txt",
     "sealed.txt",
     "fec.txt",
     "video.txt",
@@ -84,6 +85,7 @@ fn a_c_program_of_its_own_agrees() {
     assert!(built.status.success(), "{said}");
     let files = [
         "messages.txt",
+        "pairing.txt",
         "fec.txt",
         "feedback.txt",
         "audio.txt",

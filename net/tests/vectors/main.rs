@@ -7,6 +7,7 @@
 //! about. `#` begins a comment.
 
 mod checkers;
+mod pairing;
 mod text;
 
 use std::fmt::{Display, Write};
@@ -27,8 +28,8 @@ use net::media;
 use net::native::input::{InputSender, OutputSender};
 use net::native::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, Message, PROTOCOL_VERSION, Refuse, RefuseCode, RepairRequest, RepairWish, RequestedMode,
-    Welcome,
+    Hello, Message, ModeOutcome, PROTOCOL_VERSION, Reconfigure, Reconfigured, Refuse, RefuseCode,
+    RepairRequest, RepairWish, RequestedMode, Welcome,
 };
 use net::packetize::{Batch, Packetizer, PacketizerConfig, Protection, SliceMeta};
 use net::times::{FrameTimes, SliceTimes};
@@ -164,6 +165,46 @@ fn messages() {
         &frame_times(),
         &[("frames", 1), ("frame", 9), ("slices", 2)],
     );
+    let wanted = RequestedMode {
+        width: 1000,
+        height: 700,
+        millihz: 144_000,
+    };
+    let fields = [("width", 1000), ("height", 700), ("millihz", 144_000)];
+    message(
+        "Reconfigure",
+        &Message::Reconfigure(Reconfigure {
+            number: 0x0102_0304,
+            mode: wanted,
+        }),
+        &[&[("number", 0x0102_0304)], &fields[..]].concat(),
+    );
+    for (name, outcome, number, text) in [
+        ("Reconfigured", ModeOutcome::Granted, 0, ""),
+        (
+            "Reconfigured in vain",
+            ModeOutcome::Impossible,
+            1,
+            "zu groß",
+        ),
+    ] {
+        message(
+            name,
+            &Message::Reconfigured(Reconfigured {
+                number: 0x0102_0304,
+                outcome,
+                mode: wanted.check().expect("possible"),
+                first_frame: FrameId(0x0a0b),
+                text: text.to_owned(),
+            }),
+            &[
+                &[("number", 0x0102_0304), ("outcome", number)],
+                &fields[..],
+                &[("first-frame", 0x0a0b)],
+            ]
+            .concat(),
+        );
+    }
     let end = End {
         reason: EndReason::Shutdown,
         text: "Schluß".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use net::audio;
 use net::limits;
 use net::native::messages::Kind;
 
@@ -25,7 +26,23 @@ fn the_text_names_every_message_and_limit() {
             limits::GROUPS_PER_FRAME_MAX
         ),
         format!("`{}`", net::crypto::EXPORTER_LABEL),
-        format!("at most {} bytes:", net::audio::AUDIO_DATAGRAM_BYTES_MAX),
+        format!("at most {} bytes:", audio::AUDIO_DATAGRAM_BYTES_MAX),
+        format!("copies c, at most {} |", audio::COPIES_MAX),
+        format!("1 to {}, rising |", audio::DISTANCE_MAX),
+        format!(
+            "1 to {} and at most {} at once",
+            audio::DISTANCE_MAX,
+            audio::COPIES_MAX
+        ),
+        format!("{} ms at most", audio::receive::DELAY_MAX.as_millis()),
+        format!(
+            "after {} s when it falls",
+            audio::redundancy::HOLD.as_secs()
+        ),
+        format!(
+            "at most {} % of the last",
+            audio::redundancy::RESIDUAL_MAX * 100.0
+        ),
         format!(
             "At most {} bytes; the length is exact",
             net::native::input::PACKET_BYTES_MAX

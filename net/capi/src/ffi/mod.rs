@@ -12,6 +12,7 @@
 
 mod identity;
 mod input;
+mod pair;
 mod session;
 
 use std::cell::RefCell;
@@ -25,8 +26,9 @@ use crate::status::{Failure, PunktfunkStatus};
 use crate::types::{
     PUNKTFUNK_ABI_VERSION, PUNKTFUNK_FOREVER, PunktfunkAudio, PunktfunkConnectOptions,
     PunktfunkConnectResult, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
-    PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch, PunktfunkPen,
-    PunktfunkSessionInfo, PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
+    PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
+    PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
+    PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
 };
 
 thread_local! {
@@ -102,6 +104,8 @@ macro_rules! structures {
 structures! {
     PunktfunkConnectOptions 80 + 5 * size_of::<usize>(),
     PunktfunkConnectResult 40,
+    PunktfunkPairOptions 8 + 4 * size_of::<usize>(),
+    PunktfunkPairResult 112,
     PunktfunkMode 28,
     PunktfunkSessionInfo 208,
     PunktfunkUnit 40 + 2 * size_of::<usize>(),

@@ -489,7 +489,7 @@ fn describe(client: &Client) -> PunktfunkSessionInfo {
 }
 
 /// As a text that ends with a zero byte; names on the wire are shorter.
-fn name(text: &str) -> [c_char; PUNKTFUNK_NAME_BYTES] {
+pub(super) fn name(text: &str) -> [c_char; PUNKTFUNK_NAME_BYTES] {
     let mut name = [0; PUNKTFUNK_NAME_BYTES];
     let end = text.floor_char_boundary(PUNKTFUNK_NAME_BYTES - 1);
     for (place, byte) in name.iter_mut().zip(&text.as_bytes()[..end]) {

@@ -1,7 +1,9 @@
 use super::identity::*;
 use super::input::punktfunk_send_touch;
+use super::pair::punktfunk_pair;
 use super::session::*;
 use super::*;
+use crate::types::PunktfunkIdentity;
 
 fn last_error() -> String {
     // SAFETY: the text lives until this thread's next failure.
@@ -40,10 +42,12 @@ fn every_function_is_guarded() {
     for (file, text) in [
         ("identity.rs", include_str!("identity.rs")),
         ("input.rs", include_str!("input.rs")),
+        ("pair.rs", include_str!("pair.rs")),
         ("session.rs", include_str!("session.rs")),
     ] {
         let functions: Vec<&str> = text.split("#[unsafe(no_mangle)]").skip(1).collect();
-        assert!(functions.len() > 4, "{file}");
+        let least = if file == "pair.rs" { 1 } else { 5 };
+        assert!(functions.len() >= least, "{file}");
         for function in functions {
             let body = function.split_once("{\n").expect("a body").1;
             let first = body
@@ -62,6 +66,76 @@ fn every_function_is_guarded() {
             assert!(is_guarded, "{file}: {first}");
         }
     }
+}
+
+/// None of these reaches the network: a PIN is good for one try.
+#[test]
+fn pairing_without_what_it_needs_is_refused() {
+    let identity = PunktfunkIdentity(net::identity::Identity::generate().expect("an identity"));
+    let good = PunktfunkPairOptions {
+        struct_size: size_of::<PunktfunkPairOptions>() as u32,
+        reserved: 0,
+        host: c"127.0.0.1:9".as_ptr(),
+        identity: &raw const identity,
+        pin: c"123456".as_ptr(),
+        name: c"tablet".as_ptr(),
+    };
+    let long = CString::new([b'x'; 65]).expect("no zeros");
+    for (wanted, what) in [
+        (
+            PunktfunkPairOptions {
+                reserved: 1,
+                ..good
+            },
+            "reserved",
+        ),
+        (
+            PunktfunkPairOptions {
+                host: ptr::null(),
+                ..good
+            },
+            "host",
+        ),
+        (
+            PunktfunkPairOptions {
+                pin: c"12".as_ptr(),
+                ..good
+            },
+            "PIN",
+        ),
+        (
+            PunktfunkPairOptions {
+                pin: c"\xff".as_ptr(),
+                ..good
+            },
+            "pin",
+        ),
+        (
+            PunktfunkPairOptions {
+                name: long.as_ptr(),
+                ..good
+            },
+            "name",
+        ),
+        (
+            PunktfunkPairOptions {
+                identity: ptr::null(),
+                ..good
+            },
+            "identity",
+        ),
+    ] {
+        // SAFETY: what the options point to lives here.
+        let status = unsafe { punktfunk_pair(&wanted, ptr::null_mut()) };
+        assert_eq!(status, PunktfunkStatus::InvalidArgument, "{what}");
+        assert!(last_error().contains(what), "{what}: {}", last_error());
+    }
+    // SAFETY: likewise; a result too short for any version is not written to.
+    let status = unsafe {
+        let mut result = MaybeUninit::<PunktfunkPairResult>::zeroed().assume_init();
+        punktfunk_pair(&good, &mut result)
+    };
+    assert_eq!(status, PunktfunkStatus::StructSize);
 }
 
 #[test]
