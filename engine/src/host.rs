@@ -637,6 +637,7 @@ mod tests {
         let mut figures = LiveFigures {
             registry: Arc::clone(&registry),
             last: Vec::new(),
+            ended: Vec::new(),
             turned_away: 0,
         };
         let mode = Mode::new(1280, 720, 60_000).expect("a mode");

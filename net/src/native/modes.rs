@@ -16,7 +16,7 @@
 //! is an IDR with parameter sets; all before it are of the mode before.
 //!
 //! # Requests that come in crowds
-//! [`ModeChanges`] keeps one in work and one waiting, and begins no change sooner than
+//! The host's session keeps one in work and one waiting, and begins no change sooner than
 //! [`CHANGE_INTERVAL`] after the one before: whatever a client sends, its display and encoder are
 //! rebuilt ten times a second at most, and nothing grows. A request that a newer one displaces is
 //! counted.
