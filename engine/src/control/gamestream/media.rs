@@ -215,13 +215,13 @@ impl VideoSteer {
     }
 
     /// The control stream was answered: in order, and before [`VideoSteer::handle_timeout`].
-    pub(super) fn handle_echo(&mut self, echo: Echo) {
+    pub fn handle_echo(&mut self, echo: Echo) {
         self.take_departures();
         self.rate.handle_echo(echo);
     }
 
     /// Since when a ping waits for its answer.
-    pub(super) const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
+    pub const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
         self.waits_since = waits_since;
     }
 
