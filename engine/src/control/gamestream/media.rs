@@ -14,7 +14,7 @@ use net::gamestream::control::FromClient;
 use net::gamestream::enet::Echo;
 use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
 use net::gamestream::reports::{Report, Reports};
-use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
+use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate, parity_packets};
 use net::ladder::{Ladder, LadderConfig, ParityConfig, Path, ReferencesConfig, Repair, SentFrame};
 use net::limits::BITRATE_MIN;
 use net::packetize::Protection;
@@ -34,8 +34,12 @@ const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two IDRs that the client asks for: one is on its way for about so long, and a client
 /// that lost it asks again.
 const IDR_INTERVAL: Duration = Duration::from_millis(100);
-/// RTP and second header of each packet, bytes.
+/// RTP header of each packet, bytes; the second one counts as the packet's.
+const RTP_BYTES: u64 = 16;
+/// Both.
 const HEADER_BYTES: u64 = 32;
+/// Sizes of pictures around what is asked for.
+const SIZES_PERCENT: [u64; 5] = [70, 85, 100, 115, 130];
 /// Most parity, as [`ParityConfig`] has it. A native client's lost frame is repeated first, this
 /// one's never, and small frames need a larger share for the same loss: 5 of 10 packets at 5 %.
 const STRONG_BASE: f64 = 0.2;
@@ -400,15 +404,10 @@ impl VideoSteer {
     /// Gives the pipeline other orders where they have changed.
     fn order(&mut self) {
         let protection = protection(&self.ladder, &self.terms);
-        let data = self.ladder.frame_size().data_shards.max(1);
-        let parity = protection.parity_for(data);
-        let parity = parity.max(usize::from(self.terms.parity_min));
-        let parity_share = parity as f64 / data as f64;
-        let packet = f64::from(self.terms.packet_bytes);
-        let payload_share = packet / (packet + HEADER_BYTES as f64);
         let rate = self.rate.rate();
-        let video = rate.0 as f64 * payload_share / (1.0 + parity_share);
-        let bitrate = BitsPerSecond((video as u64).max(BITRATE_MIN));
+        let bytes = frame_bytes(&self.terms, &protection, self.blocks, rate);
+        let refresh_millihz = u64::from(self.terms.refresh.get());
+        let bitrate = BitsPerSecond((8 * bytes * refresh_millihz / 1000).max(BITRATE_MIN));
         let step = bitrate.0 as f64 / self.orders.bitrate.0.max(1) as f64 - 1.0;
         let before = self.orders;
         if step.abs() >= BITRATE_STEP {
@@ -428,6 +427,40 @@ fn floor(terms: &VideoTerms) -> BitsPerSecond {
     let packets_millihz = 3 * u64::from(terms.refresh.get());
     let packet_bits = 8 * (u64::from(terms.packet_bytes) + HEADER_BYTES);
     BitsPerSecond((packets_millihz * packet_bits / 1000).max(BITRATE_MIN))
+}
+
+/// What the encoder may make of a frame so that on average it fits `rate` with its parity and
+/// headers. Small frames round up: two packets and three of parity take as much as five.
+fn frame_bytes(
+    terms: &VideoTerms,
+    protection: &Protection,
+    blocks: u8,
+    rate: BitsPerSecond,
+) -> u64 {
+    let budget = 1000 * rate.0 / (8 * u64::from(terms.refresh.get()));
+    let payload = u64::from(terms.packet_bytes) + RTP_BYTES - HEADER_BYTES;
+    let blocks = u64::from(blocks.max(1));
+    let wire = |bytes: u64| {
+        let packets = bytes.div_ceil(payload).max(1);
+        let blocks = blocks.min(packets);
+        let data = packets.div_ceil(blocks) as usize;
+        let wanted = protection.parity_for(data).max(terms.parity_min.into());
+        let parity = blocks * parity_packets(data, wanted) as u64;
+        bytes + packets * HEADER_BYTES + parity * (u64::from(terms.packet_bytes) + RTP_BYTES)
+    };
+    let mean = |bytes: u64| {
+        let each = SIZES_PERCENT.map(|percent| wire(bytes * percent / 100));
+        each.iter().sum::<u64>() / SIZES_PERCENT.len() as u64
+    };
+    let (mut fits, mut too_much) = (0, budget + 1);
+    while too_much - fits > 1 {
+        let middle = fits.midpoint(too_much);
+        match mean(middle) <= budget {
+            true => fits = middle,
+            false => too_much = middle,
+        }
+    }
+    fits
 }
 
 /// The operator's, else what the ladder finds needed.

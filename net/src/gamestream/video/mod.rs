@@ -55,6 +55,7 @@ use check::SelfCheck;
 use parity::Shape;
 
 pub use latency::LatencyEstimate;
+pub use parity::parity_packets;
 pub use policy::{BlockPolicy, BlockPolicyConfig};
 
 /// Most FEC blocks of a frame: two bits number them.
