@@ -38,6 +38,10 @@ const IDR_INTERVAL: Duration = Duration::from_millis(100);
 const RTP_BYTES: u64 = 16;
 /// Both.
 const HEADER_BYTES: u64 = 32;
+/// Up to this the pace may be four times the rate: a frame is then less than 21 KB.
+const PACE_FAST: BitsPerSecond = BitsPerSecond(40_000_000);
+/// Frames whose departure is remembered: a second's.
+const DEPARTURES_MAX: usize = 64;
 /// Sizes of pictures around what is asked for.
 const SIZES_PERCENT: [u64; 5] = [70, 85, 100, 115, 130];
 /// Most parity, as [`ParityConfig`] has it. A native client's lost frame is repeated first, this
@@ -101,6 +105,11 @@ pub struct VideoSteer {
     newest_sent: Option<FrameId>,
     /// The oldest ping that waits.
     waits_since: Option<Timestamp>,
+    /// When the last frames began to leave, by their number.
+    departures: [(FrameId, Timestamp); DEPARTURES_MAX],
+    /// When what the client has spoken of last was sent: a ping from before it was lost and waits
+    /// in no queue.
+    heard_of: Timestamp,
     commands: VecDeque<EncodeCommand>,
     idr_due: bool,
     last_idr: Option<Timestamp>,
@@ -163,6 +172,8 @@ impl VideoSteer {
             in_hand: None,
             newest_sent: None,
             waits_since: None,
+            departures: [(FrameId(0), Timestamp::ZERO); DEPARTURES_MAX],
+            heard_of: Timestamp::ZERO,
             commands: VecDeque::new(),
             idr_due: false,
             last_idr: None,
@@ -198,6 +209,7 @@ impl VideoSteer {
         // First what has left: the client may speak of it already.
         self.take_departures();
         self.tell_sent(now);
+        self.hear_of(message);
         match self.reports.handle(now, message) {
             Some(Report::Loss { is_burst }) => self.policy.handle_loss(now, is_burst),
             Some(Report::Damage(damage)) => {
@@ -250,7 +262,8 @@ impl VideoSteer {
         if now.since(self.rated) >= RATE_INTERVAL {
             self.rated = now;
             let loss = self.reports.loss_over(now, LOSS_WINDOW);
-            self.rate.poll(now, loss, self.waits_since);
+            let waits_since = self.waits_since.map(|since| since.max(self.heard_of));
+            self.rate.poll(now, loss, waits_since);
         }
         self.blocks = self.policy.blocks(now, self.terms.slices.get());
         self.guidance.set_blocks(self.blocks);
@@ -311,6 +324,7 @@ impl VideoSteer {
                 self.policy.handle_sent(before.columns, before.recovers);
             }
             self.tell_sent(departed.at);
+            self.departures[frame.0 as usize % DEPARTURES_MAX] = (frame, departed.at);
             self.in_hand = Some(InHand {
                 frame,
                 columns: 0,
@@ -342,6 +356,21 @@ impl VideoSteer {
                 ..sent
             };
             self.ladder.handle_sent(departed.at, block);
+        }
+    }
+
+    /// Takes the time of the frame that the client speaks of: it saw that one, or a later one.
+    fn hear_of(&mut self, message: &FromClient) {
+        let frame = match message {
+            FromClient::FecStatus(status) => status.frame,
+            FromClient::Invalidate { last, .. } => *last,
+            _ => return,
+        };
+        // Counted from 1 on the wire.
+        let frame = FrameId(frame.wrapping_sub(1));
+        let (known, sent) = self.departures[frame.0 as usize % DEPARTURES_MAX];
+        if known == frame {
+            self.heard_of = self.heard_of.max(sent);
         }
     }
 
@@ -471,10 +500,13 @@ fn protection(ladder: &Ladder, terms: &VideoTerms) -> Protection {
     }
 }
 
-/// Twice the rate: no bottleneck is ever measured.
-const fn pace(rate: BitsPerSecond) -> Pace {
+/// Twice the rate, as no bottleneck is ever measured, and more where that is little: the sooner a
+/// frame has left, the sooner its loss is told, and what is let go so fast is less than the smallest
+/// queues hold.
+fn pace(rate: BitsPerSecond) -> Pace {
+    let fast = BitsPerSecond(4 * rate.0).min(PACE_FAST);
     Pace {
-        rate: BitsPerSecond(2 * rate.0),
+        rate: BitsPerSecond(2 * rate.0).max(fast),
         burst_bytes: UNMEASURED_BURST_BYTES,
     }
 }
