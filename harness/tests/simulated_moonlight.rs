@@ -4,7 +4,12 @@ use harness::sim::session_figures::Figure;
 
 #[test]
 fn the_rows_of_a_stock_client_hold() {
-    for name in ["moonlight-slow-hop", "moonlight-loss-2", "moonlight-narrow"] {
+    for name in [
+        "moonlight-slow-hop",
+        "moonlight-loss-2",
+        "moonlight-loss-5",
+        "moonlight-narrow",
+    ] {
         for seed in [1, 2] {
             let figure = Figure::named(name).expect("a row of that name");
             let row = figure.run(seed);

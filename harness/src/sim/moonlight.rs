@@ -9,14 +9,16 @@
 //! ```
 //!
 //! The control stream is ENet's in what counts here: messages in order, repeated until they are
-//! acknowledged, but for 0x5502, which goes once; and a round trip, measured by the host.
+//! acknowledged, but for 0x5502, which goes once; and the host's pings, each of which is
+//! acknowledged at once and waits in the same queues as video. A ping that is lost is not repeated
+//! by itself: the next one, [`PING_INTERVAL`] later, tells the same.
 //!
 //! | byte 0 | then | |
 //! |---:|---|---|
 //! | 0 | type (u16), payload | a message, once |
 //! | 1 | number (u32), type (u16), payload | a message, until acknowledged |
 //! | 2 | number (u32) | acknowledges all below |
-//! | 3, 4 | time (u64) | asks for an answer at once, and that answer |
+//! | 3, 4 | time (u64) | a ping, and its acknowledgement |
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use engine::stage::encode::EncodeCommand;
 use engine::steering::{Departed, PipelineEnds};
 use net::gamestream::client_model::{ClientEvent, ClientModel};
 use net::gamestream::control::FromClient;
+use net::gamestream::enet::{Echo, PING_INTERVAL};
 use net::gamestream::reports::FecStatus;
 use net::gamestream::video::{VideoConfig, VideoError, VideoFormat, VideoPacketizer};
 use net::ladder::{Repair, SentFrame};
@@ -45,10 +48,8 @@ use super::unit::Picture;
 const ONCE: u8 = 0;
 const SURE: u8 = 1;
 const ACK: u8 = 2;
-const ASK: u8 = 3;
-const ANSWER: u8 = 4;
-/// Between two measurements of the round trip.
-const ASK_INTERVAL: Duration = Duration::from_millis(100);
+const PING: u8 = 3;
+const ECHO: u8 = 4;
 /// As the engine's until ENet has measured one.
 const ROUND_TRIP_AT_FIRST: Duration = Duration::from_millis(20);
 /// A message that is not acknowledged goes again.
@@ -92,7 +93,9 @@ pub struct MoonlightHost {
     /// The next message of the control stream.
     next_message: u32,
     round_trip: Option<Duration>,
-    asks_at: Timestamp,
+    pings_at: Timestamp,
+    /// When those left that are later than any that was answered.
+    pings: VecDeque<Timestamp>,
     sent: SentBytes,
     not_sent: u64,
     idrs: u64,
@@ -154,7 +157,8 @@ impl MoonlightHost {
             outbox: VecDeque::new(),
             next_message: 0,
             round_trip: None,
-            asks_at: now,
+            pings_at: now,
+            pings: VecDeque::new(),
             sent: SentBytes::default(),
             not_sent: 0,
             idrs: 0,
@@ -280,6 +284,22 @@ impl MoonlightHost {
         self.mend();
     }
 
+    /// A ping that was sent at `sent` is acknowledged.
+    fn take_echo(&mut self, now: Timestamp, sent: Timestamp) {
+        // One that came out of order says nothing new.
+        if self.pings.front().is_none_or(|&oldest| sent < oldest) {
+            return;
+        }
+        while self.pings.front().is_some_and(|&ping| ping <= sent) {
+            self.pings.pop_front();
+        }
+        let echo = Echo { sent, came: now };
+        // ENet's, which is TCP's (RFC 6298 section 2).
+        let known = self.round_trip.unwrap_or(echo.round_trip());
+        self.round_trip = Some((known * 7 + echo.round_trip()) / 8);
+        self.steer.handle_echo(echo);
+    }
+
     fn mend(&mut self) {
         while let Some(command) = self.steer.poll_command() {
             let (repair, newest_lost) = match command {
@@ -317,14 +337,10 @@ impl Endpoint for MoonlightHost {
                 let next = self.next_message.to_le_bytes();
                 self.outbox.push_back([&[ACK][..], &next].concat());
             }
-            [ANSWER, ref time @ ..] => {
-                let Ok(time) = time.try_into().map(u64::from_le_bytes) else {
-                    return;
-                };
-                let took = now.since(Timestamp::from_ns(time));
-                // ENet's, which is TCP's (RFC 6298 section 2).
-                let known = self.round_trip.unwrap_or(took);
-                self.round_trip = Some((known * 7 + took) / 8);
+            [ECHO, ref time @ ..] => {
+                if let Ok(time) = time.try_into().map(u64::from_le_bytes) {
+                    self.take_echo(now, Timestamp::from_ns(time));
+                }
             }
             _ => {}
         }
@@ -370,7 +386,7 @@ impl Endpoint for MoonlightHost {
         [
             (!is_blocked).then(|| self.encoder.poll_timeout()),
             Some(self.steer.poll_timeout()),
-            Some(self.asks_at),
+            Some(self.pings_at),
             self.batches.front().map(|(batch, _)| batch.departure),
             (has_room && self.slice.is_some()).then(|| self.departure - LEAD),
         ]
@@ -393,11 +409,13 @@ impl Endpoint for MoonlightHost {
             self.answers.note(&slice);
             self.slices.push_back(slice);
         }
-        if now >= self.asks_at {
-            self.asks_at = now + ASK_INTERVAL;
+        if now >= self.pings_at {
+            self.pings_at = now + PING_INTERVAL;
+            self.pings.push_back(now);
             let time = now.as_ns().to_le_bytes();
-            self.outbox.push_back([&[ASK][..], &time].concat());
+            self.outbox.push_back([&[PING][..], &time].concat());
         }
+        self.steer.set_waits_since(self.pings.front().copied());
         if now >= self.steer.poll_timeout() {
             let round_trip = self.round_trip.unwrap_or(ROUND_TRIP_AT_FIRST);
             self.steer.handle_timeout(now, round_trip);
@@ -529,7 +547,7 @@ impl Endpoint for MoonlightClient {
                 let waits = !self.unheard.is_empty();
                 self.repeats_at = waits.then_some(now + REPEAT_AFTER);
             }
-            [ASK, ref time @ ..] => self.outbox.push_back([&[ANSWER][..], time].concat()),
+            [PING, ref time @ ..] => self.outbox.push_back([&[ECHO][..], time].concat()),
             _ => {
                 self.wrong += u64::from(self.model.handle_datagram(datagram).is_err());
                 for event in self.model.take_events() {

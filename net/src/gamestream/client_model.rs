@@ -267,8 +267,9 @@ impl ClientModel {
             return;
         }
         if data < block.data {
-            self.recover();
+            // Of what came: what is recovered counts in no number of the report.
             self.report();
+            self.recover();
         }
         let block = std::mem::take(&mut self.block);
         let whole = block.packets.into_iter().take(block.data).flatten();

@@ -22,13 +22,15 @@ use super::enet::{Echo, PING_INTERVAL};
 use crate::units::{BitsPerSecond, Timestamp};
 
 /// Share of packets lost over [`LOSS_WINDOW`] that a queue's end explains better than the air.
-pub const LOSS_OF_CONGESTION: f64 = 0.15;
-/// What loss is looked at over.
-pub const LOSS_WINDOW: Duration = Duration::from_millis(600);
-/// Frames lost within [`LOSS_WINDOW`] that are congestion, too: blocks that are lost whole are in
-/// no report of packets. Over a quarter of those at 60 Hz; bursts that take 5 % of packets, eight
-/// in a row, were seen to cost six.
-const DAMAGES_OF_CONGESTION: usize = 10;
+pub const LOSS_OF_CONGESTION: f64 = 0.2;
+/// What loss is looked at over: a few bursts in half a second are no congestion.
+pub const LOSS_WINDOW: Duration = Duration::from_secs(2);
+/// And lost frames.
+const DAMAGE_WINDOW: Duration = Duration::from_millis(600);
+/// Frames lost within [`DAMAGE_WINDOW`] that are congestion, too: blocks that are lost whole are in
+/// no report of packets. Nearly half of those at 60 Hz; bursts of eight packets that take 5 % cost
+/// a fifth while a frame has a dozen packets, and more of smaller ones.
+const DAMAGES_OF_CONGESTION: usize = 16;
 /// So much over the smallest round trip is a queue: two answers in a row, since one can be late by
 /// itself.
 const QUEUE_OF_CONGESTION: Duration = Duration::from_millis(60);
@@ -223,7 +225,7 @@ impl LinkRate {
             return self.drain(now, drain, loss_share);
         }
         let oldest = self.damages[0];
-        let is_damaged = oldest.is_some_and(|at| now.since(at) <= LOSS_WINDOW);
+        let is_damaged = oldest.is_some_and(|at| now.since(at) <= DAMAGE_WINDOW);
         if loss_share > LOSS_OF_CONGESTION || is_damaged {
             self.last_congested = Some(now);
             self.is_beginning = false;

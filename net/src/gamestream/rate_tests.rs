@@ -189,13 +189,13 @@ fn random_loss_and_bursts_cost_no_quality() {
 #[test]
 fn frames_lost_in_a_row_are_congestion() {
     let mut rate = LinkRate::new(at(0), FLOOR, CEILING);
-    for frame in 0..10 {
+    for frame in 0..DAMAGES_OF_CONGESTION as u64 {
         rate.handle_damage(at(16 * frame));
     }
-    rate.poll(at(200), 0.0, None);
+    rate.poll(at(300), 0.0, None);
     assert_eq!(rate.rate(), BitsPerSecond(3_250_000));
     for step in 1..100 {
-        rate.poll(at(200 + step * 500), 0.9, None);
+        rate.poll(at(300 + step * 500), 0.9, None);
     }
     assert_eq!(rate.rate(), FLOOR);
 }

@@ -14,7 +14,7 @@ use net::gamestream::control::FromClient;
 use net::gamestream::enet::Echo;
 use net::gamestream::rate::{LOSS_WINDOW, LinkRate};
 use net::gamestream::reports::{Report, Reports};
-use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate};
+use net::gamestream::video::{BlockPolicy, BlockPolicyConfig, LatencyEstimate, parity_packets};
 use net::ladder::{Ladder, LadderConfig, ParityConfig, Path, ReferencesConfig, Repair, SentFrame};
 use net::limits::BITRATE_MIN;
 use net::packetize::Protection;
@@ -34,8 +34,16 @@ const RATE_INTERVAL: Duration = Duration::from_millis(50);
 /// Between two IDRs that the client asks for: one is on its way for about so long, and a client
 /// that lost it asks again.
 const IDR_INTERVAL: Duration = Duration::from_millis(100);
-/// RTP and second header of each packet, bytes.
+/// RTP header of each packet, bytes; the second one counts as the packet's.
+const RTP_BYTES: u64 = 16;
+/// Both.
 const HEADER_BYTES: u64 = 32;
+/// Up to this the pace may be four times the rate: a frame is then less than 21 KB.
+const PACE_FAST: BitsPerSecond = BitsPerSecond(40_000_000);
+/// Frames whose departure is remembered: a second's.
+const DEPARTURES_MAX: usize = 64;
+/// Sizes of pictures around what is asked for.
+const SIZES_PERCENT: [u64; 5] = [70, 85, 100, 115, 130];
 /// Most parity, as [`ParityConfig`] has it. A native client's lost frame is repeated first, this
 /// one's never, and small frames need a larger share for the same loss: 5 of 10 packets at 5 %.
 const STRONG_BASE: f64 = 0.2;
@@ -97,6 +105,11 @@ pub struct VideoSteer {
     newest_sent: Option<FrameId>,
     /// The oldest ping that waits.
     waits_since: Option<Timestamp>,
+    /// When the last frames began to leave, by their number.
+    departures: [(FrameId, Timestamp); DEPARTURES_MAX],
+    /// When what the client has spoken of last was sent: a ping from before it was lost and waits
+    /// in no queue.
+    heard_of: Timestamp,
     commands: VecDeque<EncodeCommand>,
     idr_due: bool,
     last_idr: Option<Timestamp>,
@@ -159,6 +172,8 @@ impl VideoSteer {
             in_hand: None,
             newest_sent: None,
             waits_since: None,
+            departures: [(FrameId(0), Timestamp::ZERO); DEPARTURES_MAX],
+            heard_of: Timestamp::ZERO,
             commands: VecDeque::new(),
             idr_due: false,
             last_idr: None,
@@ -194,6 +209,7 @@ impl VideoSteer {
         // First what has left: the client may speak of it already.
         self.take_departures();
         self.tell_sent(now);
+        self.hear_of(message);
         match self.reports.handle(now, message) {
             Some(Report::Loss { is_burst }) => self.policy.handle_loss(now, is_burst),
             Some(Report::Damage(damage)) => {
@@ -215,13 +231,13 @@ impl VideoSteer {
     }
 
     /// The control stream was answered: in order, and before [`VideoSteer::handle_timeout`].
-    pub(super) fn handle_echo(&mut self, echo: Echo) {
+    pub fn handle_echo(&mut self, echo: Echo) {
         self.take_departures();
         self.rate.handle_echo(echo);
     }
 
     /// Since when a ping waits for its answer.
-    pub(super) const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
+    pub const fn set_waits_since(&mut self, waits_since: Option<Timestamp>) {
         self.waits_since = waits_since;
     }
 
@@ -246,7 +262,8 @@ impl VideoSteer {
         if now.since(self.rated) >= RATE_INTERVAL {
             self.rated = now;
             let loss = self.reports.loss_over(now, LOSS_WINDOW);
-            self.rate.poll(now, loss, self.waits_since);
+            let waits_since = self.waits_since.map(|since| since.max(self.heard_of));
+            self.rate.poll(now, loss, waits_since);
         }
         self.blocks = self.policy.blocks(now, self.terms.slices.get());
         self.guidance.set_blocks(self.blocks);
@@ -307,6 +324,7 @@ impl VideoSteer {
                 self.policy.handle_sent(before.columns, before.recovers);
             }
             self.tell_sent(departed.at);
+            self.departures[frame.0 as usize % DEPARTURES_MAX] = (frame, departed.at);
             self.in_hand = Some(InHand {
                 frame,
                 columns: 0,
@@ -338,6 +356,21 @@ impl VideoSteer {
                 ..sent
             };
             self.ladder.handle_sent(departed.at, block);
+        }
+    }
+
+    /// Takes the time of the frame that the client speaks of: it saw that one, or a later one.
+    fn hear_of(&mut self, message: &FromClient) {
+        let frame = match message {
+            FromClient::FecStatus(status) => status.frame,
+            FromClient::Invalidate { last, .. } => *last,
+            _ => return,
+        };
+        // Counted from 1 on the wire.
+        let frame = FrameId(frame.wrapping_sub(1));
+        let (known, sent) = self.departures[frame.0 as usize % DEPARTURES_MAX];
+        if known == frame {
+            self.heard_of = self.heard_of.max(sent);
         }
     }
 
@@ -400,15 +433,10 @@ impl VideoSteer {
     /// Gives the pipeline other orders where they have changed.
     fn order(&mut self) {
         let protection = protection(&self.ladder, &self.terms);
-        let data = self.ladder.frame_size().data_shards.max(1);
-        let parity = protection.parity_for(data);
-        let parity = parity.max(usize::from(self.terms.parity_min));
-        let parity_share = parity as f64 / data as f64;
-        let packet = f64::from(self.terms.packet_bytes);
-        let payload_share = packet / (packet + HEADER_BYTES as f64);
         let rate = self.rate.rate();
-        let video = rate.0 as f64 * payload_share / (1.0 + parity_share);
-        let bitrate = BitsPerSecond((video as u64).max(BITRATE_MIN));
+        let bytes = frame_bytes(&self.terms, &protection, self.blocks, rate);
+        let refresh_millihz = u64::from(self.terms.refresh.get());
+        let bitrate = BitsPerSecond((8 * bytes * refresh_millihz / 1000).max(BITRATE_MIN));
         let step = bitrate.0 as f64 / self.orders.bitrate.0.max(1) as f64 - 1.0;
         let before = self.orders;
         if step.abs() >= BITRATE_STEP {
@@ -430,6 +458,40 @@ fn floor(terms: &VideoTerms) -> BitsPerSecond {
     BitsPerSecond((packets_millihz * packet_bits / 1000).max(BITRATE_MIN))
 }
 
+/// What the encoder may make of a frame so that on average it fits `rate` with its parity and
+/// headers. Small frames round up: two packets and three of parity take as much as five.
+fn frame_bytes(
+    terms: &VideoTerms,
+    protection: &Protection,
+    blocks: u8,
+    rate: BitsPerSecond,
+) -> u64 {
+    let budget = 1000 * rate.0 / (8 * u64::from(terms.refresh.get()));
+    let payload = u64::from(terms.packet_bytes) + RTP_BYTES - HEADER_BYTES;
+    let blocks = u64::from(blocks.max(1));
+    let wire = |bytes: u64| {
+        let packets = bytes.div_ceil(payload).max(1);
+        let blocks = blocks.min(packets);
+        let data = packets.div_ceil(blocks) as usize;
+        let wanted = protection.parity_for(data).max(terms.parity_min.into());
+        let parity = blocks * parity_packets(data, wanted) as u64;
+        bytes + packets * HEADER_BYTES + parity * (u64::from(terms.packet_bytes) + RTP_BYTES)
+    };
+    let mean = |bytes: u64| {
+        let each = SIZES_PERCENT.map(|percent| wire(bytes * percent / 100));
+        each.iter().sum::<u64>() / SIZES_PERCENT.len() as u64
+    };
+    let (mut fits, mut too_much) = (0, budget + 1);
+    while too_much - fits > 1 {
+        let middle = fits.midpoint(too_much);
+        match mean(middle) <= budget {
+            true => fits = middle,
+            false => too_much = middle,
+        }
+    }
+    fits
+}
+
 /// The operator's, else what the ladder finds needed.
 fn protection(ladder: &Ladder, terms: &VideoTerms) -> Protection {
     match terms.fec_percent {
@@ -438,10 +500,13 @@ fn protection(ladder: &Ladder, terms: &VideoTerms) -> Protection {
     }
 }
 
-/// Twice the rate: no bottleneck is ever measured.
-const fn pace(rate: BitsPerSecond) -> Pace {
+/// Twice the rate, as no bottleneck is ever measured, and more where that is little: the sooner a
+/// frame has left, the sooner its loss is told, and what is let go so fast is less than the smallest
+/// queues hold.
+fn pace(rate: BitsPerSecond) -> Pace {
+    let fast = BitsPerSecond(4 * rate.0).min(PACE_FAST);
     Pace {
-        rate: BitsPerSecond(2 * rate.0),
+        rate: BitsPerSecond(2 * rate.0).max(fast),
         burst_bytes: UNMEASURED_BURST_BYTES,
     }
 }

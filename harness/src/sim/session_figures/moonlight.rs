@@ -97,14 +97,19 @@ pub(super) fn loss_5(seed: u64) -> Outcome {
     }
 }
 
-/// 5 % in bursts.
+/// 5 % in bursts of eight.
+///
+/// Some seeds miss the bound. The model's bursts count packets, and 10 Mbit/s are 878 of them a
+/// second, 14.6 a frame: a burst of 57 or more takes four frames and parts of two. It begins some
+/// 430 times in the run with a chance of (7/8)⁵⁷, so one run in five has it. The client says so with
+/// the first packet after it, the next picture recovers, and that is the sixth.
 pub(super) fn bursts_5(seed: u64) -> Outcome {
     let scenario = Scenario::moonlight_loss(5, 8, 10_000, 60 * SECOND).seeded(seed);
     let seen = see(&scenario, 2 * SECOND);
     Outcome {
         measured: format!(
-            "longest {} ms without a picture, {} of {} missing, {} IDR, parity {:.1} %",
-            seen.longest.as_millis(),
+            "longest {:.1} ms without a picture, {} of {} missing, {} IDR, parity {:.1} %",
+            seen.longest.as_secs_f64() * 1e3,
             seen.missing,
             seen.frames,
             seen.idrs,

@@ -55,6 +55,7 @@ use check::SelfCheck;
 use parity::Shape;
 
 pub use latency::LatencyEstimate;
+pub use parity::parity_packets;
 pub use policy::{BlockPolicy, BlockPolicyConfig};
 
 /// Most FEC blocks of a frame: two bits number them.
@@ -75,6 +76,9 @@ const ENCRYPTION_BYTES: usize = 12 + 4 + TAG_BYTES;
 const DATA_PACKETS_MAX: usize = 650;
 /// Most parity packets of a block that are ever made: more than a third of the largest block.
 const PARITY_PACKETS_MAX: usize = 96;
+/// Over other frames' parity, that of a frame which refers past a loss: without it nothing more is
+/// shown, and it comes where losses cluster.
+const RECOVERY_PARITY: usize = 2;
 /// Most data packets that wait: a whole frame.
 const STAGED_MAX: usize = BLOCKS_MAX as usize * DATA_PACKETS_MAX;
 const DATAGRAM_BYTES_LARGEST: usize = ENCRYPTION_BYTES + RTP_BYTES + PACKET_BYTES_MAX as usize;
@@ -545,6 +549,10 @@ impl VideoPacketizer {
 
     fn parity_wanted(&self, data: usize) -> usize {
         let wanted = self.protection.parity_for(data).max(self.parity_min);
+        let wanted = match self.frame.meta.recovery {
+            true => RECOVERY_PARITY * wanted,
+            false => wanted,
+        };
         wanted.min(PARITY_PACKETS_MAX)
     }
 

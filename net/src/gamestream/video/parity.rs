@@ -63,6 +63,13 @@ impl Shape {
     }
 }
 
+/// Parity packets that a block of `data` packets (at least 1) has where `wanted` are: what its
+/// client can be told, and survives.
+#[must_use]
+pub fn parity_packets(data: usize, wanted: usize) -> usize {
+    Shape::new(data.max(1), wanted).parity
+}
+
 /// `RtpVideoQueue.c` of moonlight-common-c.
 const fn of(data: usize, percent: usize) -> usize {
     (data * percent).div_ceil(100)
