@@ -457,11 +457,7 @@ impl Registry {
     /// A place for a session, of `places` that all protocols share, with as many threads for its
     /// encoder as it may have of `threads_wanted`. `None` if all are taken; one that is ending has
     /// its place until it has ended.
-    pub(crate) fn take_place(
-        self: &Arc<Self>,
-        places: usize,
-        threads_wanted: u8,
-    ) -> Option<Place> {
+    pub(crate) fn take_place(self: &Arc<Self>, places: usize, threads_wanted: u8) -> Option<Place> {
         places::take(self, places, threads_wanted)
     }
 

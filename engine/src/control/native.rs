@@ -459,12 +459,7 @@ impl NativeHost {
         }
     }
 
-    fn spawn(
-        &self,
-        id: LinkId,
-        agreed: &Agreed,
-        encoder_threads: u8,
-    ) -> std::io::Result<Session> {
+    fn spawn(&self, id: LinkId, agreed: &Agreed, encoder_threads: u8) -> std::io::Result<Session> {
         let request = SessionRequest {
             mode: agreed.mode,
             slices: agreed.slices,

@@ -1,11 +1,11 @@
 //! Places for sessions and the threads of their encoders: what the host has of each is shared by
 //! all protocols.
 //!
-//! The encoders of all sessions together have at most as many threads as the machine has cores
-//! ([`encoder_threads_max`]), but each has one. A session gets its threads when it takes its place
-//! and keeps them until it has ended, because an encoder that is opened anew costs an IDR: as many
-//! as it wants of those that are left, less one for each place that is still free. So whoever comes
-//! later finds one, too, and what an ended session gives back is for the next that comes.
+//! The encoders of all sessions together have as many threads as the machine has cores
+//! ([`encoder_threads_max`]), and each has at least one. A session gets its threads when it takes
+//! its place, as many as it wants of those that are left, and keeps them until it is told to end,
+//! because an encoder that is opened anew costs an IDR. So one that comes when all are in use has
+//! one thread more than there are cores, and what an ended one gives back is for the next.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
@@ -27,18 +27,25 @@ pub struct Place {
 }
 
 impl Place {
-    /// Threads that its encoder may have, at least 1.
+    /// Threads that its encoder may have: at least 1 until they are given back.
     #[must_use]
     pub const fn encoder_threads(&self) -> u8 {
         self.encoder_threads
     }
 }
 
+impl Place {
+    /// Its encoder is ending: its threads are for others, though its display still has the place.
+    pub(crate) fn give_back_threads(&mut self) {
+        let threads = usize::from(std::mem::take(&mut self.encoder_threads));
+        lock(&self.registry).threads -= threads;
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = lock(&self.registry);
-        taken.places -= 1;
-        taken.threads -= usize::from(self.encoder_threads);
+        self.give_back_threads();
+        lock(&self.registry).places -= 1;
     }
 }
 
@@ -56,8 +63,7 @@ pub(super) fn take(registry: &Arc<Registry>, places: usize, wanted: u8) -> Optio
         return None;
     }
     taken.places += 1;
-    let free = places - taken.places;
-    let encoder_threads = share(encoder_threads_max(), taken.threads, free, wanted);
+    let encoder_threads = share(encoder_threads_max(), taken.threads, wanted);
     taken.threads += usize::from(encoder_threads);
     drop(taken);
     Some(Place {
@@ -66,15 +72,17 @@ pub(super) fn take(registry: &Arc<Registry>, places: usize, wanted: u8) -> Optio
     })
 }
 
-/// Threads of the next encoder, where `taken` of `all` are in use and `free` places are left after
-/// its own.
-fn share(all: usize, taken: usize, free: usize, wanted: u8) -> u8 {
-    let left = all.saturating_sub(taken).saturating_sub(free);
+/// Threads of the next encoder, where `taken` of `all` are in use.
+fn share(all: usize, taken: usize, wanted: u8) -> u8 {
+    let left = all.saturating_sub(taken);
     u8::try_from(left).unwrap_or(u8::MAX).min(wanted).max(1)
 }
 
 fn lock(registry: &Registry) -> std::sync::MutexGuard<'_, Taken> {
-    registry.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    registry
+        .taken
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -97,37 +105,42 @@ mod tests {
     #[test]
     fn what_an_encoder_had_is_for_the_next() {
         let registry = Arc::new(Registry::default());
-        let all = encoder_threads_max();
-        let place = take(&registry, 1, u8::MAX).expect("free");
-        assert_eq!(usize::from(place.encoder_threads()), all.min(255));
-        drop(place);
+        let all = encoder_threads_max().min(255);
+        let threads = |place: &Place| usize::from(place.encoder_threads());
+        let mut first = take(&registry, 3, u8::MAX).expect("free");
+        assert_eq!(threads(&first), all);
+        let second = take(&registry, 3, u8::MAX).expect("free");
+        assert_eq!(threads(&second), 1, "all are in use, and each has one");
+        drop(second);
+        // It ends: the place is still its own, the threads are not.
+        first.give_back_threads();
+        let third = take(&registry, 2, u8::MAX).expect("free");
+        assert_eq!(threads(&third), all);
+        assert!(take(&registry, 2, 1).is_none());
+        drop((first, third));
         let taken = lock(&registry);
         assert_eq!((taken.places, taken.threads), (0, 0));
     }
 
-    /// Whatever comes and goes: never more than there are, but for the one that each has.
+    /// Whatever comes and goes: no more than the cores, but for the one that each has in any case.
     #[test]
     fn all_encoders_together_keep_within_the_cores() {
-        for all in 1..=20 {
-            for places in 1..=16usize {
-                for wanted in [1, 2, 5, 16] {
-                    let mut taken = Vec::new();
-                    for round in 0..60 {
-                        let sum: usize = taken.iter().sum();
-                        if taken.len() < places && round % 7 != 3 {
-                            let free = places - taken.len() - 1;
-                            taken.push(usize::from(share(all, sum, free, wanted)));
-                        } else if !taken.is_empty() {
-                            taken.remove(round % taken.len());
-                        }
-                        let sum: usize = taken.iter().sum();
-                        assert!(sum <= all.max(places), "{taken:?} of {all}");
-                        assert!(taken.iter().all(|it| (1..=usize::from(wanted)).contains(it)));
-                    }
+        for (all, wanted) in [(1, 1), (2, 2), (2, 16), (8, 1), (8, 3), (8, 16), (64, 16)] {
+            let mut taken: Vec<usize> = Vec::new();
+            for round in 0..200 {
+                let sum: usize = taken.iter().sum();
+                if taken.len() < 16 && round % 7 != 3 {
+                    let next = usize::from(share(all, sum, wanted));
+                    assert!(
+                        next == 1 || sum + next <= all,
+                        "{next} beside {taken:?} of {all}"
+                    );
+                    assert!((1..=usize::from(wanted)).contains(&next));
+                    taken.push(next);
+                } else {
+                    taken.remove(round % taken.len());
                 }
             }
         }
-        assert_eq!(share(8, 0, 3, 16), 5);
-        assert_eq!(share(8, 0, 0, 16), 8);
     }
 }
