@@ -215,8 +215,12 @@ impl Bench {
         let encoder_threads = read.encoder_threads;
         let decoder = settings.value::<String>("decoder")?;
         let decoder = DecoderChoice::make(decoder.as_deref())?;
+        let app = match read.desktop.as_deref() {
+            Some(SYNTHETIC) => App::None,
+            _ => App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+        };
         let config = HostConfig {
-            app: App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+            app,
             mode: None,
             slices: None,
             bitrate: None,

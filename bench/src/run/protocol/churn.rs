@@ -235,11 +235,14 @@ impl ProtocolRun {
                 churn.settle()
             };
             let first = settled(&churn)?;
-            churn.visit(visits - FIRST)?;
-            Ok::<_, BenchError>((first, settled(&churn)?))
+            // Halfway too: what grows once, because more are here at a time, does not grow again.
+            churn.visit(visits / 2 - FIRST)?;
+            let half = settled(&churn)?;
+            churn.visit(visits - visits / 2)?;
+            Ok::<_, BenchError>((first, half, settled(&churn)?))
         })();
         bench.stop();
-        let (first, last) = held?;
+        let (first, half, last) = held?;
         let more = |first: usize, last: usize| last as f64 - first as f64;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         self.figure(
@@ -252,8 +255,8 @@ impl ProtocolRun {
         let counts = churn.counts();
         self.note(format!(
             "churn, {display}: {visits} visits in {:.0} s, {} orderly, {} closed, {} silent, {} \
-             waits for a place; after 10: {} descriptors, {} threads, {:.1} MiB; after all: {}, \
-             {}, {:.1} MiB",
+             waits for a place; after 10: {} descriptors, {} threads, {:.1} MiB; after half: {:.1} \
+             MiB; after all: {}, {}, {:.1} MiB",
             begun.elapsed().as_secs_f64(),
             counts.orderly,
             counts.closed,
@@ -262,6 +265,7 @@ impl ProtocolRun {
             first.descriptors,
             first.threads,
             mib(first.resident_bytes),
+            mib(half.resident_bytes),
             last.descriptors,
             last.threads,
             mib(last.resident_bytes),
