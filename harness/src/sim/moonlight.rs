@@ -120,6 +120,7 @@ impl MoonlightHost {
                 refresh,
                 slices: wish.slices,
                 parity_min: wish.parity_min,
+                blocks: None,
                 fec_percent: None,
             },
         );

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use net::clock;
+use net::limits::SESSIONS_MAX;
 
 use super::watcher::{Watcher, latencies};
 use super::{Bench, BenchError, ProtocolRun, SYNTHETIC, hd, quantile, scenario};
@@ -12,7 +13,7 @@ use super::{Bench, BenchError, ProtocolRun, SYNTHETIC, hd, quantile, scenario};
 /// Sessions of the row.
 const ROW: usize = 4;
 /// How many at once, in turn.
-const COUNTS: [usize; 6] = [1, 2, 3, ROW, 6, 8];
+const COUNTS: [usize; 8] = [1, 2, 3, ROW, 6, 8, 12, SESSIONS_MAX];
 /// Measured, after all have their first picture and the warm-up.
 const TIME: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(1);

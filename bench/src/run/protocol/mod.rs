@@ -8,7 +8,7 @@
 //! | input | synthetic | [`ClientInput::send`] to the injector's call, beside a 720p30 stream |
 //! | connect | a running sway | [`Viewer::connect`] to the first decoded picture, with pairing |
 //! | mode | the best there is | [`Bench::change_modes`] |
-//! | many | synthetic | receive-only clients, 1 to 8 sessions at once |
+//! | many | synthetic | receive-only clients, 1 to 16 sessions at once |
 //! | churn | synthetic, private sway | descriptors, threads and memory of this process |
 //! | hostile | synthetic | a session with and without a [`Flood`], in turn |
 //!
