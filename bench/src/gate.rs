@@ -104,7 +104,13 @@ pub fn budgets() -> Vec<Budget> {
 /// Judges measured figures, by identifier, against the project's budgets, in the file's order.
 #[must_use]
 pub fn gate(measured: &BTreeMap<String, f64>) -> Vec<Verdict> {
-    budgets()
+    judge_all(budgets(), measured)
+}
+
+/// Judges measured figures, by identifier, against these budgets, in their order.
+#[must_use]
+pub fn judge_all(budgets: Vec<Budget>, measured: &BTreeMap<String, f64>) -> Vec<Verdict> {
+    budgets
         .into_iter()
         .map(|budget| {
             let measured = measured.get(&budget.id).copied();

@@ -52,11 +52,24 @@ pub fn examine() -> Report {
     findings.extend(input());
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
+    findings.push(encoder_threads());
     Report {
         version: env!("CARGO_PKG_VERSION"),
         can_host,
         findings,
     }
+}
+
+/// What all sessions share.
+fn encoder_threads() -> Finding {
+    let all = crate::host::encoder_threads_max();
+    Finding::from(Answer {
+        kind: "threads",
+        name: "encoders",
+        result: Ok(format!(
+            "at most {all} for the encoders of all sessions together, at least 1 for each"
+        )),
+    })
 }
 
 /// Whether keyboard and pointer work is asked of each session's own compositor; controllers are

@@ -1,8 +1,10 @@
 //! A host, built from its configuration. [`Host::start`] shows the whole of it, top to bottom.
 
+mod places;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +26,9 @@ use crate::mgmt::{Management, Operators};
 use crate::session::Backends;
 use crate::trust::native::NativeTrust;
 use crate::trust::{Side, Store, TrustError};
+use places::Taken;
+
+pub use places::{Place, encoder_threads_max};
 
 /// A host could not be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +100,22 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub fn start(config: HostConfig) -> Result<Self, HostError> {
+        Self::start_with(config, choose_backends)
+    }
+
+    /// As [`Host::start`], with these backends for all sessions: for those who bring their own, as
+    /// tests do.
+    ///
+    /// # Errors
+    /// See [`HostError`].
+    pub fn start_on(config: HostConfig, backends: Backends) -> Result<Self, HostError> {
+        Self::start_with(config, |_| Ok((backends, String::new())))
+    }
+
+    fn start_with(
+        config: HostConfig,
+        choose: impl FnOnce(&HostConfig) -> Result<(Backends, String), HostError>,
+    ) -> Result<Self, HostError> {
         // Orphans of applications become our children, to be ended with their session.
         if let Err(error) = platform::process::become_subreaper() {
             log::warn!("applications may outlive their session: {error}");
@@ -120,7 +141,7 @@ impl Host {
         let socket = Socket::bind(address, socket_config).map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
 
-        let (backends, display_detail) = choose_backends(&config)?;
+        let (backends, display_detail) = choose(&config)?;
         let name = config.name.clone();
         let registry = Arc::new(Registry::default());
         let gamestream = config.gamestream.clone();
@@ -422,18 +443,8 @@ pub struct Registry {
     numbers: AtomicU64,
     /// Datagrams of strangers that led to no connection.
     turned_away: AtomicU64,
-    /// Places that are taken, of all protocols together.
-    taken: AtomicUsize,
-}
-
-/// A session's place among those that the host serves at once; free again when dropped.
-#[derive(Debug)]
-pub struct Place(Arc<Registry>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Relaxed);
-    }
+    /// What sessions have of the host, of all protocols together.
+    taken: Mutex<Taken>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -443,12 +454,11 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A place for a session, of `places` that all protocols share. `None` if all are taken; one
-    /// that is ending has its place until it has ended.
-    pub(crate) fn take_place(self: &Arc<Self>, places: usize) -> Option<Place> {
-        let more = |taken: usize| (taken < places).then_some(taken + 1);
-        let took = self.taken.fetch_update(Relaxed, Relaxed, more);
-        took.is_ok().then(|| Place(Arc::clone(self)))
+    /// A place for a session, of `places` that all protocols share, with as many threads for its
+    /// encoder as it may have of `threads_wanted`. `None` if all are taken; one that is ending has
+    /// its place until it has ended.
+    pub(crate) fn take_place(self: &Arc<Self>, places: usize, threads_wanted: u8) -> Option<Place> {
+        places::take(self, places, threads_wanted)
     }
 
     /// The next session's number, whatever protocol it speaks.
@@ -615,19 +625,6 @@ fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_as_many_as_there_are_and_come_back() {
-        let registry = Arc::new(Registry::default());
-        let one = registry.take_place(2).expect("free");
-        let two = registry.take_place(2).expect("free");
-        assert!(registry.take_place(2).is_none());
-        drop(one);
-        let again = registry.take_place(2).expect("free again");
-        assert!(registry.take_place(2).is_none());
-        drop((two, again));
-        assert!(registry.take_place(1).is_some());
-    }
 
     /// What was counted before a client came back is in no line, and neither is the time that it
     /// was away.

@@ -326,6 +326,9 @@ impl Session {
     pub fn end(&mut self) {
         self.cancel.ask();
         self.commands = None;
+        if let Some(place) = &mut self.place {
+            place.give_back_threads();
+        }
     }
 
     /// True once its thread has ended, so that dropping it will not wait.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::config::{HostConfig, Settings};
 use engine::host::{Host, HostError, SessionEntry};
+use engine::session::Backends;
 use engine::trust::native::NativeTrust;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
@@ -60,6 +61,27 @@ impl LoopbackHost {
     /// # Panics
     /// If the settings are not valid.
     pub fn start(settings: &[(&'static str, &str)]) -> Result<Self, HostError> {
+        Self::start_with(settings, Host::start)
+    }
+
+    /// The same on these backends.
+    ///
+    /// # Errors
+    /// [`HostError`].
+    ///
+    /// # Panics
+    /// If the settings are not valid.
+    pub fn start_on(
+        settings: &[(&'static str, &str)],
+        backends: Backends,
+    ) -> Result<Self, HostError> {
+        Self::start_with(settings, |config| Host::start_on(config, backends))
+    }
+
+    fn start_with(
+        settings: &[(&'static str, &str)],
+        start: impl FnOnce(HostConfig) -> Result<Host, HostError>,
+    ) -> Result<Self, HostError> {
         let state = tempfile::tempdir().expect("a temporary directory");
         let directory = state.path().to_str().expect("a readable path").to_owned();
         let mut all = vec![
@@ -72,7 +94,7 @@ impl LoopbackHost {
             Ok(config) => config,
             Err(error) => panic!("{error}"),
         };
-        let host = Host::start(config)?;
+        let host = start(config)?;
         let (address, fingerprint) = (host.local_addr(), host.fingerprint());
         Ok(Self {
             host: Some(host),

@@ -5,6 +5,7 @@ mod compare;
 mod gate;
 mod link;
 mod observe;
+mod protocol;
 mod records;
 mod relay;
 mod remode;
@@ -23,6 +24,7 @@ use engine::host::{Host, HostError};
 use engine::metrics::CounterSnapshot;
 use engine::trust::{Side, Store, TrustError};
 use net::client::{ConnectOptions, ReceiveSnapshot, Trust};
+use net::limits::SESSIONS_MAX;
 use net::native::{AeadSet, CodecSet, Features, FecCodes, Hello, PROTOCOL_VERSION, RequestedMode};
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
@@ -40,6 +42,10 @@ use usage::{Usage, UsageSpan};
 pub use compare::{Compared, compare_frames, compare_whole};
 pub use gate::{GateReport, Gated, measure_budgets};
 pub use link::{Line, Link, LinkError, Passed, Path as LinkPath, Way};
+pub use protocol::{
+    CONNECTS, Churn, ChurnCounts, Flood, Held, Part, ProtocolFigures, measure_protocol,
+    protocol_budgets,
+};
 pub use records::from_outcome;
 pub use remode::ModeFigures;
 
@@ -107,6 +113,9 @@ pub enum BenchError {
     /// The client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Its pairing.
+    #[error("the client cannot be paired: {0}")]
+    Pairing(String),
     /// The session ended during the measurement.
     #[error("the session ended during the measurement: {0}")]
     Ended(String),
@@ -180,25 +189,38 @@ impl Bench {
     /// # Errors
     /// See [`BenchError`].
     pub fn start(setup: &Setup, scenario: &Scenario) -> Result<Self, BenchError> {
+        // Nobody else reaches it, and its one client pairs with nobody.
+        Self::start_for(setup, scenario, false)
+    }
+
+    /// The same, for paired clients only.
+    fn start_paired(setup: &Setup, scenario: &Scenario) -> Result<Self, BenchError> {
+        Self::start_for(setup, scenario, true)
+    }
+
+    fn start_for(setup: &Setup, scenario: &Scenario, paired: bool) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir().map_err(BenchError::Directory)?;
         let drawn_log = directory.path().join("drawn.txt");
         let state = directory.path().join("state");
         let mut settings = setup.settings.clone();
         settings.overrule("bind", "127.0.0.1");
-        // Nobody else reaches it, and its one client pairs with nobody.
-        settings.overrule("open", "true");
-        settings.overrule("require-pairing", "false");
+        settings.overrule("open", (!paired).to_string());
+        settings.overrule("require-pairing", paired.to_string());
         settings.overrule("port", "0");
-        // Sessions follow each other faster than they end.
-        settings.overrule("max-sessions", "4");
+        // Sessions follow each other faster than they end, and some parts want many at once.
+        settings.overrule("max-sessions", SESSIONS_MAX.to_string());
         settings.overrule("state-dir", state.to_string_lossy());
         settings.overrule("app", "testcard");
         let read = HostConfig::from_settings(&settings)?;
         let encoder_threads = read.encoder_threads;
         let decoder = settings.value::<String>("decoder")?;
         let decoder = DecoderChoice::make(decoder.as_deref())?;
+        let app = match read.desktop.as_deref() {
+            Some(SYNTHETIC) => App::None,
+            _ => App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+        };
         let config = HostConfig {
-            app: App::Command(testcard_command(&setup.program, scenario, &drawn_log)),
+            app,
             mode: None,
             slices: None,
             bitrate: None,
@@ -350,13 +372,16 @@ impl Bench {
     }
 
     fn options(&self, scenario: &Scenario, host: SocketAddr) -> Result<ConnectOptions, BenchError> {
-        let store = Store::open(&self.directory.path().join("client"))?;
         Ok(ConnectOptions {
             host,
-            identity: store.identity(Side::Client)?,
+            identity: self.client_store()?.identity(Side::Client)?,
             trust: Trust::Pinned(self.host.fingerprint()),
             hello: hello(scenario),
         })
+    }
+
+    fn client_store(&self) -> Result<Store, TrustError> {
+        Store::open(&self.directory.path().join("client"))
     }
 
     fn relay(&self, link: Link) -> Result<Option<Relay>, BenchError> {

@@ -415,7 +415,8 @@ impl NativeHost {
             Err(refuse) => return peer.machine.refuse(refuse),
         };
         let config = &self.config;
-        let Some(place) = self.registry.take_place(config.sessions_max) else {
+        let threads = config.encoder_threads;
+        let Some(place) = self.registry.take_place(config.sessions_max, threads) else {
             peer.machine.refuse(Refuse {
                 code: RefuseCode::Busy,
                 text: format!(
@@ -441,7 +442,7 @@ impl NativeHost {
                 number: self.registry.number(),
                 id: session_id,
             });
-            self.spawn(id, &agreed)
+            self.spawn(id, &agreed, place.encoder_threads())
         });
         match spawned {
             Ok(mut session) => {
@@ -458,14 +459,14 @@ impl NativeHost {
         }
     }
 
-    fn spawn(&self, id: LinkId, agreed: &Agreed) -> std::io::Result<Session> {
+    fn spawn(&self, id: LinkId, agreed: &Agreed, encoder_threads: u8) -> std::io::Result<Session> {
         let request = SessionRequest {
             mode: agreed.mode,
             slices: agreed.slices,
             bitrate: agreed.bitrate,
             app: app_command(&self.config.app)?,
             terms: AppTerms::default(),
-            encoder_threads: self.config.encoder_threads,
+            encoder_threads,
             audio: agreed.features.speakers(),
         };
         let events = self.events_in.clone();

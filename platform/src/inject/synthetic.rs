@@ -3,9 +3,12 @@
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use net::clock;
 use net::input::{CONTROLLERS_MAX, ControllerState, InputEvent, PadOutput};
+use net::units::Timestamp;
 
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::display::OutputAddress;
@@ -18,6 +21,33 @@ const ROLES: Roles = Roles {
     desk: true,
     pads: true,
 };
+
+/// An event that some synthetic injector of this process has taken, and when it did.
+pub type Taken = (Timestamp, InputEvent);
+
+/// Who hears of every event.
+static LISTENER: Mutex<Option<SyncSender<Taken>>> = Mutex::new(None);
+
+/// From now on every event that a synthetic injector of this process takes is told here, with its
+/// time, to the newest listener alone: for measuring from the client's call on. Of those that
+/// nobody takes, `waiting_max` are kept; later ones are left out.
+#[must_use]
+pub fn listen(waiting_max: usize) -> Receiver<Taken> {
+    let (taken_in, taken) = sync_channel(waiting_max);
+    *LISTENER.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken_in);
+    taken
+}
+
+fn tell(event: &InputEvent) {
+    let mut listener = LISTENER.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_gone = listener.as_ref().is_some_and(|it| {
+        let told = it.try_send((clock::now(), *event));
+        matches!(told, Err(TrySendError::Disconnected(_)))
+    });
+    if is_gone {
+        *listener = None;
+    }
+}
 
 /// The backend; fits a display that has no compositor.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,6 +159,7 @@ impl Injector for SyntheticInjector {
     }
 
     fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {
+        tell(event);
         let mut kept = self.record.kept();
         kept.count += 1;
         if kept.events.len() < RECORD_MAX {

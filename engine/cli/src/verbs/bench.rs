@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use argh::FromArgs;
-use bench::gate::{failed, render};
+use bench::gate::{Verdict, failed, render};
 use bench::picture::Content;
 use bench::record::Trace;
 use bench::report::{self, Comparison, Machine, Report};
 use bench::run::{
-    Bench as Measured, BenchError, Compared, Link, LinkError, Scenario, Setup, compare_frames,
-    compare_whole,
+    Bench as Measured, BenchError, Compared, Link, LinkError, Part, Scenario, Setup,
+    compare_frames, compare_whole,
 };
 use engine::client::{ClientError, Outputs};
 use engine::config::Settings;
@@ -79,6 +79,14 @@ pub struct Bench {
     /// seconds of each of the gate's long sessions; less is for trying it out (default: 60)
     #[argh(option, default = "60.0")]
     gate_seconds: f64,
+    /// measure the native protocol's figures (input, connecting, changes of the mode, many sessions,
+    /// clients that come and go, a hostile peer), and fail if one is not held
+    #[argh(switch)]
+    protocol: bool,
+    /// with --protocol: this part alone (input, connect, mode, many, churn or hostile); may be given
+    /// several times
+    #[argh(option)]
+    only: Vec<Part>,
     /// directory for report.html, report.json and last.png; with --gate for all of its reports
     #[argh(option)]
     report: Option<PathBuf>,
@@ -102,6 +110,9 @@ impl Bench {
         }
         if self.gate {
             return self.gate(&setup);
+        }
+        if self.protocol {
+            return self.protocol(&setup);
         }
         let scenario = self.scenario(&setup.settings)?;
         if let Some(changes) = self.remode {
@@ -252,13 +263,35 @@ impl Bench {
                 write(&directory.join(html), &page)?;
             }
         }
-        if failed(&gated.verdicts) {
-            return Err(Failure::new(
-                Kind::Budget,
-                "a budget is not held; the table says which",
-            ));
+        judge(&gated.verdicts)
+    }
+
+    fn protocol(&self, setup: &Setup) -> Result<(), Failure> {
+        let parts = match self.only.is_empty() {
+            true => &Part::ALL[..],
+            false => &self.only[..],
+        };
+        let measured = bench::run::measure_protocol(setup, parts, &mut |what| {
+            eprintln!("punktfunk: measuring {what}");
+        });
+        let machine = Machine::this("", &setup.revision);
+        println!("{}", report::machine_lines(&machine));
+        println!("{}", render(&measured.verdicts));
+        measured.notes.iter().for_each(|note| println!("{note}"));
+        let all = json!({
+            "machine": machine,
+            "verdicts": measured.verdicts,
+            "notes": measured.notes,
+        });
+        self.write_json(&all.to_string())?;
+        if !measured.failed.is_empty() {
+            let text = format!(
+                "not measured: {}; a note says why",
+                measured.failed.join(", ")
+            );
+            return Err(Failure::new(Kind::Budget, text));
         }
-        Ok(())
+        judge(&measured.verdicts)
     }
 
     fn write(&self, report: &Report, comparison: Option<&Comparison>) -> Result<(), Failure> {
@@ -275,6 +308,14 @@ impl Bench {
     fn write_json(&self, text: &str) -> Result<(), Failure> {
         self.json.as_ref().map_or(Ok(()), |path| write(path, text))
     }
+}
+
+fn judge(verdicts: &[Verdict]) -> Result<(), Failure> {
+    if failed(verdicts) {
+        let text = "a budget is not held; the table says which";
+        return Err(Failure::new(Kind::Budget, text));
+    }
+    Ok(())
 }
 
 fn not_zero(flag: &str, time: Duration) -> Result<Duration, Failure> {
@@ -308,6 +349,7 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Trust(error) => return error.into(),
         BenchError::Client(ClientError::Output { .. }) => Kind::Output,
         BenchError::Client(ClientError::NoDecoder { .. } | ClientError::Decoder(_)) => Kind::Codec,
+        BenchError::Pairing(_) => Kind::Trust,
         BenchError::Directory(_)
         | BenchError::Usage(_)
         | BenchError::Loopback(_)

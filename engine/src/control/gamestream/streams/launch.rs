@@ -75,7 +75,8 @@ impl StreamHost {
             log::info!("{} launches while session {number} runs", client.name);
             return reply.send(Err(SessionError::AlreadyRunning));
         }
-        let Some(place) = self.registry.take_place(self.host.sessions_max) else {
+        let threads = self.host.encoder_threads;
+        let Some(place) = self.registry.take_place(self.host.sessions_max, threads) else {
             return reply.send(Err(SessionError::Busy(self.host.sessions_max)));
         };
         let number = self.registry.number();
@@ -86,7 +87,7 @@ impl StreamHost {
             );
         }
         let spawned = self
-            .session_request(&client, app, &request)
+            .session_request(&client, app, &request, place.encoder_threads())
             .and_then(|asked| self.spawn(number, asked));
         match spawned {
             Ok(mut session) => {
@@ -124,6 +125,7 @@ impl StreamHost {
         client: &Client,
         app: &App,
         request: &LaunchRequest,
+        encoder_threads: u8,
     ) -> std::io::Result<SessionRequest> {
         let mut environment = launch_environment(app, &client.name, request);
         environment.extend(app.environment.clone());
@@ -141,7 +143,7 @@ impl StreamHost {
             bitrate: crate::config::DEFAULT_BITRATE,
             app: words,
             terms,
-            encoder_threads: self.host.encoder_threads,
+            encoder_threads,
             audio: Speakers::from_channels(request.stream.surround.channels),
         })
     }

@@ -1,0 +1,260 @@
+//! Everything that a network brings to the native protocol, in bulk: inputs near those of a real
+//! peer, changed by chance, through the bodies of the fuzz targets in `net/fuzz`. Each test runs
+//! 10⁶ inputs (datagrams, packets, messages) and says how many got past the first checks; a failure
+//! names its seed. With the variable `PUNKTFUNK_GENERATED_INPUTS` each runs so many, and
+//! `PUNKTFUNK_GENERATED_SEED` is where its seeds begin, so that a long run goes where none was:
+//!
+//! ```text
+//! PUNKTFUNK_GENERATED_INPUTS=15000000 cargo test --release -p net --test native_generated -- --nocapture
+//! ```
+//!
+//! is 10⁸ over all seven parsers.
+
+#[path = "../fuzz/bodies/audio_plane.rs"]
+mod audio_plane;
+#[path = "../fuzz/bodies/clock_echo.rs"]
+mod clock_echo;
+#[path = "../fuzz/bodies/control_stream.rs"]
+mod control_stream;
+#[path = "../fuzz/bodies/feedback.rs"]
+mod feedback;
+#[path = "../fuzz/bodies/input_plane.rs"]
+mod input_plane;
+#[path = "../fuzz/bodies/media_header.rs"]
+mod media_header;
+#[path = "../fuzz/bodies/reassembler.rs"]
+mod reassembler;
+
+use net::feedback::Feedback;
+use net::media::VideoHeader;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Chance(u64);
+
+impl Chance {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.bits() % bound.max(1) as u64) as usize
+    }
+
+    /// So many of any value, or all below `bound`.
+    fn bytes(&mut self, count: usize, bound: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(bound) as u8).collect()
+    }
+
+    /// Sets up to `most` bytes, one in two to something small.
+    fn change(&mut self, bytes: &mut [u8], most: usize) {
+        for _ in 0..self.below(most + 1) {
+            let at = self.below(bytes.len());
+            let bound = [4, 256][self.below(2)];
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = self.below(bound) as u8;
+            }
+        }
+    }
+}
+
+fn variable(name: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Runs `test` until it has had all inputs, `each` of them in a round with a seed of its own that
+/// a panic names. It tells how many of a round's got past the first checks.
+fn all(name: &str, each: u64, mut test: impl FnMut(&mut Chance) -> u64) {
+    struct Told<'a>(&'a str, u64);
+    impl Drop for Told<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("{}: round of seed {}", self.0, self.1);
+            }
+        }
+    }
+    let inputs = variable("PUNKTFUNK_GENERATED_INPUTS", 1_000_000);
+    let first = variable("PUNKTFUNK_GENERATED_SEED", 0);
+    let rounds = inputs.div_ceil(each);
+    let mut deep = 0;
+    for seed in first..first + rounds {
+        let _told = Told(name, seed);
+        deep += test(&mut Chance(seed));
+    }
+    let inputs = rounds * each;
+    println!("{name}: seeds from {first}: {deep} of {inputs} inputs got past the first checks");
+    assert!(
+        deep > inputs / 100,
+        "{name}: {deep} of {inputs}: too far from anything real"
+    );
+    assert!(deep < inputs, "{name}: all {inputs}: too near");
+}
+
+#[test]
+fn media_datagrams() {
+    all("media", 1, |chance| {
+        let mut data = vec![0; 24 + 64 + 16];
+        if chance.below(2) == 0 {
+            data.resize(24 + 8 + 64 + 16, 0);
+            (data[0], data[3], data[24], data[26]) = (3, 1, 20, 4);
+        } else {
+            (data[0], data[18], data[19]) = (1, 64, 0);
+        }
+        chance.change(&mut data, 3);
+        if chance.below(8) == 0 {
+            data.truncate(chance.below(data.len()));
+        }
+        media_header::run(&data);
+        u64::from(VideoHeader::parse(&data).is_ok())
+    });
+}
+
+/// 64 shards a round, most of them much like the one before.
+#[test]
+fn shards() {
+    all("shards", 64, |chance| {
+        let mut command = chance.bytes(16, 256);
+        let mut data = Vec::with_capacity(64 * 16);
+        for _ in 0..64 {
+            let most = [1, 2, 16][chance.below(3)];
+            chance.change(&mut command, most);
+            data.extend_from_slice(&command);
+        }
+        let stats = reassembler::run(&data);
+        (stats.frames + stats.lost_frames).min(63)
+    });
+}
+
+#[test]
+fn feedback_reports() {
+    all("feedback", 1, |chance| {
+        let (receipts, wants) = (chance.below(4), chance.below(4));
+        let mut data = vec![0; 52 + 8 * (receipts + wants)];
+        chance.change(&mut data, 4);
+        (data[50], data[51]) = (receipts as u8, wants as u8);
+        for item in data[52..].chunks_exact_mut(8) {
+            (item[4], item[6]) = (1, 1);
+        }
+        if receipts > 0 {
+            data[25] = 1;
+            data[58] = 0;
+        }
+        if chance.below(8) == 0 {
+            chance.change(&mut data, 8);
+        }
+        feedback::run(&data);
+        u64::from(Feedback::parse(&data).is_ok())
+    });
+}
+
+/// An event that is valid, mostly: `net/src/native/input/codec.rs` has the table.
+fn event(chance: &mut Chance) -> Vec<u8> {
+    const BODIES: [(u8, usize); 9] = [
+        (1, 2),
+        (3, 4),
+        (4, 4),
+        (5, 2),
+        (6, 3),
+        (7, 18),
+        (9, 8),
+        (10, 17),
+        (13, 3),
+    ];
+    let (kind, length) = BODIES[chance.below(BODIES.len())];
+    let bound = [2, 2, 256][chance.below(3)];
+    [vec![kind], chance.bytes(length, bound)].concat()
+}
+
+/// Sixteen packets a round: events, and some with a state or a snapshot.
+#[test]
+fn input_packets() {
+    all("input", 16, |chance| {
+        let (mut data, mut taken) = (Vec::new(), 0);
+        let mut receiver = net::native::input::InputReceiver::default();
+        for sequence in 0..16 {
+            let flags = [0, 0, 0, 1, 2][chance.below(5)];
+            let first = sequence - chance.below(4).min(sequence.into()) as u8;
+            let count = chance.below(4);
+            let head = [0xc8, flags, sequence, 0, 0, 0, first, 0, 0, 0];
+            let mut packet = [&head[..], &[count as u8, 0]].concat();
+            (0..count).for_each(|_| packet.extend(event(chance)));
+            if chance.below(4) == 0 {
+                chance.change(&mut packet, 3);
+            }
+            taken += u64::from(receiver.handle_packet(&packet).is_ok());
+            while receiver.poll_event().is_some() {}
+            data.extend((packet.len() as u16).to_le_bytes());
+            data.extend(packet);
+        }
+        input_plane::run(&data);
+        taken
+    });
+}
+
+/// 100 datagrams a round: on time mostly, some lost, some late, some that jump.
+#[test]
+fn audio_datagrams() {
+    all("audio", 100, |chance| {
+        let mut data = Vec::new();
+        for _ in 0..100 {
+            let mut command = [50, 100, 0, 0, 0, 0, 2, 0];
+            match chance.below(8) {
+                0 => chance.change(&mut command, 8),
+                1 => command.copy_from_slice(&chance.bytes(8, 256)),
+                _ => {}
+            }
+            data.extend(command);
+        }
+        let stats = audio_plane::run(&data);
+        stats.played.min(99)
+    });
+}
+
+/// Twelve messages a round, on both ends, in any state.
+#[test]
+fn control_messages() {
+    all("control", 12, |chance| {
+        let mut data = chance.bytes(2, 256);
+        let mut known = 0;
+        for _ in 0..12 {
+            let kind = match chance.below(4) {
+                0 => chance.below(6),
+                1 => 0x0f + chance.below(5),
+                2 => 0x1f + chance.below(3),
+                _ => chance.below(1 << 16),
+            } as u16;
+            known += u64::from(net::native::messages::Kind::from_wire(kind).is_some());
+            let (length, bound) = (chance.below(90), [3, 256][chance.below(2)]);
+            let body = chance.bytes(length, bound);
+            data.extend(kind.to_le_bytes());
+            data.extend((body.len() as u32).to_le_bytes());
+            data.extend(body);
+        }
+        control_stream::run(&data);
+        known
+    });
+}
+
+/// Sixteen echoes a round, most of which nearly make samples.
+#[test]
+fn clock_echoes() {
+    all("echoes", 16, |chance| {
+        let (mut data, mut near) = (Vec::new(), 0);
+        for step in 1..=16u64 {
+            let is_near = chance.below(8) != 0;
+            near += u64::from(is_near);
+            let mut stamp = |far: u64| match is_near {
+                true => step * 900_000_000 + far * 1_000_000 + chance.bits() % 500_000,
+                false => chance.bits(),
+            };
+            // Arrived here, sent here, received and sent by the host.
+            let stamps = [stamp(3), stamp(0), stamp(5_001), stamp(5_002)];
+            data.extend(stamps.into_iter().flat_map(u64::to_le_bytes));
+        }
+        clock_echo::run(&data);
+        near
+    });
+}
