@@ -124,7 +124,6 @@ impl MoonlightHost {
                 slices: wish.slices,
                 blocks: None,
                 parity_min: wish.parity_min,
-                blocks: None,
                 fec_percent: None,
             },
         );
