@@ -129,7 +129,11 @@ fn everything(quick: bool, seed: u64) -> bool {
     }
     println!(
         "\n{} in {:.1} s",
-        if held { "All that count held" } else { "NOT all held" },
+        if held {
+            "All that count held"
+        } else {
+            "NOT all held"
+        },
         begin.elapsed().as_secs_f64()
     );
     held && drawn
