@@ -267,6 +267,16 @@ pub(crate) enum Replace {
     No,
 }
 
+/// Renames a damaged file to a name beside it that nothing has, so that what was put aside before
+/// stays, and returns that.
+pub(crate) fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let name = |count: u32| path.with_extension(format!("damaged-{}-{count}", wall::unix_s()));
+    let free = (0..).map(name).find(|aside| !aside.exists());
+    let aside = free.expect("no directory holds four thousand million files of one second");
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

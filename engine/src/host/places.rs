@@ -32,9 +32,7 @@ impl Place {
     pub const fn encoder_threads(&self) -> u8 {
         self.encoder_threads
     }
-}
 
-impl Place {
     /// Its encoder is ending: its threads are for others, though its display still has the place.
     pub(crate) fn give_back_threads(&mut self) {
         let threads = usize::from(std::mem::take(&mut self.encoder_threads));

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,7 @@ use net::identity::Fingerprint;
 use serde::{Deserialize, Serialize};
 
 use super::rights::Rights;
-use super::wall::unix_s;
-use super::{Replace, Store, TrustError};
+use super::{Replace, Store, TrustError, put_aside};
 
 /// Its name in the state directory.
 pub const FILE: &str = "native-clients.json";
@@ -228,8 +227,7 @@ fn read(path: &Path) -> Result<Vec<NativeClient>, TrustError> {
     match parse(&json) {
         Ok(clients) => Ok(clients),
         Err(reason) => {
-            let aside = unused(path);
-            fs::rename(path, &aside).map_err(io)?;
+            let aside = put_aside(path).map_err(io)?;
             log::warn!(
                 "{} is damaged ({reason}): it was put aside as {}, and no client of the native \
                  protocol is paired until it is mended or they pair again",
@@ -239,13 +237,6 @@ fn read(path: &Path) -> Result<Vec<NativeClient>, TrustError> {
             Ok(Vec::new())
         }
     }
-}
-
-/// A name beside `path` that nothing has: what was put aside before stays.
-fn unused(path: &Path) -> PathBuf {
-    let name = |count: u32| path.with_extension(format!("damaged-{}-{count}", unix_s()));
-    let free = (0..).map(name).find(|aside| !aside.exists());
-    free.expect("no directory holds four thousand million files of one second")
 }
 
 fn parse(json: &[u8]) -> Result<Vec<NativeClient>, String> {

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! The exit status is 1 if a figure does not hold its bound; `MISSED` are printed, and count with
-//! `--scenario` only. The simulator's speed depends on
-//! what else the machine does: it is printed, and counts without `--quick` only.
+//! `--scenario` only. The simulator's speed depends on what else the machine does: it is printed,
+//! and counts without `--quick` only.
 
 use std::path::Path;
 use std::process::ExitCode;

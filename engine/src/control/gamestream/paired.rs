@@ -4,14 +4,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use net::gamestream::pairing::ClientCertificate;
 use net::identity::Fingerprint;
 use net::units::SliceCount;
 use serde::{Deserialize, Serialize};
 
-use crate::trust::{Replace, Store, TrustError};
+use crate::trust::wall::unix_s;
+use crate::trust::{Replace, Store, TrustError, put_aside};
 
 /// Paired clients at once: a household's devices many times over; 2 KB each.
 pub const CLIENTS_MAX: usize = 256;
@@ -82,8 +82,7 @@ impl PairedClients {
             Ok(json) => match parse(&json) {
                 Ok(clients) => clients,
                 Err(reason) => {
-                    let aside = path.with_extension(format!("damaged-{}", unix_s()));
-                    fs::rename(&path, &aside).map_err(io)?;
+                    let aside = put_aside(&path).map_err(io)?;
                     log::warn!(
                         "{} is damaged ({reason}): it was put aside as {}, and no GameStream \
                          client is paired until it is mended or they pair again",
@@ -213,12 +212,6 @@ fn parse(json: &[u8]) -> Result<Vec<PairedClient>, String> {
         })
     };
     file.clients.into_iter().map(client).collect()
-}
-
-fn unix_s() -> u64 {
-    // A clock before 1970 is no reason not to pair.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
