@@ -649,7 +649,11 @@ fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
         cancel: Cancel::default(),
     };
     let sway = PrivateSway.create(&request).expect("a private sway");
-    let socket = sway.address().expect("it has one").wayland_socket.clone();
+    let socket = sway
+        .address()
+        .and_then(|it| it.wayland.clone())
+        .expect("it has one")
+        .wayland_socket;
     let ipc = socket.with_file_name("ipc.sock");
     let sways = facts::descendants(std::process::id(), "sway");
     let token = ipc

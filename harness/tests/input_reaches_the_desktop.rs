@@ -208,7 +208,10 @@ fn what_is_down_is_lifted_when_the_input_thread_ends() {
         injectors.inject(&event);
         injectors.flush();
     };
-    let listener = ready(&address.wayland_socket, &mut send);
+    let listener = ready(
+        &address.over_wayland().expect("sway's").wayland_socket,
+        &mut send,
+    );
     line().into_iter().for_each(&mut send);
     eventually("the line is typed", || listener.typed().ends_with('\n'));
     assert_eq!(listener.typed(), LINE);

@@ -15,7 +15,7 @@ use platform::capture::{Capture, CaptureError, Captured};
 fn a_moving_application_gives_changing_frames_of_the_outputs_size() {
     let display = private_display("1280x720@60", &[]);
     let address = address(&*display);
-    let _painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     for backend in captures(&address) {
         let mut capture = backend.open(&address).expect("opens");
         let mut digests = HashSet::new();
@@ -50,7 +50,7 @@ fn a_moving_application_gives_changing_frames_of_the_outputs_size() {
 fn the_application_fills_the_output_pixel_for_pixel() {
     let display = private_display("1366x768@60", &[]);
     let address = address(&*display);
-    let painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     for backend in captures(&address) {
         let mut capture = backend.open(&address).expect("opens");
         let deadline = std::time::Instant::now() + PATIENCE;
@@ -108,7 +108,7 @@ fn a_static_picture_is_delivered_once_and_then_the_capture_is_still() {
 fn frames_that_are_held_keep_their_pixels() {
     let display = private_display("640x480@60", &[]);
     let address = address(&*display);
-    let _painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     for backend in captures(&address) {
         let mut capture = backend.open(&address).expect("opens");
         let held: Vec<_> = (0..3).map(|_| next_frame(&mut *capture)).collect();
@@ -125,7 +125,7 @@ fn frames_that_are_held_keep_their_pixels() {
 fn with_every_buffer_in_use_the_capture_waits_and_goes_on_when_one_is_dropped() {
     let display = private_display("640x480@60", &[]);
     let address = address(&*display);
-    let _painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     for backend in captures(&address) {
         let mut capture = backend.open(&address).expect("opens");
         let mut held = Vec::new();
@@ -164,7 +164,7 @@ fn the_waker_interrupts_a_wait_from_another_thread() {
 fn a_killed_compositor_ends_the_capture_with_a_reason_and_leaves_nothing() {
     let mut display = private_display("640x480@60", &[]);
     let (address, directory) = (address(&*display), directory(&*display));
-    let _painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     let mut open: Vec<_> = captures(&address)
         .iter()
         .map(|backend| backend.open(&address).expect("opens"))
@@ -204,7 +204,8 @@ fn an_unknown_output_is_named() {
     let display = private_display("640x480@60", &[]);
     let mut address = address(&*display);
     for backend in captures(&address) {
-        address.output = "DP-9".to_owned();
+        let wayland = address.wayland.as_mut().expect("a Wayland output");
+        wayland.output = "DP-9".to_owned();
         let error = backend
             .open(&address)
             .err()
@@ -219,7 +220,7 @@ fn an_unknown_output_is_named() {
 fn a_changed_mode_ends_the_capture_with_the_sizes() {
     let display = private_display("640x480@60", &[]);
     let (address, directory) = (address(&*display), directory(&*display));
-    let _painter = Painter::start(&address.wayland_socket, u32::MAX);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
     let mut open: Vec<_> = captures(&address)
         .iter()
         .map(|backend| backend.open(&address).expect("opens"))
@@ -229,7 +230,7 @@ fn a_changed_mode_ends_the_capture_with_the_sizes() {
         platform::display::sway_ipc::SwayIpc::connect(&socket, PATIENCE).expect("connects");
     ipc.run(&format!(
         "output {} mode --custom 800x600@60Hz",
-        address.output
+        output(&*display).output
     ))
     .expect("changes");
     for capture in &mut open {

@@ -26,10 +26,7 @@ fn injector() -> Option<Box<dyn Injector>> {
         eprintln!("not tested here: {refusal}; scripts/lab/controllers tests it in a machine");
         return None;
     }
-    let address = OutputAddress {
-        wayland_socket: "/nowhere".into(),
-        output: String::new(),
-    };
+    let address = OutputAddress::default();
     assert!(Uinput.probe(Some(&address)).is_ok());
     Some(Uinput.open(Some(&address)).expect("opens"))
 }

@@ -28,7 +28,7 @@ fn the_output_has_exactly_the_mode_asked_for() {
             SwayIpc::connect(&directory(&*display).join("ipc.sock"), PATIENCE).expect("connects");
         let outputs = ipc.outputs().expect("answers");
         assert_eq!(outputs.len(), 1, "one output");
-        assert_eq!(outputs[0].name, address(&*display).output);
+        assert_eq!(outputs[0].name, output(&*display).output);
         let mode = outputs[0].current_mode.expect("active");
         assert_eq!(mode.width, u32::from(display.mode().width()));
         assert_eq!(mode.height, u32::from(display.mode().height()));
@@ -89,8 +89,8 @@ fn two_displays_live_side_by_side() {
     let first = private_display("640x480@60", &[]);
     let mut second = private_display("800x600@60", &[]);
     assert_ne!(
-        address(&*first).wayland_socket,
-        address(&*second).wayland_socket
+        output(&*first).wayland_socket,
+        output(&*second).wayland_socket
     );
     drop(first);
     second

@@ -13,7 +13,7 @@ use platform::display::{AppState, Cancel, DisplayBackend, DisplayRequest, Virtua
 fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
     let desktop = private_display("800x600@60", &[]);
     let ipc_socket = directory(&*desktop).join("ipc.sock");
-    let wayland_socket = address(&*desktop).wayland_socket;
+    let wayland_socket = output(&*desktop).wayland_socket;
     let ipc = SwayIpc::connect(&ipc_socket, PATIENCE).expect("connects");
     let backend = RunningSway {
         ipc_socket: Some(ipc_socket),
@@ -47,7 +47,7 @@ fn an_output_of_the_exact_mode_comes_and_goes() {
     for mode in ["1366x768@75", "640x480@60", "1280x720@60"] {
         let mut display = backend.create(&request(mode, &[])).expect("created");
         assert_eq!(display.mode().to_string(), mode);
-        let name = address(&*display).output;
+        let name = output(&*display).output;
         assert_eq!(
             active_outputs(&mut ipc),
             ["HEADLESS-1".to_owned(), name.clone()]
@@ -82,7 +82,7 @@ fn it_can_be_captured_and_its_removal_ends_the_capture() {
     if !can_unplug(&mut ipc) {
         return;
     }
-    ipc.run(&format!("output {} unplug", address.output))
+    ipc.run(&format!("output {} unplug", output(&*display).output))
         .expect("removes it");
     for capture in &mut open {
         let reason = loop {
@@ -136,12 +136,12 @@ fn can_unplug(ipc: &mut SwayIpc) -> bool {
 #[test]
 fn the_applications_window_goes_to_the_new_output_and_others_stay() {
     let (desktop, backend, mut ipc) = desktop();
-    let _users_own = Painter::start(&address(&*desktop).wayland_socket, u32::MAX);
+    let _users_own = Painter::start(&output(&*desktop).wayland_socket, u32::MAX);
     let app = window_client();
     let display = backend
         .create(&request("640x480@60", &app))
         .expect("created");
-    let output = address(&*display).output;
+    let output = output(&*display).output;
     let deadline = std::time::Instant::now() + PATIENCE;
     let on = |tree: &serde_json::Value, output: &str| windows_on(tree, output);
     loop {

@@ -30,7 +30,7 @@ use super::link::{Link, State, ended};
 use super::pool::{Layout, NOTHING, Pool, clip, rank};
 use super::steps::{Steps, next_frame};
 use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
-use crate::display::OutputAddress;
+use crate::display::{OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
 /// Failed frames in a row, without the compositor naming a lasting reason, after which the
@@ -48,6 +48,7 @@ impl CaptureBackend for ExtImageCopyBackend {
 
     fn probe(&self, output: &OutputAddress) -> Result<String, Refusal> {
         let check = || -> Result<(), CaptureError> {
+            let output = output.over_wayland()?;
             let mut link = Link::connect(output, Protocol::default())?;
             bind(&link)?;
             link.find_output(&output.output).map(drop)
@@ -57,7 +58,7 @@ impl CaptureBackend for ExtImageCopyBackend {
     }
 
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
-        Ok(Box::new(ExtImageCopy::open(output)?))
+        Ok(Box::new(ExtImageCopy::open(output.over_wayland()?)?))
     }
 }
 
@@ -115,7 +116,7 @@ struct ExtImageCopy {
 }
 
 impl ExtImageCopy {
-    fn open(address: &OutputAddress) -> Result<Self, CaptureError> {
+    fn open(address: &WaylandOutput) -> Result<Self, CaptureError> {
         let mut link = Link::connect(address, Protocol::default())?;
         let (sources, manager) = bind(&link)?;
         let shm: WlShm = link.bind(1, 1)?;

@@ -23,7 +23,7 @@ use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_manager_v1::Zxd
 use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_v1::{self, ZxdgOutputV1};
 
 use super::{CaptureError, Waker};
-use crate::display::{self, Cancel, OutputAddress};
+use crate::display::{self, Cancel, WaylandOutput};
 use crate::process::timespec;
 
 /// How long a compositor may take to answer while a capture opens.
@@ -105,7 +105,7 @@ pub(crate) struct Link<P: 'static> {
 
 impl<P: 'static> Link<P> {
     /// Connects and learns the globals.
-    pub(crate) fn connect(address: &OutputAddress, protocol: P) -> Result<Self, CaptureError> {
+    pub(crate) fn connect(address: &WaylandOutput, protocol: P) -> Result<Self, CaptureError> {
         let unreachable = |reason: String| CaptureError::Connect {
             socket: address.wayland_socket.display().to_string(),
             reason,

@@ -26,6 +26,12 @@ pub enum CaptureError {
         /// The system's answer.
         reason: String,
     },
+    /// The display cannot be reached that way.
+    #[error("the display offers no {way}")]
+    NoWay {
+        /// What it would have to offer.
+        way: &'static str,
+    },
     /// The compositor lacks a protocol.
     #[error("the compositor offers no {protocol}")]
     Unsupported {
@@ -122,7 +128,9 @@ fn refusal(error: &CaptureError) -> Refusal {
     let fix = match error {
         CaptureError::Connect { .. } => "check that the compositor runs",
         CaptureError::NoOutput { .. } => "name one of the compositor's outputs",
-        CaptureError::Unsupported { .. } | CaptureError::Ended { .. } => "",
+        CaptureError::NoWay { .. }
+        | CaptureError::Unsupported { .. }
+        | CaptureError::Ended { .. } => "",
     };
     Refusal::new(error.to_string(), fix)
 }

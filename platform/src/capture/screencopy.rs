@@ -27,7 +27,7 @@ use super::link::{Link, State, ended};
 use super::pool::{Layout, NOTHING, Pool, ShmSurface, clip};
 use super::steps::{Steps, next_frame};
 use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
-use crate::display::OutputAddress;
+use crate::display::{OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
 /// Failed copies in a row after which the capture is given up.
@@ -45,6 +45,7 @@ impl CaptureBackend for ScreencopyBackend {
 
     fn probe(&self, output: &OutputAddress) -> Result<String, Refusal> {
         let check = || -> Result<(), CaptureError> {
+            let output = output.over_wayland()?;
             let mut link = Link::connect(output, Events::default())?;
             let manager: ZwlrScreencopyManagerV1 = link.bind(VERSION, VERSION)?;
             manager.destroy();
@@ -55,7 +56,7 @@ impl CaptureBackend for ScreencopyBackend {
     }
 
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
-        Ok(Box::new(Screencopy::open(output)?))
+        Ok(Box::new(Screencopy::open(output.over_wayland()?)?))
     }
 }
 
@@ -122,7 +123,7 @@ struct Screencopy {
 }
 
 impl Screencopy {
-    fn open(address: &OutputAddress) -> Result<Self, CaptureError> {
+    fn open(address: &WaylandOutput) -> Result<Self, CaptureError> {
         let mut link = Link::connect(address, Events::default())?;
         let manager: ZwlrScreencopyManagerV1 = link.bind(VERSION, VERSION)?;
         let shm: WlShm = link.bind(1, 1)?;

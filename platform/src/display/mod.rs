@@ -18,11 +18,39 @@ use net::units::Mode;
 pub use cancel::Cancel;
 pub(crate) use cancel::connect;
 
+use crate::capture::CaptureError;
 use crate::select::Refusal;
 
-/// Where to find an output.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
+/// one that it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputAddress {
+    /// Over its compositor's Wayland socket.
+    pub wayland: Option<WaylandOutput>,
+}
+
+impl OutputAddress {
+    /// The way over Wayland.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoWay`] if there is none.
+    pub fn over_wayland(&self) -> Result<&WaylandOutput, CaptureError> {
+        let way = "Wayland output";
+        self.wayland.as_ref().ok_or(CaptureError::NoWay { way })
+    }
+}
+
+impl From<WaylandOutput> for OutputAddress {
+    fn from(output: WaylandOutput) -> Self {
+        Self {
+            wayland: Some(output),
+        }
+    }
+}
+
+/// An output of a Wayland compositor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaylandOutput {
     /// The compositor's Wayland socket, absolute path.
     pub wayland_socket: PathBuf,
     /// The output's name, as `wl_output.name` or `xdg_output.name` gives it.

@@ -19,6 +19,7 @@ use super::sway_ipc::{IpcError, SwayIpc};
 use super::wlroots::{await_mode, change_mode, custom_mode};
 use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+    WaylandOutput,
 };
 use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
 use crate::select::Refusal;
@@ -92,6 +93,7 @@ struct PrivateDisplay {
     app: Option<App>,
     sway: Process,
     ipc: SwayIpc,
+    wayland: WaylandOutput,
     address: OutputAddress,
     mode: Mode,
     directory: RuntimeDir,
@@ -124,20 +126,21 @@ impl PrivateDisplay {
                 process::kill_marked(directory.token());
                 start_error(reason)
             })?;
-        let address = OutputAddress {
+        let wayland = WaylandOutput {
             wayland_socket,
             output: OUTPUT.to_owned(),
         };
         log::info!(
             "{NAME}: {mode} on {} after {:.0} ms",
-            address.wayland_socket.display(),
+            wayland.wayland_socket.display(),
             begun.elapsed().as_secs_f64() * 1e3
         );
         let mut display = Self {
             app: None,
             sway,
             ipc,
-            address,
+            address: wayland.clone().into(),
+            wayland,
             mode,
             directory,
             _guard: guard,
@@ -157,7 +160,7 @@ impl PrivateDisplay {
                 "XDG_RUNTIME_DIR",
                 Some(runtime.unwrap_or_else(|| self.directory.path().into())),
             ),
-            ("WAYLAND_DISPLAY", Some(self.address.wayland_socket.clone())),
+            ("WAYLAND_DISPLAY", Some(self.wayland.wayland_socket.clone())),
             ("SWAYSOCK", Some(self.directory.path().join("ipc.sock"))),
             ("XDG_SESSION_TYPE", Some("wayland".into())),
             ("XDG_CURRENT_DESKTOP", Some("sway".into())),

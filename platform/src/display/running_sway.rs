@@ -22,6 +22,7 @@ use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
 use super::wlroots::{await_output, change_mode};
 use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+    WaylandOutput,
 };
 use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
@@ -112,7 +113,7 @@ impl DisplayBackend for RunningSway {
         let guard = Guard::spawn(directory.token(), directory.path(), &farewell)
             .inspect_err(|_| remove_output(&mut ipc, ipc_socket, &output))
             .map_err(|error| start_error(format!("no guard process: {error}")))?;
-        let address = OutputAddress {
+        let wayland = WaylandOutput {
             wayland_socket: wayland_socket.clone(),
             output: output.clone(),
         };
@@ -123,7 +124,8 @@ impl DisplayBackend for RunningSway {
             placer: None,
             ipc,
             ipc_socket: ipc_socket.clone(),
-            address,
+            address: wayland.clone().into(),
+            wayland,
             mode,
             directory,
             _guard: guard,
@@ -150,6 +152,7 @@ struct ExtraOutput {
     placer: Option<Placer>,
     ipc: SwayIpc,
     ipc_socket: PathBuf,
+    wayland: WaylandOutput,
     address: OutputAddress,
     mode: Mode,
     directory: RuntimeDir,
@@ -175,7 +178,7 @@ impl VirtualDisplay for ExtraOutput {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
-        let output = &self.address.output;
+        let output = &self.wayland.output;
         self.mode = change_mode(&mut self.ipc, output, self.mode, mode)?;
         log::info!("{NAME}: {} on output {output}", self.mode);
         Ok(())
@@ -191,12 +194,12 @@ impl VirtualDisplay for ExtraOutput {
             .map_err(|error| Self::gone(error.to_string()))?;
         match outputs
             .iter()
-            .any(|output| output.name == self.address.output && output.active)
+            .any(|output| output.name == self.wayland.output && output.active)
         {
             true => Ok(()),
             false => Err(Self::gone(format!(
                 "output {} was removed",
-                self.address.output
+                self.wayland.output
             ))),
         }
     }
@@ -216,7 +219,7 @@ impl Drop for ExtraOutput {
         drop(self.placer.take());
         process::kill_marked(self.directory.token());
         self.ipc.finish_by(Instant::now() + FAREWELL_TIMEOUT);
-        remove_output(&mut self.ipc, &self.ipc_socket, &self.address.output);
+        remove_output(&mut self.ipc, &self.ipc_socket, &self.wayland.output);
         self.directory.remove();
         process::reap_orphans();
     }

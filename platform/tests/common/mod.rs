@@ -16,7 +16,9 @@ use gpu::frame::Frame;
 use net::units::Mode;
 use platform::capture::{Capture, CaptureBackend, Captured};
 use platform::display::private_sway::PrivateSway;
-use platform::display::{Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay};
+use platform::display::{
+    Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay, WaylandOutput,
+};
 
 /// Long enough for any machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,9 +52,15 @@ pub fn address(display: &dyn VirtualDisplay) -> OutputAddress {
         .clone()
 }
 
+/// Where it is on its compositor's socket.
+pub fn output(display: &dyn VirtualDisplay) -> WaylandOutput {
+    let address = address(display);
+    address.wayland.expect("a sway display is a Wayland output")
+}
+
 /// The private directory of a display.
 pub fn directory(display: &dyn VirtualDisplay) -> PathBuf {
-    let socket = address(display).wayland_socket;
+    let socket = output(display).wayland_socket;
     socket
         .parent()
         .expect("a socket lies in a directory")

@@ -32,7 +32,7 @@ use pointer_v1::zwlr_virtual_pointer_v1::ZwlrVirtualPointerV1;
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::capture::CaptureError;
 use crate::capture::link::{Link, State};
-use crate::display::OutputAddress;
+use crate::display::{OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
 use keyboard::Keyboard;
@@ -64,7 +64,7 @@ impl InjectBackend for Wlr {
         let Some(output) = output else {
             return Err(Refusal::new("the display has no compositor", ""));
         };
-        match Globals::bind(output) {
+        match output.over_wayland().and_then(Globals::bind) {
             Ok(_) => Ok("virtual keyboard and pointer".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -77,7 +77,7 @@ impl InjectBackend for Wlr {
         let output = output.ok_or_else(|| CaptureError::Ended {
             reason: "the display has no compositor".to_owned(),
         })?;
-        Ok(Box::new(WlrInjector::open(output)?))
+        Ok(Box::new(WlrInjector::open(output.over_wayland()?)?))
     }
 }
 
@@ -93,7 +93,7 @@ struct Globals {
 }
 
 impl Globals {
-    fn bind(address: &OutputAddress) -> Result<Self, CaptureError> {
+    fn bind(address: &WaylandOutput) -> Result<Self, CaptureError> {
         let mut link = Link::connect(address, Inject)?;
         let seat = link.bind(1, 5)?;
         let keyboards = link.bind(1, 1)?;
@@ -118,7 +118,7 @@ struct WlrInjector {
 }
 
 impl WlrInjector {
-    fn open(address: &OutputAddress) -> Result<Self, InjectError> {
+    fn open(address: &WaylandOutput) -> Result<Self, InjectError> {
         let Globals {
             mut link,
             seat,
