@@ -1,5 +1,6 @@
 //! A host, built from its configuration. [`Host::start`] shows the whole of it, top to bottom.
 
+mod janitor;
 mod places;
 
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ use crate::mgmt::{Management, Operators};
 use crate::session::Backends;
 use crate::trust::native::NativeTrust;
 use crate::trust::{Side, Store, TrustError};
+use janitor::Janitor;
 use places::Taken;
 
 pub use places::{Place, encoder_threads_max};
@@ -143,7 +145,7 @@ impl Host {
 
         let (backends, display_detail) = choose(&config)?;
         let name = config.name.clone();
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(Registry::with_janitor().map_err(HostError::Thread)?);
         let gamestream = config.gamestream.clone();
         let streams = gamestream
             .as_ref()
@@ -445,6 +447,8 @@ pub struct Registry {
     turned_away: AtomicU64,
     /// What sessions have of the host, of all protocols together.
     taken: Mutex<Taken>,
+    /// Of a host's, whom to call when something has gone.
+    janitor: Option<Janitor>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -454,6 +458,20 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
+    fn with_janitor() -> std::io::Result<Self> {
+        Ok(Self {
+            janitor: Some(Janitor::start()?),
+            ..Self::default()
+        })
+    }
+
+    /// A session, a stream of it or a connection has gone: its memory can be the system's again.
+    pub(crate) fn note_gone(&self) {
+        if let Some(janitor) = &self.janitor {
+            janitor.call();
+        }
+    }
+
     /// A place for a session, of `places` that all protocols share, with as many threads for its
     /// encoder as it may have of `threads_wanted`. `None` if all are taken; one that is ending has
     /// its place until it has ended.
@@ -486,6 +504,7 @@ impl Registry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|entry| entry.number != number);
+        self.note_gone();
     }
 
     pub(crate) fn note_turned_away(&self, datagrams: u64) {

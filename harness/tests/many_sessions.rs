@@ -233,6 +233,10 @@ fn a_flood_of_malformed_datagrams_costs_no_frame() {
     assert!(!host.has_failed());
 }
 
+/// What a host may hold more than before without that anything was left: the heaps' granularity.
+/// Where freed memory stays on them 200 visits leave several times this.
+const MORE_BYTES_MAX: u64 = 12 << 20;
+
 #[test]
 fn clients_that_come_and_go_leave_nothing_behind() {
     let _alone = alone();
@@ -243,9 +247,11 @@ fn clients_that_come_and_go_leave_nothing_behind() {
     let first = churn.settle().expect("they end");
     churn.visit(190).expect("visits");
     churn.settle().expect("they end");
-    eventually("descriptors and threads are as after the first ten", || {
+    eventually("what is held is as after the first ten", || {
         let held = Held::now().expect("/proc");
-        held.descriptors <= first.descriptors && held.threads <= first.threads
+        held.descriptors <= first.descriptors
+            && held.threads <= first.threads
+            && held.resident_bytes <= first.resident_bytes + MORE_BYTES_MAX
     });
     let counts = churn.counts();
     assert_eq!((counts.silent, counts.closed), (32, 64), "{counts:?}");

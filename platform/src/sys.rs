@@ -65,6 +65,14 @@ pub(crate) fn set_allocator_option(option: libc::c_int, value: libc::c_int) -> b
     unsafe { libc::mallopt(option, value) == 1 }
 }
 
+/// `malloc_trim(3)`.
+#[cfg(target_env = "gnu")]
+pub(crate) fn trim_heaps() {
+    // SAFETY: it takes a number by value and locks each heap while it looks at it. Whether it found
+    // anything does not matter.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Memory that is shared with a compositor: a sealed memfd, mapped for reading and writing.
 #[derive(Debug)]
 pub(crate) struct SharedMemory {

@@ -347,6 +347,14 @@ pub fn return_freed_memory() {
     }
 }
 
+/// Gives back what lies free between what is in use, page by page. Takes milliseconds and holds up
+/// whoever allocates meanwhile; what [`lock_memory`] has locked stays. Elsewhere than on glibc
+/// nothing is done.
+pub fn trim_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    sys::trim_heaps();
+}
+
 fn check_memory_limit(bytes: Option<u64>) -> Result<(), Refusal> {
     let Some(bytes) = bytes else { return Ok(()) };
     Err(Refusal::new(

@@ -562,6 +562,7 @@ impl NativeHost {
     fn forget_the_gone(&mut self) {
         for (id, reason) in self.endpoint.reap() {
             log::debug!("a connection is gone: {reason}");
+            self.registry.note_gone();
             if let Some(mut peer) = self.peers.remove(&id) {
                 if let (Some(wanted), None) = (&peer.wanted, peer.ended) {
                     log::info!("session {} of {}: {reason}", wanted.number, wanted.client);

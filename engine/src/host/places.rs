@@ -44,6 +44,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.give_back_threads();
         lock(&self.registry).places -= 1;
+        self.registry.note_gone();
     }
 }
 
