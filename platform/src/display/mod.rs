@@ -3,6 +3,7 @@
 
 mod app;
 mod cancel;
+pub mod kwin;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -180,7 +181,23 @@ pub enum AppState {
 pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
     vec![
         Box::new(running_sway::RunningSway::from_environment()),
+        Box::new(kwin::Kwin::from_environment()),
         Box::new(private_sway::PrivateSway),
         Box::new(synthetic::Synthetic),
     ]
+}
+
+/// The Wayland socket that the environment names, absolute: as libwayland does it, a relative name
+/// lies in the runtime directory.
+fn wayland_socket_from_environment() -> Option<PathBuf> {
+    let path = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let name = path("WAYLAND_DISPLAY")?;
+    if name.is_absolute() {
+        Some(name)
+    } else {
+        Some(path("XDG_RUNTIME_DIR")?.join(name))
+    }
 }

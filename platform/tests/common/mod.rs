@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod kwin;
 pub mod painter;
 
 use std::collections::hash_map::DefaultHasher;
