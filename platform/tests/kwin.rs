@@ -102,6 +102,32 @@ fn without_a_render_node_the_refusal_says_what_is_missing() {
 }
 
 #[test]
+fn kwin_obeys_whom_a_desktop_file_permits() {
+    let closed = Options {
+        is_open: false,
+        ..OPEN
+    };
+    let Some(desktop) = Desktop::start(closed) else {
+        return;
+    };
+    let refusal = desktop.backend().probe().expect_err("nothing permits it");
+    let refusal = refusal.to_string();
+    assert!(refusal.contains("scripts/kde-permission"), "{refusal}");
+    let this = std::env::current_exe().expect("known");
+    let template = include_str!("../../scripts/kde/punktfunk.desktop");
+    let text = template.replace("@EXECUTABLE@", this.to_str().expect("text"));
+    let permitting = Options {
+        permission: Some(&text),
+        ..closed
+    };
+    let desktop = Desktop::start(permitting).expect("as before");
+    let backend = desktop.backend();
+    backend.probe().expect("permitted");
+    let display = backend.create(&request("1280x720@60", &[]));
+    drop(display.expect("created"));
+}
+
+#[test]
 fn a_killed_kwin_is_gone_and_leaves_nothing() {
     let Some(mut desktop) = Desktop::start(OPEN) else {
         return;

@@ -20,7 +20,10 @@ use super::PATIENCE;
 
 /// How a KWin is started.
 #[derive(Clone, Copy)]
-pub struct Options {
+pub struct Options<'a> {
+    /// A `.desktop` file among its user's applications. (Plasma's kded tells KWin of files that
+    /// come later; there is none here.)
+    pub permission: Option<&'a str>,
     /// Every client may use everything.
     pub is_open: bool,
     /// With the stand-in for a render node.
@@ -28,10 +31,15 @@ pub struct Options {
 }
 
 /// The usual one.
-pub const OPEN: Options = Options {
+pub const OPEN: Options<'_> = Options {
+    permission: None,
     is_open: true,
     has_node: true,
 };
+
+/// Every application (the menu specification of freedesktop.org).
+const MENU: &str = "<Menu><Name>Applications</Name><DefaultAppDirs/>\
+    <Include><All/></Include></Menu>";
 
 /// A running KWin; killed on drop.
 pub struct Desktop {
@@ -39,6 +47,8 @@ pub struct Desktop {
     /// Its Wayland socket.
     pub socket: PathBuf,
     log: PathBuf,
+    /// Its user's home.
+    _home: tempfile::TempDir,
 }
 
 /// What this test needs of the environment; `None`, said to standard error, where it is missing.
@@ -57,7 +67,7 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
 
 impl Desktop {
     /// Starts it and waits until it listens.
-    pub fn start(options: Options) -> Option<Self> {
+    pub fn start(options: Options<'_>) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (kwin, node) = programs()?;
         // As a host does; else ended orphans stay behind where process 1 does not collect them.
@@ -66,7 +76,8 @@ impl Desktop {
         let name = format!("kwin-{}-{number}", std::process::id());
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").expect("the lab sets it");
         let socket = Path::new(&runtime).join(&name);
-        let log = std::env::temp_dir().join(format!("{name}.log"));
+        let home = tempfile::tempdir().expect("a directory");
+        let log = home.path().join("log");
         let file = File::create(&log).expect("a log");
         let mut command = Command::new(kwin);
         command.args(["--virtual", "--width", "1280", "--height", "720"]);
@@ -77,23 +88,34 @@ impl Desktop {
             &name,
         ]);
         command.env("LIBGL_ALWAYS_SOFTWARE", "1");
-        // Its own memory of outputs.
-        command.env(
-            "XDG_CONFIG_HOME",
-            std::env::temp_dir().join(format!("{name}.config")),
-        );
+        // Its own memory of outputs, and applications of its own.
+        command.env("HOME", home.path());
         if options.is_open {
             command.env("KWIN_WAYLAND_NO_PERMISSION_CHECKS", "1");
         }
         if options.has_node {
             command.env("KWIN_COMPOSE", "O2").env("LD_PRELOAD", node);
         }
+        // As Plasma has one; what is in no menu is no application to KDE.
+        install(home.path(), ".config/menus/applications.menu", MENU);
+        if let Some(text) = options.permission {
+            install(
+                home.path(),
+                ".local/share/applications/punktfunk-kwin.desktop",
+                text,
+            );
+        }
         command.stdin(Stdio::null());
         command
             .stdout(file.try_clone().expect("a log"))
             .stderr(file);
         let kwin = command.spawn().expect("KWin starts");
-        let mut desktop = Self { kwin, socket, log };
+        let mut desktop = Self {
+            kwin,
+            socket,
+            log,
+            _home: home,
+        };
         let deadline = Instant::now() + PATIENCE;
         while Connection::from_socket_at(&desktop.socket).is_none() {
             let ended = desktop.kwin.try_wait().expect("our child");
@@ -142,6 +164,13 @@ impl Desktop {
     fn words(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
+
+fn install(home: &Path, name: &str, text: &str) {
+    let path = home.join(name);
+    let directory = path.parent().expect("it lies below the home");
+    std::fs::create_dir_all(directory).expect("our directory");
+    std::fs::write(path, text).expect("our directory");
 }
 
 impl Drop for Desktop {
