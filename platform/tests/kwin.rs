@@ -1,12 +1,20 @@
 //! Outputs on a real KWin, headless, of each test's own (`scripts/lab/kwin`).
 
 mod common;
+#[path = "../../bench/src/listener.rs"]
+mod listener;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::kwin::{Desktop, OPEN, Options, OutputSeen, request};
 use common::*;
+use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use platform::display::DisplayBackend;
+use platform::inject::kwin::Kwin;
+use platform::inject::{InjectBackend, Injected};
+
+/// How often a condition is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The modes that the project promises, with what KWin's clocks make of their rates.
 const MODES: [(&str, (i32, i32), (u32, u32)); 3] = [
@@ -125,6 +133,152 @@ fn kwin_obeys_whom_a_desktop_file_permits() {
     backend.probe().expect("permitted");
     let display = backend.create(&request("1280x720@60", &[]));
     drop(display.expect("created"));
+}
+
+#[test]
+fn input_arrives_at_the_application_on_the_output() {
+    let Some(desktop) = Desktop::start(OPEN) else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let heard = place.path().join("heard");
+    let app = again("listens_when_told_to", "LISTEN", &heard);
+    let backend = desktop.backend();
+    let display = backend
+        .create(&request("1920x1200@60", &app))
+        .expect("created");
+    let address = address(&*display);
+    eprintln!(
+        "{}",
+        InjectBackend::probe(&Kwin, Some(&address)).expect("ready")
+    );
+    let mut injector = Kwin.open(Some(&address)).expect("opens");
+    let mut act = |events: &[InputEvent], until: &dyn Fn(&str) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        let mut next = 0;
+        loop {
+            if next < events.len() {
+                assert_eq!(
+                    injector.inject(&events[next]).expect("lives"),
+                    Injected::Done
+                );
+                injector.flush().expect("lives");
+                next += 1;
+            }
+            let text = std::fs::read_to_string(&heard).unwrap_or_default();
+            if next == events.len() && until(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "heard: {text}");
+            std::thread::park_timeout(LOOK_INTERVAL);
+        }
+    };
+    act(&[], &|text| text.contains("KeyboardEnter"));
+
+    // Full screen there, but not at once: the pointer goes to and fro until it is.
+    let position = |x, y| InputEvent::PointerPosition(Position { x, y });
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = act(&[position(0.25, 0.5), position(0.5, 0.5)], &|_| true);
+        if text.contains("Motion { x: 960.0, y: 600.0 }") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+    }
+    let by = InputEvent::PointerMotion { dx: 10, dy: -20 };
+    act(&[by], &|text| {
+        text.contains("Motion { x: 970.0, y: 580.0 }")
+    });
+
+    let left = |pressed| InputEvent::PointerButton {
+        button: PointerButton::Left,
+        pressed,
+    };
+    act(&[left(true), left(false)], &|text| {
+        text.contains("Button { code: 272, pressed: true }")
+            && text.contains("Button { code: 272, pressed: false }")
+    });
+    let down = InputEvent::Scroll {
+        axis: ScrollAxis::Vertical,
+        amount: -120,
+    };
+    act(&[down], &|text| {
+        text.contains("Axis { is_horizontal: false, value: 15.0 }")
+    });
+
+    let key = |virtual_key, pressed| {
+        InputEvent::Key(KeyEvent {
+            virtual_key,
+            pressed,
+            modifiers: Modifiers::default(),
+            is_layout_dependent: false,
+        })
+    };
+    act(&[key(0x41, true), key(0x41, false)], &|text| {
+        text.contains("Key { code: 30, pressed: true, symbol: \"a\" }")
+            && text.contains("Key { code: 30, pressed: false")
+    });
+    let words = "Grüße, 漢字 €5!";
+    let text = InputEvent::Text(Text::new(words).expect("short"));
+    act(&[text], &|text| {
+        text.contains(&format!("typed {:?}", format!("a{words}")))
+    });
+
+    // What is down when the injector goes comes up.
+    act(&[key(0x42, true), left(true)], &|text| {
+        text.contains("code: 48, pressed: true")
+    });
+    drop(injector);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let text = std::fs::read_to_string(&heard).expect("written");
+        let ups = text.matches("Button { code: 272, pressed: false }").count();
+        if text.contains("code: 48, pressed: false") && ups == 2 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{text}");
+        std::thread::yield_now();
+    }
+}
+
+/// This very test executable, as an application that runs only the test `name`.
+fn again(name: &str, variable: &str, value: &std::path::Path) -> Vec<String> {
+    let this = std::env::current_exe().expect("known");
+    let told = format!("{variable}={}", value.display());
+    let words = [
+        "env",
+        &told,
+        this.to_str().expect("text"),
+        "--exact",
+        name,
+        "--nocapture",
+    ];
+    words.map(str::to_owned).to_vec()
+}
+
+/// An application that writes down what its seat tells it.
+#[test]
+fn listens_when_told_to() {
+    let Some(file) = std::env::var_os("LISTEN") else {
+        return;
+    };
+    let socket = std::env::var_os("WAYLAND_DISPLAY").expect("set for an application");
+    let listener = listener::Listener::start(socket.as_ref()).expect("a compositor");
+    let mut told = 0;
+    loop {
+        let heard = listener.heard();
+        if heard.len() > told {
+            told = heard.len();
+            let mut text = format!("typed {:?}\n", listener.typed());
+            for it in heard {
+                text += &format!("{it:?}\n");
+            }
+            let whole = std::path::Path::new(&file).with_extension("new");
+            std::fs::write(&whole, text).expect("our file");
+            std::fs::rename(&whole, &file).expect("our file");
+        }
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! is dropped: nothing stays pressed when a client vanishes.
 
 pub mod keys;
+pub mod kwin;
 pub mod synthetic;
 pub mod uinput;
 pub mod wlr;
@@ -128,6 +129,7 @@ pub trait Injector: Send {
 pub fn candidates() -> Vec<Box<dyn InjectBackend>> {
     vec![
         Box::new(wlr::Wlr),
+        Box::new(kwin::Kwin),
         Box::new(uinput::Uinput),
         Box::new(synthetic::Synthetic),
     ]
@@ -293,7 +295,7 @@ mod tests {
     #[test]
     fn a_display_without_compositor_gets_the_synthetic_backend() {
         let (injectors, answers) = open(&candidates(), None);
-        assert_eq!(answers.len(), 3);
+        assert_eq!(answers.len(), 4);
         let names: Vec<_> = injectors.capabilities().map(|it| it.name).collect();
         assert!(names.contains(&"synthetic"), "{names:?}");
         let wlr = answers

@@ -11,7 +11,7 @@
 
 mod keymap;
 mod keyboard;
-mod pointer;
+pub(super) mod pointer;
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

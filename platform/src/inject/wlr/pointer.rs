@@ -5,10 +5,10 @@ use wayland_client::protocol::wl_pointer::{Axis, AxisSource, ButtonState};
 use wayland_protocols_wlr::virtual_pointer::v1::client::zwlr_virtual_pointer_v1::ZwlrVirtualPointerV1;
 
 /// A notch of a wheel in our events.
-const NOTCH: i32 = 120;
+pub(in crate::inject) const NOTCH: i32 = 120;
 /// What a notch scrolls, as libinput's users take it (wl_pointer.axis, "same coordinate space as
 /// motion"): 15 units.
-const NOTCH_UNITS: f64 = 15.0;
+pub(in crate::inject) const NOTCH_UNITS: f64 = 15.0;
 /// Extent of absolute positions: finer than any output.
 const EXTENT: u32 = 1 << 20;
 
@@ -89,7 +89,7 @@ impl Pointer {
     }
 }
 
-const BUTTONS: [PointerButton; 5] = [
+pub(in crate::inject) const BUTTONS: [PointerButton; 5] = [
     PointerButton::Left,
     PointerButton::Middle,
     PointerButton::Right,
@@ -98,7 +98,7 @@ const BUTTONS: [PointerButton; 5] = [
 ];
 
 /// Our bit and the kernel's code (`linux/input-event-codes.h`: BTN_LEFT and so on).
-const fn names(button: PointerButton) -> (u8, u32) {
+pub(in crate::inject) const fn names(button: PointerButton) -> (u8, u32) {
     match button {
         PointerButton::Left => (1, 0x110),
         PointerButton::Right => (2, 0x111),
@@ -110,22 +110,22 @@ const fn names(button: PointerButton) -> (u8, u32) {
 
 /// What a contact means for a pointer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Act {
+pub(in crate::inject) struct Act {
     /// Go there first.
-    pub(super) position: Option<Position>,
+    pub(in crate::inject) position: Option<Position>,
     /// Then this.
-    pub(super) button: Option<(PointerButton, bool)>,
+    pub(in crate::inject) button: Option<(PointerButton, bool)>,
 }
 
 /// Which finger is the pointer.
 #[derive(Debug, Default)]
-pub(super) struct Contacts {
+pub(in crate::inject) struct Contacts {
     finger: Option<u32>,
 }
 
 impl Contacts {
     /// Only the first finger counts until it is lifted.
-    pub(super) fn finger(&mut self, id: u32, contact: &Contact) -> Act {
+    pub(in crate::inject) fn finger(&mut self, id: u32, contact: &Contact) -> Act {
         match contact.kind {
             ContactKind::Down if self.finger.is_none() => self.finger = Some(id),
             ContactKind::CancelAll => {}
@@ -139,12 +139,12 @@ impl Contacts {
         act
     }
 
-    pub(super) fn pen(&self, contact: &Contact) -> Act {
+    pub(in crate::inject) fn pen(&self, contact: &Contact) -> Act {
         of_contact(contact)
     }
 }
 
-fn of_contact(contact: &Contact) -> Act {
+pub(in crate::inject) fn of_contact(contact: &Contact) -> Act {
     let at = Some(contact.position);
     let (position, pressed) = match contact.kind {
         ContactKind::Down => (at, Some(true)),
