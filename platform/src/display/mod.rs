@@ -20,6 +20,7 @@ pub use cancel::Cancel;
 pub(crate) use cancel::connect;
 
 use crate::capture::CaptureError;
+use crate::capture::pipewire::VideoNode;
 use crate::select::Refusal;
 
 /// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
@@ -28,6 +29,8 @@ use crate::select::Refusal;
 pub struct OutputAddress {
     /// Over its compositor's Wayland socket.
     pub wayland: Option<WaylandOutput>,
+    /// By a video node of PipeWire.
+    pub node: Option<VideoNode>,
 }
 
 impl OutputAddress {
@@ -39,12 +42,31 @@ impl OutputAddress {
         let way = "Wayland output";
         self.wayland.as_ref().ok_or(CaptureError::NoWay { way })
     }
+
+    /// The way over PipeWire.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoWay`] if there is none.
+    pub fn over_pipewire(&self) -> Result<&VideoNode, CaptureError> {
+        let way = "video node";
+        self.node.as_ref().ok_or(CaptureError::NoWay { way })
+    }
 }
 
 impl From<WaylandOutput> for OutputAddress {
     fn from(output: WaylandOutput) -> Self {
         Self {
             wayland: Some(output),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<VideoNode> for OutputAddress {
+    fn from(node: VideoNode) -> Self {
+        Self {
+            node: Some(node),
+            ..Self::default()
         }
     }
 }
