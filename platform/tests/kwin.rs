@@ -4,12 +4,19 @@ mod common;
 #[path = "../../bench/src/listener.rs"]
 mod listener;
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use common::kwin::{Desktop, OPEN, Options, OutputSeen, request};
+use common::painter::{Painter, colour, drawn_at};
 use common::*;
+use gpu::frame::Frame;
+use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
-use platform::display::DisplayBackend;
+use net::units::Timestamp;
+use platform::capture::pipewire::{Memory, NodeStream, PipeWireBackend, Shape};
+use platform::capture::{Capture, CaptureBackend, Captured};
+use platform::display::{DisplayBackend, VirtualDisplay};
 use platform::inject::kwin::Kwin;
 use platform::inject::{InjectBackend, Injected};
 
@@ -136,6 +143,164 @@ fn kwin_obeys_whom_a_desktop_file_permits() {
 }
 
 #[test]
+fn what_is_drawn_arrives_over_both_kinds_of_memory() {
+    let Some(desktop) = Desktop::start(OPEN) else {
+        return;
+    };
+    let backend = desktop.backend();
+    for (mode, size, _) in MODES {
+        let notes = tempfile::NamedTempFile::new().expect("a file");
+        let app = again("paints_when_told_to", "PAINT", notes.path());
+        let asked = Instant::now();
+        let display = backend.create(&request(mode, &app)).expect("created");
+        for memory in [Memory::Any, Memory::Shared] {
+            let opened = Instant::now();
+            let (stream, mut capture) = open(&*display, memory);
+            let mut watch = Watch::new(notes.as_file(), size);
+            watch.frame(&next_frame(&mut *capture));
+            let since = (asked.elapsed(), opened.elapsed());
+            eprintln!("{mode} {memory:?}: first frame {since:?} after create and open");
+            let began = Instant::now();
+            // Solid colours only once the painter's window is full screen.
+            while watch.seen.len() < 60 {
+                watch.frame(&next_frame(&mut *capture));
+                assert!(began.elapsed() < PATIENCE, "{} pictures", watch.seen.len());
+            }
+            watch.tell(stream.pacing().judder());
+        }
+    }
+}
+
+#[test]
+fn a_capture_ends_with_the_old_size_and_the_next_has_the_new_one() {
+    let Some(desktop) = Desktop::start(OPEN) else {
+        return;
+    };
+    let notes = tempfile::NamedTempFile::new().expect("a file");
+    let app = again("paints_when_told_to", "PAINT", notes.path());
+    let backend = desktop.backend();
+    let mut display = backend
+        .create(&request("1280x720@60", &app))
+        .expect("created");
+    for (mode, size, _) in [MODES[1], MODES[2], MODES[0]] {
+        let (_stream, mut capture) = open(&*display, Memory::Any);
+        next_frame(&mut *capture);
+        let asked = Instant::now();
+        display
+            .set_mode(mode.parse().expect("valid"))
+            .expect("it obeys");
+        let reason = loop {
+            match capture.next(PATIENCE) {
+                Ok(Captured::Frame(_)) => {}
+                Ok(_) => panic!("the new size went unnoticed"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(
+            reason.contains(&format!("to {}x{}", size.0, size.1)),
+            "{reason}"
+        );
+        let (_stream, mut capture) = open(&*display, Memory::Any);
+        let first = next_frame(&mut *capture);
+        eprintln!("{mode}: first frame {:?} after the wish", asked.elapsed());
+        assert_eq!(i32::from(first.surface.size().width), size.0);
+        drop(first);
+        let mut watch = Watch::new(notes.as_file(), size);
+        while watch.seen.len() < 5 {
+            watch.frame(&next_frame(&mut *capture));
+            assert!(asked.elapsed() < PATIENCE, "the painter does not fill it");
+        }
+    }
+    drop(display);
+    assert_eq!(desktop.extra_outputs(), Vec::<String>::new());
+}
+
+/// A capture of the display's node over that kind of memory.
+fn open(display: &dyn VirtualDisplay, memory: Memory) -> (NodeStream, Box<dyn Capture>) {
+    let address = address(display);
+    let node = address.node.as_ref().expect("KWin shows a node");
+    let stream = node.stream.clone().expect("the display keeps its stream");
+    stream.offer(Shape::Given, memory);
+    let deadline = Instant::now() + PATIENCE;
+    while stream.is_dmabuf() != (memory == Memory::Any) {
+        assert!(Instant::now() < deadline, "it keeps its memory");
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
+    let capture = PipeWireBackend.open(&address).expect("the stream stands");
+    (stream, capture)
+}
+
+/// Holds what arrives against what the painter drew.
+struct Watch<'a> {
+    notes: &'a File,
+    size: (i32, i32),
+    number: Option<u32>,
+    /// When each picture of the painter's was drawn, and in hand.
+    seen: Vec<(Timestamp, Timestamp)>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(notes: &'a File, size: (i32, i32)) -> Self {
+        Self {
+            notes,
+            size,
+            number: None,
+            seen: Vec::new(),
+        }
+    }
+
+    /// A picture that is not of one colour may only come before the window fills the output.
+    fn frame(&mut self, frame: &Frame) {
+        let size = frame.surface.size();
+        assert_eq!((i32::from(size.width), i32::from(size.height)), self.size);
+        let pixels = frame.surface.map().expect("it can be read");
+        let mut rows = pixels.bytes.chunks(pixels.stride).take(size.height.into());
+        let mut rows = rows.by_ref().map(|row| &row[..usize::from(size.width) * 4]);
+        let top = rows.next().expect("a row");
+        let is_whole = top.chunks(4).all(|at| at == &top[..4]) && rows.all(|row| row == top);
+        let first = u32::from_le_bytes(top[..4].try_into().expect("four")) & 0xFF_FFFF;
+        let drawn = u32::try_from(self.notes.metadata().expect("a file").len() / 8).expect("few");
+        let from = self.number.map_or(0, |number| number + 1);
+        let number = (from..drawn).find(|number| colour(*number) == first);
+        if let (true, Some(number)) = (is_whole, number) {
+            self.number = Some(number);
+            let drawn = drawn_at(self.notes, number);
+            self.seen.push((drawn, clock::now()));
+        } else {
+            assert!(
+                self.seen.is_empty(),
+                "{first:06x}, whole: {is_whole}, after {:?}",
+                self.number
+            );
+        }
+    }
+
+    fn tell(&self, judder: Option<Duration>) {
+        let mut waits: Vec<_> = self
+            .seen
+            .iter()
+            .map(|(drawn, seen)| seen.since(*drawn))
+            .collect();
+        waits.sort_unstable();
+        let whole = self.seen[self.seen.len() - 1].1.since(self.seen[0].1);
+        let fps = (self.seen.len() - 1) as f64 / whole.as_secs_f64();
+        let (half, most) = (waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
+        eprintln!("{fps:.1} fps, drawn to in hand p50 {half:?} p99 {most:?}, judder {judder:?}");
+    }
+}
+
+/// An application that paints and notes when.
+#[test]
+fn paints_when_told_to() {
+    let Some(path) = std::env::var_os("PAINT") else {
+        return;
+    };
+    let socket = std::env::var_os("WAYLAND_DISPLAY").expect("set for an application");
+    let notes = File::options().write(true).open(path).expect("our file");
+    Painter::start_noting(socket.as_ref(), u32::MAX, Some(notes)).join();
+}
+
+#[test]
 fn input_arrives_at_the_application_on_the_output() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
@@ -215,7 +380,7 @@ fn input_arrives_at_the_application_on_the_output() {
         })
     };
     act(&[key(0x41, true), key(0x41, false)], &|text| {
-        text.contains("Key { code: 30, pressed: true, symbol: \"a\" }")
+        text.contains("Key { code: 30, pressed: true")
             && text.contains("Key { code: 30, pressed: false")
     });
     let words = "Grüße, 漢字 €5!";

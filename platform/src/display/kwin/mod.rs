@@ -15,6 +15,7 @@ mod windows;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gpu::frame::Size;
 use net::units::Mode;
 
 use super::app::App;
@@ -24,6 +25,7 @@ use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
     WaylandOutput,
 };
+use crate::capture::pipewire::{NodeName, NodeStream, VideoNode};
 use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
@@ -33,6 +35,9 @@ use windows::Placer;
 const NAME: &str = "kwin";
 /// For the removal of an output, which a wedged KWin must not hold up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// For the first picture of a size; a mode change repaints the whole output.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What lets this program record, and what else it may be that it does not.
 const PERMISSION: &str = "run scripts/kde-permission, which tells KWin by a .desktop file that \
@@ -96,8 +101,11 @@ impl DisplayBackend for Kwin {
         let socket = self.socket();
         let socket = socket.map_err(|refusal| start_error(refusal.to_string()))?;
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let output = VirtualOutput::create(socket, request.mode, &request.cancel)
+        let mut output = VirtualOutput::create(socket, request.mode, &request.cancel)
             .map_err(|error| no_output(error, request.mode))?;
+        // What KWin remembers of an output of that name comes first.
+        let mode = output.set_mode(request.mode);
+        let mode = mode.map_err(|reason| refused(format!("the mode {}", request.mode), reason))?;
         // What is left of a dead host is its processes; its output went with its connection.
         let guard = Guard::spawn(directory.token(), directory.path(), &[])
             .map_err(|error| start_error(format!("no guard process: {error}")))?;
@@ -105,18 +113,29 @@ impl DisplayBackend for Kwin {
             wayland_socket: socket.clone(),
             output: output.name.clone(),
         };
-        log::info!("{NAME}: output {} is node {}", output.name, output.node);
+        log::info!(
+            "{NAME}: {mode} on output {}, node {}",
+            output.name,
+            output.node
+        );
+        let mut node = VideoNode::new(NodeName::Id(output.node));
+        let stream = NodeStream::open(&node)
+            .map_err(|error| refused("the pictures of its output".to_owned(), error.to_string()))?;
+        node.stream = Some(stream.clone());
+        let mut address = OutputAddress::from(wayland);
+        address.node = Some(node);
         // From here on dropping `display` removes the output.
         let mut display = KwinDisplay {
             app: None,
             placer: None,
-            address: OutputAddress::from(wayland),
-            mode: request.mode,
+            stream,
+            address,
+            mode,
             output,
             directory,
             _guard: guard,
         };
-        display.set_mode(request.mode)?;
+        display.await_picture(&request.cancel);
         if !request.app.is_empty() {
             let token = display.directory.token().to_owned();
             display.place_windows(socket, &token, &request.cancel);
@@ -134,6 +153,8 @@ impl DisplayBackend for Kwin {
 struct KwinDisplay {
     app: Option<App>,
     placer: Option<Placer>,
+    /// Kept open from the first to the last picture, through every change of the mode.
+    stream: NodeStream,
     output: VirtualOutput,
     address: OutputAddress,
     mode: Mode,
@@ -142,6 +163,20 @@ struct KwinDisplay {
 }
 
 impl KwinDisplay {
+    /// KWin tells a node's new size with the next picture: waits until captures that begin now
+    /// have it from the start.
+    fn await_picture(&self, cancel: &Cancel) {
+        let size = Size {
+            width: self.mode.width(),
+            height: self.mode.height(),
+        };
+        let picture = self.stream.await_picture(size, PICTURE_TIMEOUT, cancel);
+        if let Err(error) = picture {
+            // Not fatal: a capture of the old size ends, and the next one has the new size.
+            log::warn!("{NAME}: nothing was drawn on the output: {error}");
+        }
+    }
+
     /// Without it the application's windows come up where the pointer is.
     fn place_windows(&mut self, socket: &std::path::Path, token: &str, cancel: &Cancel) {
         let mark = format!("{TOKEN_VARIABLE}={token}");
@@ -165,15 +200,10 @@ impl VirtualDisplay for KwinDisplay {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
-        let VirtualOutput {
-            link,
-            outputs,
-            name,
-            ..
-        } = &mut self.output;
-        let changed = outputs.set_mode(link, name, mode);
+        let changed = self.output.set_mode(mode);
         self.mode = changed.map_err(|reason| refused(format!("the mode {mode}"), reason))?;
-        log::info!("{NAME}: {} on output {name}", self.mode);
+        log::info!("{NAME}: {} on output {}", self.mode, self.output.name);
+        self.await_picture(&Cancel::default());
         Ok(())
     }
 
@@ -181,7 +211,9 @@ impl VirtualDisplay for KwinDisplay {
         process::reap_orphans();
         // Said to the log when it has ended.
         self.app();
-        self.output.check().map_err(|reason| DisplayError::Gone {
+        let there = self.output.check();
+        let there = there.and_then(|()| self.stream.check().map_err(|error| error.to_string()));
+        there.map_err(|reason| DisplayError::Gone {
             compositor: NAME,
             reason,
         })

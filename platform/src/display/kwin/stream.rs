@@ -37,8 +37,8 @@ pub(super) struct Said {
 
 /// A virtual output with its stream. Dropping it closes the connection, and thereby both.
 pub(super) struct VirtualOutput {
-    pub(super) link: Link<Said>,
-    pub(super) outputs: Outputs,
+    link: Link<Said>,
+    outputs: Outputs,
     pub(super) node: u32,
     pub(super) name: String,
     stream: Stream,
@@ -135,6 +135,14 @@ impl VirtualOutput {
             name: format!("{KWIN_PREFIX}{own}"),
             stream,
         })
+    }
+
+    /// Gives it another mode, or the nearest that KWin makes of it; returns what it has then.
+    ///
+    /// # Errors
+    /// What KWin said.
+    pub(super) fn set_mode(&mut self, mode: Mode) -> Result<Mode, String> {
+        self.outputs.set_mode(&mut self.link, &self.name, mode)
     }
 
     /// Reads what KWin has sent, and waits for an answer to nothing in particular.
