@@ -4,6 +4,7 @@
 mod app;
 mod cancel;
 pub mod kwin;
+pub mod mutter;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -21,6 +22,7 @@ pub(crate) use cancel::connect;
 
 use crate::capture::CaptureError;
 use crate::capture::pipewire::VideoNode;
+use crate::inject::ei::EiAddress;
 use crate::select::Refusal;
 
 /// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
@@ -31,6 +33,8 @@ pub struct OutputAddress {
     pub wayland: Option<WaylandOutput>,
     /// By a video node of PipeWire.
     pub node: Option<VideoNode>,
+    /// For input, by the compositor's server of emulated input.
+    pub ei: Option<EiAddress>,
 }
 
 impl OutputAddress {
@@ -204,6 +208,7 @@ pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
     vec![
         Box::new(running_sway::RunningSway::from_environment()),
         Box::new(kwin::Kwin::from_environment()),
+        Box::new(mutter::Mutter::from_environment()),
         Box::new(private_sway::PrivateSway),
         Box::new(synthetic::Synthetic),
     ]

@@ -23,7 +23,7 @@ use wayland_client::backend::protocol::{
 };
 use wayland_client::backend::{Backend, ObjectData, ObjectId};
 
-use super::wlr::pointer::{BUTTONS, NOTCH, NOTCH_UNITS, names, of_contact};
+use super::pointing::{BUTTONS, Contacts, NOTCH, NOTCH_UNITS, names};
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles, keys};
 use crate::capture::CaptureError;
 use crate::capture::link::Link;
@@ -356,7 +356,7 @@ impl KwinInjector {
 
     /// The pen as the pointer.
     fn pen(&mut self, contact: &Contact, has_barrel: bool) -> Result<Injected, InjectError> {
-        let act = of_contact(contact);
+        let act = Contacts::default().pen(contact);
         if let Some(position) = act.position {
             self.place(position)?;
         }

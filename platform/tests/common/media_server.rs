@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,10 +33,12 @@ pub struct MediaServer {
     manager: Option<Program>,
     pipewire: Option<Program>,
     _bus: Program,
-    directory: tempfile::TempDir,
+    directory: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
 }
 
-struct Program(Child);
+/// A running program. Killed when dropped.
+pub struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -55,20 +58,34 @@ impl MediaServer {
 
     /// Without.
     pub fn start_unmanaged() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let bus = format!("unix:path={}", directory.path().join("bus").display());
+        let temporary = tempfile::tempdir().expect("a directory");
+        let mut server = Self::start_bare(temporary.path().to_owned());
+        server._temporary = Some(temporary);
+        server
+    }
+
+    /// In a directory of the caller's, with a session manager.
+    pub fn start_in(directory: PathBuf) -> Self {
+        let mut server = Self::start_bare(directory);
+        server.manager = Some(server.spawn("wireplumber", &[]));
+        server
+    }
+
+    fn start_bare(directory: PathBuf) -> Self {
+        let bus = format!("unix:path={}", directory.join("bus").display());
         let flags = ["--session", "--nofork", "--nopidfile", "--address", &bus];
         let mut server = Self {
             manager: None,
             pipewire: None,
-            _bus: spawn_in(directory.path(), "dbus-daemon", &flags),
+            _bus: spawn_in(&directory, "dbus-daemon", &flags),
             directory,
+            _temporary: None,
         };
-        let bus = server.directory.path().join("bus");
+        let bus = server.directory.join("bus");
         eventually("there is a bus", || bus.exists());
         server.pipewire = Some(server.spawn("pipewire", &[]));
         eventually("PipeWire listens", || {
-            UnixStream::connect(server.directory.path().join("pipewire-0")).is_ok()
+            UnixStream::connect(server.directory.join("pipewire-0")).is_ok()
         });
         server
     }
@@ -80,16 +97,22 @@ impl MediaServer {
 
     /// A connection, as a portal would hand it over.
     pub fn connect(&self) -> OwnedFd {
-        let socket = self.directory.path().join("pipewire-0");
+        let socket = self.directory.join("pipewire-0");
         UnixStream::connect(socket).expect("it listens").into()
     }
 
-    fn spawn(&self, program: &str, arguments: &[&str]) -> Program {
-        spawn_in(self.directory.path(), program, arguments)
+    /// Where its sockets are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts a program on it.
+    pub fn spawn(&self, program: &str, arguments: &[&str]) -> Program {
+        spawn_in(&self.directory, program, arguments)
     }
 }
 
-fn spawn_in(directory: &std::path::Path, program: &str, arguments: &[&str]) -> Program {
+fn spawn_in(directory: &Path, program: &str, arguments: &[&str]) -> Program {
     let bus = format!("unix:path={}", directory.join("bus").display());
     let child = Command::new(program)
         .args(arguments)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpu::frame::{Frame, Rect, Size, Surface};
-use net::units::Timestamp;
+use net::units::{Mode, Timestamp};
 
 use super::super::link::{EventWaker, ended};
 use super::super::pool::NOTHING;
@@ -209,6 +209,28 @@ impl NodeStream {
         self.wait(limit, cancel, |state| {
             let newest = state.newest.as_ref();
             newest.is_some_and(|newest| newest.picture.size() == size)
+        })
+    }
+
+    /// As [`NodeStream::await_picture`], and of that rate, after an offer of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn await_mode(
+        &self,
+        mode: Mode,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> Result<(), CaptureError> {
+        let size = Size {
+            width: mode.width(),
+            height: mode.height(),
+        };
+        self.wait(limit, cancel, |state| {
+            let rate = state.format.map_or(0, |format| format.refresh_millihz);
+            let has_rate = rate == 0 || rate == mode.refresh().get();
+            let newest = state.newest.as_ref();
+            has_rate && newest.is_some_and(|newest| newest.picture.size() == size)
         })
     }
 
