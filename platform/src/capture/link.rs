@@ -170,6 +170,11 @@ impl<P: 'static> Link<P> {
         Ok(link)
     }
 
+    /// From now on waits end with their answers or their time, whoever cancels.
+    pub(crate) fn shield(&mut self) {
+        self.cancel = Cancel::default();
+    }
+
     pub(crate) fn handle(&self) -> QueueHandle<State<P>> {
         self.queue.handle()
     }

@@ -3,6 +3,7 @@
 
 mod app;
 mod cancel;
+pub mod gamescope;
 pub mod kwin;
 pub mod mutter;
 pub mod private_sway;
@@ -210,6 +211,7 @@ pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
         Box::new(kwin::Kwin::from_environment()),
         Box::new(mutter::Mutter::from_environment()),
         Box::new(private_sway::PrivateSway),
+        Box::new(gamescope::Gamescope::default()),
         Box::new(synthetic::Synthetic),
     ]
 }

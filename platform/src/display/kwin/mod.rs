@@ -136,6 +136,7 @@ impl DisplayBackend for Kwin {
             _guard: guard,
         };
         display.await_picture(&request.cancel);
+        display.output.stands();
         if !request.app.is_empty() {
             let token = display.directory.token().to_owned();
             display.place_windows(socket, &token, &request.cancel);

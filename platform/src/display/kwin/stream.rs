@@ -158,6 +158,11 @@ impl VirtualOutput {
         Ok(())
     }
 
+    /// It stands: what is asked of it from now on is not cancelled half-way.
+    pub(super) fn stands(&mut self) {
+        self.link.shield();
+    }
+
     /// Removes the output; waits `patience` at the most for KWin to have done it.
     pub(super) fn close(&mut self, patience: std::time::Duration) {
         self.stream.close();
