@@ -30,6 +30,9 @@ use wayland_protocols::xdg::shell::client::xdg_wm_base::{self, XdgWmBase};
 const HEARD_MAX: usize = 1 << 16;
 /// XKB counts keys from 8.
 const XKB_OFFSET: u32 = 8;
+/// `XKB_KEY_Return`, and where keysyms of Unicode begin (`xkbcommon-keysyms.h`).
+const RETURN: u32 = 0xFF0D;
+const UNICODE_KEYSYMS: u32 = 1 << 24;
 /// The real modifier that reaches the second level.
 const SHIFT: u32 = 1;
 
@@ -218,6 +221,14 @@ fn character(symbol: &str) -> Option<char> {
     }
     if let Some((_, character)) = NAMED.iter().find(|(name, _)| *name == symbol) {
         return Some(*character);
+    }
+    // libxkbcommon 1.9 and later write the number: Latin-1 is itself, Unicode lies above 2^24.
+    if let Some(hex) = symbol.strip_prefix("0x") {
+        return match u32::from_str_radix(hex, 16).ok()? {
+            RETURN => Some('\n'),
+            latin @ (0x20..=0x7E | 0xA0..=0xFF) => char::from_u32(latin),
+            other => char::from_u32(other.checked_sub(UNICODE_KEYSYMS)?),
+        };
     }
     let point = symbol
         .strip_prefix('U')
@@ -572,6 +583,9 @@ mod tests {
         assert_eq!(symbols[&30], ["a", "A"]);
         assert_eq!(symbols[&195], ["U0416"]);
         assert_eq!(character("U0416"), Some('Ж'));
+        assert_eq!(character("0x61"), Some('a'));
+        assert_eq!(character("0x10020ac"), Some('€'));
+        assert_eq!(character("0xffe1"), None);
         assert_eq!(character("Shift_L"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod capture;
+mod dbus;
 pub mod display;
 pub mod inject;
 pub mod process;

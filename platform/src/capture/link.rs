@@ -1,7 +1,9 @@
 //! The Wayland connection of a capture: globals, the wanted output, and a wait that ends with
 //! events, a wake-up or a deadline, whatever the compositor does.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,8 @@ use net::clock;
 use net::units::Timestamp;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
-use wayland_client::backend::WaylandError;
+use wayland_client::backend::protocol::{Argument, Interface, Message};
+use wayland_client::backend::{ObjectData, ObjectId, WaylandError};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::protocol::wl_callback::{self, WlCallback};
 use wayland_client::protocol::wl_output::{self, WlOutput};
@@ -28,6 +31,8 @@ use crate::process::timespec;
 
 /// How long a compositor may take to answer while a capture opens.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often a wait for an answer looks whether it is still wanted.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What a wait came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +86,27 @@ struct Global {
     version: u32,
 }
 
+/// Where an output is in the desktop, in its units of length (logical pixels).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Area {
+    pub(crate) x: i32,
+    pub(crate) y: i32,
+    pub(crate) width: i32,
+    pub(crate) height: i32,
+}
+
+/// An output, and what was told of it.
+struct KnownOutput {
+    global: u32,
+    proxy: WlOutput,
+    name: Option<String>,
+    area: Area,
+}
+
 /// What the connection knows, and in `protocol` what the capture protocol in use knows.
 pub(crate) struct State<P> {
     globals: Vec<Global>,
-    outputs: Vec<(u32, WlOutput, Option<String>)>,
+    outputs: Vec<KnownOutput>,
     answered: u32,
     /// The registry's name of the captured output; `None` once it is gone.
     target: Option<u32>,
@@ -101,17 +123,28 @@ pub(crate) struct Link<P: 'static> {
     pub(crate) state: State<P>,
     /// Interrupts [`Link::wait`].
     pub(crate) waker: Arc<EventWaker>,
+    cancel: Cancel,
 }
 
 impl<P: 'static> Link<P> {
     /// Connects and learns the globals.
     pub(crate) fn connect(address: &WaylandOutput, protocol: P) -> Result<Self, CaptureError> {
+        Self::connect_unless(&address.wayland_socket, protocol, &Cancel::default())
+    }
+
+    /// As [`Link::connect`], to a socket; this and every later wait for an answer end with
+    /// `cancel`.
+    pub(crate) fn connect_unless(
+        socket: &Path,
+        protocol: P,
+        cancel: &Cancel,
+    ) -> Result<Self, CaptureError> {
         let unreachable = |reason: String| CaptureError::Connect {
-            socket: address.wayland_socket.display().to_string(),
+            socket: socket.display().to_string(),
             reason,
         };
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let stream = display::connect(&address.wayland_socket, deadline, &Cancel::default())
+        let stream = display::connect(socket, deadline, cancel)
             .map_err(|error| unreachable(error.to_string()))?;
         let connection =
             Connection::from_socket(stream).map_err(|error| unreachable(error.to_string()))?;
@@ -131,9 +164,15 @@ impl<P: 'static> Link<P> {
             registry,
             state,
             waker: Arc::new(waker),
+            cancel: cancel.clone(),
         };
         link.round_trip()?;
         Ok(link)
+    }
+
+    /// From now on waits end with their answers or their time, whoever cancels.
+    pub(crate) fn shield(&mut self) {
+        self.cancel = Cancel::default();
     }
 
     pub(crate) fn handle(&self) -> QueueHandle<State<P>> {
@@ -164,17 +203,25 @@ impl<P: 'static> Link<P> {
     pub(crate) fn find_output(&mut self, name: &str) -> Result<WlOutput, CaptureError> {
         let handle = self.handle();
         let named = |global: &&Global| global.interface == WlOutput::interface().name;
-        let outputs: Vec<Global> = self.state.globals.iter().filter(named).cloned().collect();
+        let mut outputs: Vec<Global> = self.state.globals.iter().filter(named).cloned().collect();
+        let known = &self.state.outputs;
+        outputs.retain(|global| known.iter().all(|output| output.global != global.name));
+        let first_new = known.len();
         for global in outputs {
             let version = global.version.min(4);
             let output = self
                 .registry
                 .bind(global.name, version, &handle, global.name);
-            self.state.outputs.push((global.name, output, None));
+            self.state.outputs.push(KnownOutput {
+                global: global.name,
+                proxy: output,
+                name: None,
+                area: Area::default(),
+            });
         }
         if let Ok(manager) = self.bind::<ZxdgOutputManagerV1>(2, 3) {
-            for (global, output, _) in &self.state.outputs {
-                manager.get_xdg_output(output, &handle, *global);
+            for output in &self.state.outputs[first_new..] {
+                manager.get_xdg_output(&output.proxy, &handle, output.global);
             }
         }
         self.round_trip()?;
@@ -182,14 +229,76 @@ impl<P: 'static> Link<P> {
             .state
             .outputs
             .iter()
-            .find(|(_, _, known)| known.as_deref() == Some(name));
-        let Some((global, output, _)) = found else {
+            .find(|output| output.name.as_deref() == Some(name));
+        let Some(output) = found else {
             return Err(CaptureError::NoOutput {
                 output: name.to_owned(),
             });
         };
-        self.state.target = Some(*global);
-        Ok(output.clone())
+        self.state.target = Some(output.global);
+        Ok(output.proxy.clone())
+    }
+
+    /// Where the output that was found is now; `None` if that was never told (no `xdg_output`).
+    pub(crate) fn output_area(&self) -> Option<Area> {
+        let outputs = self.state.outputs.iter();
+        let mut target = outputs.filter(|output| Some(output.global) == self.state.target);
+        target.next().map(|it| it.area).filter(|it| it.width > 0)
+    }
+
+    /// The names in the registry and versions of the globals of that interface.
+    pub(crate) fn globals_of(&self, interface: &str) -> Vec<(u32, u32)> {
+        let globals = self.state.globals.iter();
+        let named = globals.filter(|global| global.interface == interface);
+        named.map(|global| (global.name, global.version)).collect()
+    }
+
+    /// Binds a global of an interface for which there is no generated code.
+    ///
+    /// # Errors
+    /// [`CaptureError::Ended`] where the connection has.
+    pub(crate) fn bind_untyped(
+        &self,
+        (global, version): (u32, u32),
+        interface: &'static Interface,
+        data: Arc<dyn ObjectData>,
+    ) -> Result<ObjectId, CaptureError> {
+        let version = version.min(interface.version);
+        let name = CString::new(interface.name).expect("interfaces' names have no zero byte");
+        let arguments = [
+            Argument::Uint(global),
+            Argument::Str(Some(Box::new(name))),
+            Argument::Uint(version),
+            Argument::NewId(ObjectId::null()),
+        ];
+        let registry = self.registry.id();
+        self.send_untyped(&registry, 0, &arguments, Some((interface, version, data)))
+    }
+
+    /// Sends a request of an interface for which there is no generated code. The object that it
+    /// makes, if it makes one, has the interface, version and data of `child`.
+    ///
+    /// # Errors
+    /// [`CaptureError::Ended`] where the connection or the object has.
+    pub(crate) fn send_untyped(
+        &self,
+        object: &ObjectId,
+        opcode: u16,
+        arguments: &[Argument<ObjectId, RawFd>],
+        child: Option<(&'static Interface, u32, Arc<dyn ObjectData>)>,
+    ) -> Result<ObjectId, CaptureError> {
+        let message = Message {
+            sender_id: object.clone(),
+            opcode,
+            args: arguments.iter().cloned().collect(),
+        };
+        let (spec, data) = match child {
+            Some((interface, version, data)) => (Some((interface, version)), Some(data)),
+            None => (None, None),
+        };
+        let backend = self.connection.backend();
+        let sent = backend.send_request(message, data, spec);
+        sent.map_err(|_| ended("the compositor has removed an object that is in use"))
     }
 
     /// The connection's descriptor, to wait for events together with others.
@@ -230,7 +339,12 @@ impl<P: 'static> Link<P> {
     ) -> Result<(), CaptureError> {
         let deadline = clock::now() + patience;
         while !done(&self.state) {
-            if self.wait_on(deadline, false)? == Wait::TimedOut {
+            if self.cancel.is_asked() {
+                return Err(ended("the session is over"));
+            }
+            let now = clock::now();
+            let look = deadline.min(now + LOOK_INTERVAL);
+            if self.wait_on(look, false)? == Wait::TimedOut && now >= deadline {
                 return Err(ended(format!(
                     "the compositor did not answer in {patience:?}"
                 )));
@@ -349,6 +463,7 @@ impl<P: 'static> Dispatch<WlRegistry, ()> for State<P> {
             }
             wl_registry::Event::GlobalRemove { name } => {
                 state.globals.retain(|global| global.name != name);
+                state.outputs.retain(|output| output.global != name);
                 if state.target == Some(name) {
                     state.target = None;
                 }
@@ -372,10 +487,8 @@ impl<P: 'static> Dispatch<WlCallback, ()> for State<P> {
 }
 
 impl<P> State<P> {
-    fn name_output(&mut self, global: u32, name: String) {
-        if let Some(output) = self.outputs.iter_mut().find(|(known, ..)| *known == global) {
-            output.2 = Some(name);
-        }
+    fn output(&mut self, global: u32) -> Option<&mut KnownOutput> {
+        self.outputs.iter_mut().find(|known| known.global == global)
     }
 }
 
@@ -388,8 +501,10 @@ impl<P: 'static> Dispatch<WlOutput, u32> for State<P> {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if let wl_output::Event::Name { name } = event {
-            state.name_output(*global, name);
+        if let wl_output::Event::Name { name } = event
+            && let Some(output) = state.output(*global)
+        {
+            output.name = Some(name);
         }
     }
 }
@@ -403,8 +518,18 @@ impl<P: 'static> Dispatch<ZxdgOutputV1, u32> for State<P> {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if let zxdg_output_v1::Event::Name { name } = event {
-            state.name_output(*global, name);
+        let Some(output) = state.output(*global) else {
+            return;
+        };
+        match event {
+            zxdg_output_v1::Event::Name { name } => output.name = Some(name),
+            zxdg_output_v1::Event::LogicalPosition { x, y } => {
+                (output.area.x, output.area.y) = (x, y);
+            }
+            zxdg_output_v1::Event::LogicalSize { width, height } => {
+                (output.area.width, output.area.height) = (width, height);
+            }
+            _ => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod ext_image_copy;
 pub(crate) mod link;
+pub mod pipewire;
 mod pool;
 pub mod screencopy;
 mod steps;
@@ -117,6 +118,7 @@ pub fn candidates() -> Vec<Box<dyn CaptureBackend>> {
     vec![
         Box::new(ext_image_copy::ExtImageCopyBackend),
         Box::new(screencopy::ScreencopyBackend),
+        Box::new(pipewire::PipeWireBackend),
     ]
 }
 

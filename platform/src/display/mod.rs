@@ -3,6 +3,9 @@
 
 mod app;
 mod cancel;
+pub mod gamescope;
+pub mod kwin;
+pub mod mutter;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -19,6 +22,8 @@ pub use cancel::Cancel;
 pub(crate) use cancel::connect;
 
 use crate::capture::CaptureError;
+use crate::capture::pipewire::VideoNode;
+use crate::inject::ei::EiAddress;
 use crate::select::Refusal;
 
 /// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
@@ -27,6 +32,10 @@ use crate::select::Refusal;
 pub struct OutputAddress {
     /// Over its compositor's Wayland socket.
     pub wayland: Option<WaylandOutput>,
+    /// By a video node of PipeWire.
+    pub node: Option<VideoNode>,
+    /// For input, by the compositor's server of emulated input.
+    pub ei: Option<EiAddress>,
 }
 
 impl OutputAddress {
@@ -38,12 +47,31 @@ impl OutputAddress {
         let way = "Wayland output";
         self.wayland.as_ref().ok_or(CaptureError::NoWay { way })
     }
+
+    /// The way over PipeWire.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoWay`] if there is none.
+    pub fn over_pipewire(&self) -> Result<&VideoNode, CaptureError> {
+        let way = "video node";
+        self.node.as_ref().ok_or(CaptureError::NoWay { way })
+    }
 }
 
 impl From<WaylandOutput> for OutputAddress {
     fn from(output: WaylandOutput) -> Self {
         Self {
             wayland: Some(output),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<VideoNode> for OutputAddress {
+    fn from(node: VideoNode) -> Self {
+        Self {
+            node: Some(node),
+            ..Self::default()
         }
     }
 }
@@ -180,7 +208,25 @@ pub enum AppState {
 pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
     vec![
         Box::new(running_sway::RunningSway::from_environment()),
+        Box::new(kwin::Kwin::from_environment()),
+        Box::new(mutter::Mutter::from_environment()),
         Box::new(private_sway::PrivateSway),
+        Box::new(gamescope::Gamescope::default()),
         Box::new(synthetic::Synthetic),
     ]
+}
+
+/// The Wayland socket that the environment names, absolute: as libwayland does it, a relative name
+/// lies in the runtime directory.
+fn wayland_socket_from_environment() -> Option<PathBuf> {
+    let path = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    };
+    let name = path("WAYLAND_DISPLAY")?;
+    if name.is_absolute() {
+        Some(name)
+    } else {
+        Some(path("XDG_RUNTIME_DIR")?.join(name))
+    }
 }

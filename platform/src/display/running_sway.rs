@@ -53,17 +53,9 @@ impl RunningSway {
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        // As libwayland does: a relative name lies in the runtime directory.
-        let wayland_socket = path("WAYLAND_DISPLAY").and_then(|name| {
-            if name.is_absolute() {
-                Some(name)
-            } else {
-                Some(path("XDG_RUNTIME_DIR")?.join(name))
-            }
-        });
         Self {
             ipc_socket: path("SWAYSOCK"),
-            wayland_socket,
+            wayland_socket: super::wayland_socket_from_environment(),
         }
     }
 

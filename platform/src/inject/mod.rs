@@ -5,7 +5,10 @@
 //! drives them together as one [`Injectors`]. Everything that is down is lifted when an injector
 //! is dropped: nothing stays pressed when a client vanishes.
 
+pub mod ei;
 pub mod keys;
+pub mod kwin;
+mod pointing;
 pub mod synthetic;
 pub mod uinput;
 pub mod wlr;
@@ -127,7 +130,9 @@ pub trait Injector: Send {
 #[must_use]
 pub fn candidates() -> Vec<Box<dyn InjectBackend>> {
     vec![
+        Box::new(ei::Ei),
         Box::new(wlr::Wlr),
+        Box::new(kwin::Kwin),
         Box::new(uinput::Uinput),
         Box::new(synthetic::Synthetic),
     ]
@@ -293,7 +298,7 @@ mod tests {
     #[test]
     fn a_display_without_compositor_gets_the_synthetic_backend() {
         let (injectors, answers) = open(&candidates(), None);
-        assert_eq!(answers.len(), 3);
+        assert_eq!(answers.len(), candidates().len());
         let names: Vec<_> = injectors.capabilities().map(|it| it.name).collect();
         assert!(names.contains(&"synthetic"), "{names:?}");
         let wlr = answers

@@ -3,7 +3,10 @@
 
 #![allow(dead_code)]
 
+pub mod kwin;
+pub mod media_server;
 pub mod painter;
+mod sys;
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
+use net::units::Timestamp;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use wayland_client::protocol::wl_buffer::{self, WlBuffer};
 use wayland_client::protocol::wl_callback::{self, WlCallback};
@@ -33,6 +34,14 @@ pub fn colour(number: u32) -> u32 {
     number.wrapping_mul(0x9E_3779) & 0x00FF_FFFF
 }
 
+/// When picture `number` was given away, of a painter that notes that; zero if it was not yet.
+pub fn drawn_at(notes: &File, number: u32) -> Timestamp {
+    let mut at = [0; 8];
+    // Beyond the end: not drawn yet.
+    let _ = notes.read_exact_at(&mut at, u64::from(number) * 8);
+    Timestamp::from_ns(u64::from_ne_bytes(at))
+}
+
 /// A running painter; it ends on drop, or when its compositor does.
 pub struct Painter {
     stop: Arc<AtomicBool>,
@@ -43,13 +52,20 @@ pub struct Painter {
 impl Painter {
     /// Connects to the compositor at `socket` and draws until dropped, at most `pictures`.
     pub fn start(socket: &Path, pictures: u32) -> Self {
+        Self::start_noting(socket, pictures, None)
+    }
+
+    /// As [`Painter::start`]; notes when each picture was given away, for [`drawn_at`].
+    pub fn start_noting(socket: &Path, pictures: u32, notes: Option<File>) -> Self {
         let (stop, drawn) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU32::new(0)),
         );
         let (stop_seen, count) = (Arc::clone(&stop), Arc::clone(&drawn));
         let stream = UnixStream::connect(socket).expect("the compositor listens");
-        let thread = std::thread::spawn(move || paint(stream, pictures, &stop_seen, &count));
+        let thread = std::thread::spawn(move || {
+            paint(stream, pictures, notes.as_ref(), &stop_seen, &count);
+        });
         Self {
             stop,
             drawn,
@@ -88,7 +104,13 @@ struct State {
     free: Vec<usize>,
 }
 
-fn paint(stream: UnixStream, pictures: u32, stop: &AtomicBool, drawn: &AtomicU32) {
+fn paint(
+    stream: UnixStream,
+    pictures: u32,
+    notes: Option<&File>,
+    stop: &AtomicBool,
+    drawn: &AtomicU32,
+) {
     let connection = Connection::from_socket(stream).expect("a Wayland socket");
     let mut queue: EventQueue<State> = connection.new_event_queue();
     let handle = queue.handle();
@@ -124,6 +146,13 @@ fn paint(stream: UnixStream, pictures: u32, stop: &AtomicBool, drawn: &AtomicU32
                 state.due = false;
                 surface.attach(Some(&buffers.fill(index, number)), 0, 0);
                 surface.damage(0, 0, i32::MAX, i32::MAX);
+                // Before the compositor has it, and whoever looks through the compositor.
+                if let Some(notes) = notes {
+                    let now = net::clock::now().as_ns().to_ne_bytes();
+                    notes
+                        .write_all_at(&now, u64::from(number) * 8)
+                        .expect("a file");
+                }
                 surface.frame(&handle, ());
                 surface.commit();
                 drawn.store(number + 1, Ordering::Release);

@@ -29,6 +29,7 @@ use keyboard_v1::zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1;
 use pointer_v1::zwlr_virtual_pointer_manager_v1::ZwlrVirtualPointerManagerV1;
 use pointer_v1::zwlr_virtual_pointer_v1::ZwlrVirtualPointerV1;
 
+use super::pointing::{Act, Contacts};
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::capture::CaptureError;
 use crate::capture::link::{Link, State};
@@ -36,7 +37,7 @@ use crate::display::{OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
 use keyboard::Keyboard;
-use pointer::{Contacts, Pointer};
+use pointer::Pointer;
 
 const ROLES: Roles = Roles {
     desk: true,
@@ -142,7 +143,7 @@ impl WlrInjector {
     }
 
     /// Does what a finger or pen means for a pointer.
-    fn touch(&mut self, time_ms: u32, act: &pointer::Act) {
+    fn touch(&mut self, time_ms: u32, act: &Act) {
         if let Some(position) = act.position {
             self.pointer.place(time_ms, position);
         }

@@ -1,0 +1,376 @@
+//! `gamescope`: a gamescope of the session's own, headless, with the session's application inside.
+//! Made for games: one window at a time, scaled to the output.
+//!
+//! ```text
+//! gamescope --backend headless -W 1280 -H 720 -r 60 -- APP
+//!     ├─ stderr: "stream available on node ID: 42"   the node in the user's PipeWire
+//!     └─ $XDG_RUNTIME_DIR/gamescope-0-ei             emulated input
+//! ```
+//!
+//! * It has a runtime directory of its own, so that its sockets are its own; PipeWire, sound and
+//!   D-Bus are reached where they are.
+//! * One consumer for its whole life: it can abort when consumers come and go (seen with 3.16.24).
+//! * Its node takes the size of its consumer (`requested_size`), but its output keeps the size that
+//!   it was started with; so another mode needs another gamescope, and is refused here.
+//! * It ends with its application.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use net::units::Mode;
+
+use super::cancel::Cancel;
+use super::runtime_dir::RuntimeDir;
+use super::{
+    AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+};
+use crate::capture::CaptureError;
+use crate::capture::link::ended;
+use crate::capture::pipewire::{NodeName, NodeStream, VideoNode};
+use crate::inject::ei::{EiAddress, EiServer};
+use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
+use crate::select::Refusal;
+
+const NAME: &str = "gamescope";
+/// How long it may take to its node; 0.3 s as a rule.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// For `--help` and `--version`.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often its words are looked at while it starts.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// What it says of its node (gamescope, `src/pipewire.cpp`).
+const NODE_WORDS: &str = "stream available on node ID: ";
+/// Its socket for emulated input, the first that it takes in a directory of its own.
+const EI_SOCKET: &str = "gamescope-0-ei";
+/// The first version that runs without a screen, has emulated input and says its version.
+const VERSION_MIN: (u32, u32) = (3, 16);
+
+/// Starts a gamescope for each session.
+#[derive(Clone, Debug)]
+pub struct Gamescope {
+    /// Which.
+    pub program: PathBuf,
+}
+
+impl Default for Gamescope {
+    fn default() -> Self {
+        Self {
+            program: NAME.into(),
+        }
+    }
+}
+
+impl DisplayBackend for Gamescope {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe(&self) -> Result<String, Refusal> {
+        let newer = "install gamescope 3.16 or later";
+        let version = self.version().map_err(|error| {
+            let reason = format!("{} does not start: {error}", self.program.display());
+            Refusal::new(reason, newer)
+        })?;
+        match version {
+            None => Err(Refusal::new(
+                "this gamescope does not say its version (Debian 12's 3.11 for one): it is too \
+                 old to have a headless backend",
+                newer,
+            )),
+            Some((major, minor, _)) if (major, minor) < VERSION_MIN => Err(Refusal::new(
+                format!(
+                    "gamescope {major}.{minor} is too old: it has no headless backend with input"
+                ),
+                newer,
+            )),
+            Some((major, minor, patch)) => Ok(format!("gamescope {major}.{minor}.{patch}")),
+        }
+    }
+
+    fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
+        if request.app.is_empty() {
+            return Err(start_error(
+                "it shows an application and nothing else: name one (--app)".to_owned(),
+            ));
+        }
+        let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
+        let guard = Guard::spawn(directory.token(), directory.path(), &[])
+            .map_err(|error| start_error(format!("no guard process: {error}")))?;
+        let command = command(&self.program, request, &directory);
+        let process =
+            Process::spawn(NAME, command).map_err(|error| start_error(error.to_string()))?;
+        let begun = Instant::now();
+        // From here on dropping `starting` ends it and all that it started.
+        let mut starting = Running {
+            process,
+            directory,
+            _guard: guard,
+        };
+        let node = await_node(&mut starting.process, &request.cancel).map_err(start_error)?;
+        let mut node = VideoNode::new(NodeName::Id(node));
+        let stream = NodeStream::open(&node).map_err(|error| {
+            let words = starting.words();
+            start_error(format!("its node shows no pictures: {error}{words}"))
+        })?;
+        node.stream = Some(stream.clone());
+        let server = EiSocket(starting.directory.path().join(EI_SOCKET));
+        let address = OutputAddress {
+            node: Some(node),
+            ei: Some(EiAddress {
+                server: Arc::new(server),
+                mapping_id: None,
+            }),
+            ..OutputAddress::default()
+        };
+        log::info!(
+            "{NAME}: {} after {:.0} ms",
+            request.mode,
+            begun.elapsed().as_secs_f64() * 1e3
+        );
+        Ok(Box::new(GamescopeDisplay {
+            stream,
+            address,
+            mode: request.mode,
+            begun,
+            ended: None,
+            running: starting,
+        }))
+    }
+}
+
+impl Gamescope {
+    /// What it says of itself; `None` if it runs but says no version (3.11.49: "unrecognized option
+    /// '--version'").
+    fn version(&self) -> io::Result<Option<(u32, u32, u32)>> {
+        // It answers on standard error, which `run_within` does not read.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args([
+                "-c",
+                r#"command -v "$0" >/dev/null || exit 127; exec "$0" --version 2>&1"#,
+            ])
+            .arg(&self.program);
+        let (status, said) = process::run_within(command, ASK_TIMEOUT)?;
+        if status.code() == Some(127) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no such program"));
+        }
+        Ok(version_of(&String::from_utf8_lossy(&said)))
+    }
+}
+
+/// `gamescope version 3.16.14-2 (gcc 14.2.0)`, on whatever line.
+fn version_of(said: &str) -> Option<(u32, u32, u32)> {
+    let (_, rest) = said.split_once("version ")?;
+    let word = rest.split_whitespace().next()?;
+    let word = word.trim_start_matches('v');
+    let mut numbers = word
+        .split(|character: char| !character.is_ascii_digit())
+        .map_while(|number| number.parse().ok());
+    let (major, minor) = (numbers.next()?, numbers.next()?);
+    Some((major, minor, numbers.next().unwrap_or(0)))
+}
+
+/// The number of its node, out of its words.
+fn node_of(words: &str) -> Option<u32> {
+    let (_, rest) = words.rsplit_once(NODE_WORDS)?;
+    let digits = rest
+        .split(|character: char| !character.is_ascii_digit())
+        .next()?;
+    digits.parse().ok()
+}
+
+fn await_node(process: &mut Process, cancel: &Cancel) -> Result<u32, String> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Some(node) = node_of(&process.last_lines()) {
+            return Ok(node);
+        }
+        if cancel.is_asked() {
+            return Err("the session is over".to_owned());
+        }
+        if process.wait(LOOK_INTERVAL) {
+            return Err(process.epitaph());
+        }
+        if Instant::now() >= deadline {
+            let words = process.last_lines();
+            return Err(format!(
+                "no node in PipeWire after {START_TIMEOUT:?}; check that pipewire runs: {words}"
+            ));
+        }
+    }
+}
+
+fn command(program: &Path, request: &DisplayRequest, directory: &RuntimeDir) -> Command {
+    let mode = request.mode;
+    let mut command = Command::new(program);
+    command.args(["--backend", "headless"]);
+    command.arg("-W").arg(mode.width().to_string());
+    command.arg("-H").arg(mode.height().to_string());
+    // Whole Hz only.
+    let hz = mode.refresh().get().div_ceil(1000);
+    command.arg("-r").arg(hz.to_string());
+    command.arg("--").args(&request.app);
+    let variables = request.environment.iter();
+    command.envs(variables.map(|(name, value)| (name, value)));
+    for inherited in [
+        "WAYLAND_DISPLAY",
+        "WAYLAND_SOCKET",
+        "DISPLAY",
+        "LIBEI_SOCKET",
+    ] {
+        command.env_remove(inherited);
+    }
+    // What it and the application look for in the user's runtime directory stays there.
+    if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        let defaults = [
+            ("PIPEWIRE_RUNTIME_DIR", runtime.as_os_str().to_owned()),
+            ("PULSE_RUNTIME_PATH", runtime.join("pulse").into_os_string()),
+            ("DBUS_SESSION_BUS_ADDRESS", {
+                let mut address = std::ffi::OsString::from("unix:path=");
+                address.push(runtime.join("bus"));
+                address
+            }),
+        ];
+        let named = |name: &str| request.environment.iter().any(|(known, _)| known == name);
+        for (name, value) in defaults {
+            if std::env::var_os(name).is_none() && !named(name) {
+                command.env(name, value);
+            }
+        }
+    }
+    command.env("XDG_RUNTIME_DIR", directory.path());
+    command.env(TOKEN_VARIABLE, directory.token());
+    command
+}
+
+/// A gamescope with all that it started. Dropping it ends them.
+struct Running {
+    process: Process,
+    directory: RuntimeDir,
+    _guard: Guard,
+}
+
+impl Running {
+    fn words(&self) -> String {
+        match self.process.last_lines() {
+            words if words.is_empty() => words,
+            words => format!(" ({words})"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.process.stop(GRACE);
+        let strays = process::kill_marked(self.directory.token());
+        if strays > 0 {
+            log::info!("{NAME}: killed {strays} processes that the application left behind");
+        }
+        self.directory.remove();
+        process::reap_orphans();
+    }
+}
+
+/// Fields drop in this order: the consumer before its producer.
+struct GamescopeDisplay {
+    stream: NodeStream,
+    address: OutputAddress,
+    mode: Mode,
+    begun: Instant,
+    ended: Option<AppState>,
+    running: Running,
+}
+
+impl VirtualDisplay for GamescopeDisplay {
+    fn address(&self) -> Option<&OutputAddress> {
+        Some(&self.address)
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
+        if mode == self.mode {
+            return Ok(());
+        }
+        Err(DisplayError::Refused {
+            compositor: NAME,
+            request: format!("the mode {mode}"),
+            reason: format!("it was started with {} and keeps it", self.mode),
+        })
+    }
+
+    fn check(&mut self) -> Result<(), DisplayError> {
+        process::reap_orphans();
+        let gone = |reason: String| DisplayError::Gone {
+            compositor: NAME,
+            reason,
+        };
+        if self.running.process.is_ending() {
+            self.running.process.wait(GRACE);
+        }
+        if self.running.process.exited().is_some() {
+            self.app();
+            return Err(gone(self.running.process.epitaph()));
+        }
+        self.stream.check().map_err(|error| gone(error.to_string()))
+    }
+
+    fn app(&mut self) -> AppState {
+        if let Some(ended) = &self.ended {
+            return ended.clone();
+        }
+        let Some(status) = self.running.process.exited() else {
+            return AppState::Running;
+        };
+        let ended = AppState::Ended {
+            success: status.success(),
+            epitaph: self.running.process.epitaph(),
+            after: self.begun.elapsed(),
+        };
+        self.ended = Some(ended.clone());
+        ended
+    }
+}
+
+/// Its server of emulated input.
+#[derive(Debug)]
+struct EiSocket(PathBuf);
+
+impl EiServer for EiSocket {
+    /// It is made a moment after the node.
+    fn connect(&self) -> Result<UnixStream, CaptureError> {
+        let deadline = Instant::now() + ASK_TIMEOUT;
+        loop {
+            match super::connect(&self.0, deadline, &Cancel::default()) {
+                Ok(stream) => return Ok(stream),
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline =>
+                {
+                    std::thread::park_timeout(LOOK_INTERVAL);
+                }
+                Err(error) => return Err(ended(format!("{}: {error}", self.0.display()))),
+            }
+        }
+    }
+
+    fn type_keysym(&self, _: u32) -> Option<Result<(), CaptureError>> {
+        None
+    }
+}
+
+fn start_error(reason: String) -> DisplayError {
+    DisplayError::Start {
+        compositor: NAME,
+        reason,
+    }
+}
+
+#[cfg(test)]
+#[path = "gamescope_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Version check and failure paths, with scripts in gamescope's place.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+/// What gamescope 3.11.49 answers.
+const OF_DEBIAN_12: &str = r#"echo "gamescope: unrecognized option '--version'
+See --help for a list of options." >&2; exit 1"#;
+
+/// A program that does what `script` says.
+fn stand_in(script: &str) -> (tempfile::TempDir, Gamescope) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = directory.path().join(NAME);
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("our file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("our file");
+    (directory, Gamescope { program })
+}
+
+fn request(app: &[&str]) -> DisplayRequest {
+    DisplayRequest {
+        mode: "1280x720@59.94".parse().expect("valid"),
+        app: app.iter().map(|word| (*word).to_owned()).collect(),
+        environment: Vec::new(),
+        cancel: Cancel::default(),
+    }
+}
+
+fn failure(script: &str, request: &DisplayRequest) -> String {
+    let (_directory, backend) = stand_in(script);
+    let failed = backend.create(request);
+    failed.err().expect("it has no node").to_string()
+}
+
+#[test]
+fn versions_are_read() {
+    let now =
+        "[gamescope] [\x1b[0;34mInfo\x1b[0m]  console: gamescope version 3.16.24 (gcc 15.2.0)\n";
+    assert_eq!(version_of(now), Some((3, 16, 24)));
+    assert_eq!(
+        version_of("gamescope version 3.16.14-2-g1a2b (gcc)"),
+        Some((3, 16, 14))
+    );
+    assert_eq!(version_of("gamescope version v4.0"), Some((4, 0, 0)));
+    assert_eq!(
+        version_of("usage: gamescope [options...] -- [command...]"),
+        None
+    );
+    assert_eq!(version_of("version unknown"), None);
+}
+
+#[test]
+fn the_newest_node_is_taken() {
+    let words =
+        "a | pipewire: stream available on node ID: 41 | stream available on node ID: 57 | b";
+    assert_eq!(node_of(words), Some(57));
+    assert_eq!(node_of("stream available on node ID: "), None);
+    assert_eq!(node_of("nothing"), None);
+}
+
+#[test]
+fn old_ones_and_missing_ones_are_refused_with_the_reason() {
+    let refusal = |script: &str| {
+        let (_directory, backend) = stand_in(script);
+        backend.probe().map_err(|refusal| refusal.to_string())
+    };
+    let ready = refusal("echo 'gamescope version 3.16.24 (gcc 15)' >&2");
+    assert_eq!(ready, Ok("gamescope 3.16.24".to_owned()));
+    let old = refusal("echo 'gamescope version 3.14.2'").expect_err("too old");
+    assert!(old.contains("3.14 is too old"), "{old}");
+    assert!(old.contains("install gamescope 3.16"), "{old}");
+    let older = refusal(OF_DEBIAN_12).expect_err("3.11.49");
+    assert!(older.contains("does not say its version"), "{older}");
+    let none = Gamescope {
+        program: "/nowhere/gamescope".into(),
+    };
+    let none = none.probe().expect_err("missing").to_string();
+    assert!(none.contains("no such program"), "{none}");
+}
+
+#[test]
+fn it_is_started_with_the_mode_and_the_application() {
+    let words = failure(r#"echo "$@" >&2; exit 3"#, &request(&["game", "--fast"]));
+    let line = "--backend headless -W 1280 -H 720 -r 60 -- game --fast";
+    assert!(words.contains(line), "{words}");
+    assert!(words.contains("exit status: 3"), "{words}");
+}
+
+#[test]
+fn its_sockets_are_its_own_and_pipewire_is_the_users() {
+    let script = r#"echo "$XDG_RUNTIME_DIR|$PUNKTFUNK_DISPLAY|$WAYLAND_DISPLAY|" >&2; exit 1"#;
+    let words = failure(script, &request(&["game"]));
+    let (_, own) = words.split_once("1: ").expect("a line");
+    let mut parts = own.split('|');
+    let (runtime, token) = (parts.next(), parts.next());
+    assert_eq!(runtime, token, "{words}");
+    assert!(own.contains("/punktfunk-"), "{words}");
+    assert!(
+        !Path::new(runtime.expect("there")).exists(),
+        "it is left behind"
+    );
+}
+
+#[test]
+fn without_an_application_there_is_nothing_to_show() {
+    let words = failure("exit 0", &request(&[]));
+    assert!(words.contains("name one (--app)"), "{words}");
+}
+
+#[test]
+fn a_node_that_shows_nothing_is_a_failed_start() {
+    let script = "echo 'pipewire: stream available on node ID: 4294967290' >&2; sleep 1000";
+    let words = failure(script, &request(&["game"]));
+    assert!(words.contains("its node shows no pictures"), "{words}");
+}
+
+#[test]
+fn a_cancelled_start_ends_at_once() {
+    let mut request = request(&["game"]);
+    request.cancel = Cancel::default();
+    request.cancel.ask();
+    let words = failure("sleep 1000", &request);
+    assert!(words.contains("the session is over"), "{words}");
+}

@@ -1,0 +1,291 @@
+//! A virtual monitor on a real Mutter, headless, with a bus and a PipeWire of the tests' own.
+//! `PUNKTFUNK_MUTTER` names the executable, as scripts/lab/mutter sets it. Without it there is
+//! nothing to show: a Mutter is no part of what a host or its tests need.
+
+mod common;
+#[path = "../../bench/src/listener.rs"]
+#[allow(dead_code)]
+mod listener;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::media_server::{MediaServer, Program, eventually};
+use common::next_frame;
+use common::painter::{Painter, colour};
+use gpu::frame::{Frame, Size};
+use listener::{Heard, Listener};
+use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
+use platform::capture::pipewire::PipeWireBackend;
+use platform::capture::{Capture, CaptureBackend, CaptureError};
+use platform::display::mutter::Mutter;
+use platform::display::{Cancel, DisplayBackend, DisplayRequest, VirtualDisplay};
+use platform::inject;
+
+const SOCKET: &str = "wayland-mutter";
+
+/// A GNOME session without its shell.
+struct Desktop {
+    compositor: Option<Program>,
+    server: MediaServer,
+}
+
+impl Desktop {
+    fn start() -> Option<Self> {
+        let Ok(mutter) = std::env::var("PUNKTFUNK_MUTTER") else {
+            eprintln!("PUNKTFUNK_MUTTER is not set: nothing to show");
+            return None;
+        };
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").expect("a runtime directory");
+        for stale in ["bus", "pipewire-0", SOCKET] {
+            let _ = std::fs::remove_file(PathBuf::from(&runtime).join(stale));
+        }
+        let server = MediaServer::start_in(runtime.into());
+        let flags = [
+            "--headless",
+            "--wayland",
+            "--no-x11",
+            "--wayland-display",
+            SOCKET,
+        ];
+        let desktop = Self {
+            compositor: Some(server.spawn(&mutter, &flags)),
+            server,
+        };
+        eventually("Mutter is ready", || desktop.backend().probe().is_ok());
+        Some(desktop)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.server.directory().join(SOCKET)
+    }
+
+    fn backend(&self) -> Mutter {
+        Mutter {
+            bus: Some(self.server.directory().join("bus")),
+            wayland_socket: Some(self.socket()),
+        }
+    }
+
+    fn create(&self, mode: &str) -> Box<dyn VirtualDisplay> {
+        platform::process::become_subreaper().expect("allowed to everybody");
+        let request = DisplayRequest {
+            mode: mode.parse().expect("a valid mode"),
+            app: Vec::new(),
+            environment: Vec::new(),
+            cancel: Cancel::default(),
+        };
+        let created = self.backend().create(&request);
+        created.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What DisplayConfig says of the monitors.
+    fn monitors(&self) -> String {
+        let bus = self.server.directory().join("bus");
+        let asked = Command::new("dbus-send")
+            .args(["--print-reply", "--session"])
+            .arg("--dest=org.gnome.Mutter.DisplayConfig")
+            .args(["/org/gnome/Mutter/DisplayConfig"])
+            .arg("org.gnome.Mutter.DisplayConfig.GetCurrentState")
+            .env(
+                "DBUS_SESSION_BUS_ADDRESS",
+                format!("unix:path={}", bus.display()),
+            )
+            .output()
+            .expect("dbus-send is there");
+        String::from_utf8_lossy(&asked.stdout).into_owned()
+    }
+}
+
+fn open(display: &dyn VirtualDisplay) -> Box<dyn Capture> {
+    let address = display.address().expect("it has one");
+    PipeWireBackend
+        .open(address)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The colour in the middle and in the corners; `None` while they differ.
+fn shown(frame: &Frame) -> Option<u32> {
+    let pixels = frame.surface.map().expect("shared memory can be read");
+    let Size { width, height } = frame.surface.size();
+    let (width, height) = (usize::from(width), usize::from(height));
+    let at = |x: usize, y: usize| {
+        let begin = y * pixels.stride + x * 4;
+        let pixel = pixels.bytes[begin..begin + 4].try_into().expect("four");
+        u32::from_le_bytes(pixel) & 0x00FF_FFFF
+    };
+    let first = at(0, 0);
+    let others = [
+        (width - 1, 0),
+        (0, height - 1),
+        (width - 1, height - 1),
+        (width / 3, height / 3),
+    ];
+    others
+        .iter()
+        .all(|(x, y)| at(*x, *y) == first)
+        .then_some(first)
+}
+
+/// Pictures arrive, each newer than the one before; gives their rate.
+fn watch(capture: &mut dyn Capture, painter: &Painter, count: u32) -> f64 {
+    let mut number = 0;
+    let mut seen = 0;
+    let mut start = Instant::now();
+    while seen < count {
+        let frame = next_frame(capture);
+        // The desktop's own background comes first.
+        let Some(shown) = shown(&frame) else { continue };
+        if let Some(at) = (number..painter.drawn()).find(|number| colour(*number) == shown) {
+            if seen == 0 {
+                start = Instant::now();
+            }
+            (number, seen) = (at + 1, seen + 1);
+        } else {
+            assert_eq!(seen, 0, "a picture that nobody drew, or an older one");
+        }
+    }
+    f64::from(count - 1) / start.elapsed().as_secs_f64()
+}
+
+#[test]
+fn a_monitor_has_the_mode_that_was_asked_for_and_shows_what_is_drawn() {
+    let Some(desktop) = Desktop::start() else {
+        return;
+    };
+    let begun = Instant::now();
+    let mut display = desktop.create("1920x1200@60");
+    let mut capture = open(&*display);
+    next_frame(&mut *capture);
+    eprintln!("create to the first frame: {:?}", begun.elapsed());
+    let monitors = desktop.monitors();
+    assert!(monitors.contains("1920x1200@60.000"), "{monitors}");
+    let painter = Painter::start(&desktop.socket(), u32::MAX);
+    let rate = watch(&mut *capture, &painter, 60);
+    eprintln!("1920x1200@60: {rate:.1} pictures a second");
+    drop(painter);
+
+    let begun = Instant::now();
+    display
+        .set_mode("2560x1440@120".parse().expect("valid"))
+        .expect("Mutter obeys");
+    eprintln!("change of the mode: {:?}", begun.elapsed());
+    let old = loop {
+        match capture.next(Duration::from_secs(20)) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(old, CaptureError::Ended { .. }), "{old}");
+    let mut capture = open(&*display);
+    let monitors = desktop.monitors();
+    assert!(monitors.contains("2560x1440@120.000"), "{monitors}");
+    assert!(!monitors.contains("1920x1200"), "{monitors}");
+    let painter = Painter::start(&desktop.socket(), u32::MAX);
+    let rate = watch(&mut *capture, &painter, 60);
+    eprintln!("2560x1440@120: {rate:.1} pictures a second");
+    display.check().expect("it stands");
+    drop(painter);
+    drop(capture);
+    drop(display);
+    eventually("the monitor is gone", || {
+        !desktop.monitors().contains("2560x1440")
+    });
+}
+
+#[test]
+fn keys_text_and_pointer_arrive_in_a_client() {
+    let Some(desktop) = Desktop::start() else {
+        return;
+    };
+    let display = desktop.create("1280x720@60");
+    let (mut input, answers) = inject::open(&inject::candidates(), display.address());
+    let names: Vec<_> = input.capabilities().map(|it| it.name).collect();
+    assert!(names.contains(&"ei"), "{answers:?}");
+    let listener = Listener::start(&desktop.socket()).expect("a compositor");
+    eventually("the window has the keyboard", || {
+        listener.heard().contains(&Heard::KeyboardEnter)
+    });
+    let mut send = |event: InputEvent| {
+        input.inject(&event);
+        input.flush();
+    };
+    let key = |virtual_key, pressed| {
+        InputEvent::Key(KeyEvent {
+            virtual_key,
+            pressed,
+            modifiers: Modifiers::default(),
+            is_layout_dependent: false,
+        })
+    };
+    // H, then e.
+    for (virtual_key, pressed) in [(0xA0, true), (0x48, true), (0x48, false), (0xA0, false)] {
+        send(key(virtual_key, pressed));
+    }
+    for pressed in [true, false] {
+        send(key(0x45, pressed));
+    }
+    eventually("the keys arrive", || listener.typed() == "He");
+    send(InputEvent::Text(Text::new("y, äöü €!\n").expect("short")));
+    eventually("the text arrives", || listener.typed().ends_with("\n"));
+    assert_eq!(listener.typed(), "Hey, äöü €!\n");
+
+    send(InputEvent::PointerPosition(Position { x: 0.25, y: 0.5 }));
+    let is_at = |x: f64, y: f64| {
+        listener
+            .pointer()
+            .is_some_and(|at| (at.0 - x).abs() < 1.0 && (at.1 - y).abs() < 1.0)
+    };
+    eventually("the pointer is there", || is_at(320.0, 360.0));
+    send(InputEvent::PointerMotion { dx: 30, dy: -20 });
+    eventually("the pointer has moved", || is_at(350.0, 340.0));
+    for pressed in [true, false] {
+        send(InputEvent::PointerButton {
+            button: PointerButton::Left,
+            pressed,
+        });
+        let button = Heard::Button {
+            code: 0x110,
+            pressed,
+        };
+        eventually("the button arrives", || listener.heard().contains(&button));
+    }
+    send(InputEvent::Scroll {
+        axis: ScrollAxis::Vertical,
+        amount: -120,
+    });
+    eventually("the notch arrives", || {
+        listener.heard().contains(&Heard::Notches { count: 1 })
+    });
+    // Who goes leaves nothing pressed.
+    send(key(0x41, true));
+    let code = 30;
+    let told = |pressed| {
+        listener.heard().iter().any(|heard| {
+            matches!(heard, Heard::Key { code: told, pressed: how, .. } if (*told, *how) == (code, pressed))
+        })
+    };
+    eventually("the key is down", || told(true));
+    drop(input);
+    eventually("the key is up", || told(false));
+}
+
+#[test]
+fn the_end_of_the_compositor_is_the_end_of_the_display() {
+    let Some(mut desktop) = Desktop::start() else {
+        return;
+    };
+    let mut display = desktop.create("1280x720@60");
+    let mut capture = open(&*display);
+    next_frame(&mut *capture);
+    desktop.compositor = None;
+    let error = loop {
+        match capture.next(Duration::from_secs(20)) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    eprintln!("{error}");
+    eventually("it is told", || display.check().is_err());
+}
