@@ -339,7 +339,9 @@ impl Session {
             f64::from(mode.width()) / 2.0,
             f64::from(mode.height()) / 2.0,
         );
-        let pushed = call.body.push_param3(self.stream.as_str(), Double(x), Double(y));
+        let pushed = call
+            .body
+            .push_param3(self.stream.as_str(), Double(x), Double(y));
         let told = pushed
             .map_err(unmarshallable)
             .and_then(|()| self.lock().call(&call, INPUT_TIMEOUT, &Cancel::default()));

@@ -2,7 +2,8 @@
 //!
 //! * The server's keymap counts: keys are codes, and mean what they mean on the desktop. Text goes
 //!   as text where the server has devices for it, else the way of the server's own
-//!   ([`EiServer::type_keysym`]), else as keys of the American keyboard.
+//!   ([`EiServer::type_keysym`]), else as keys of the American keyboard. (Mutter 48 types only what
+//!   the layout in use has.)
 //! * Absolute positions are of the region that the server names for our output, else of the first.
 //! * Whole notches of a wheel are told as such, finer ones as a distance.
 
