@@ -5,9 +5,11 @@
 //! drives them together as one [`Injectors`]. Everything that is down is lifted when an injector
 //! is dropped: nothing stays pressed when a client vanishes.
 
+mod desk;
 pub mod ei;
 pub mod keys;
 mod pointing;
+pub mod remote;
 pub mod synthetic;
 pub mod uinput;
 pub mod wlr;
@@ -130,6 +132,7 @@ pub trait Injector: Send {
 pub fn candidates() -> Vec<Box<dyn InjectBackend>> {
     vec![
         Box::new(ei::Ei),
+        Box::new(remote::RemoteDesktop),
         Box::new(wlr::Wlr),
         Box::new(uinput::Uinput),
         Box::new(synthetic::Synthetic),

@@ -9,9 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use wayland_client::protocol::wl_buffer::{self, WlBuffer};
@@ -37,6 +38,7 @@ pub fn colour(number: u32) -> u32 {
 pub struct Painter {
     stop: Arc<AtomicBool>,
     drawn: Arc<AtomicU32>,
+    times: Arc<Mutex<Vec<Instant>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -47,12 +49,16 @@ impl Painter {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU32::new(0)),
         );
+        let times = Arc::new(Mutex::new(Vec::new()));
         let (stop_seen, count) = (Arc::clone(&stop), Arc::clone(&drawn));
+        let told = Arc::clone(&times);
         let stream = UnixStream::connect(socket).expect("the compositor listens");
-        let thread = std::thread::spawn(move || paint(stream, pictures, &stop_seen, &count));
+        let thread =
+            std::thread::spawn(move || paint(stream, pictures, &stop_seen, (&count, &told)));
         Self {
             stop,
             drawn,
+            times,
             thread: Some(thread),
         }
     }
@@ -67,6 +73,12 @@ impl Painter {
     /// How many pictures have been given to the compositor.
     pub fn drawn(&self) -> u32 {
         self.drawn.load(Ordering::Acquire)
+    }
+
+    /// When picture `number` was given to the compositor.
+    pub fn drawn_at(&self, number: u32) -> Instant {
+        let times = self.times.lock().expect("nobody panics with it");
+        times[usize::try_from(number).expect("a count")]
     }
 }
 
@@ -88,7 +100,12 @@ struct State {
     free: Vec<usize>,
 }
 
-fn paint(stream: UnixStream, pictures: u32, stop: &AtomicBool, drawn: &AtomicU32) {
+fn paint(
+    stream: UnixStream,
+    pictures: u32,
+    stop: &AtomicBool,
+    (drawn, times): (&AtomicU32, &Mutex<Vec<Instant>>),
+) {
     let connection = Connection::from_socket(stream).expect("a Wayland socket");
     let mut queue: EventQueue<State> = connection.new_event_queue();
     let handle = queue.handle();
@@ -126,6 +143,9 @@ fn paint(stream: UnixStream, pictures: u32, stop: &AtomicBool, drawn: &AtomicU32
                 surface.damage(0, 0, i32::MAX, i32::MAX);
                 surface.frame(&handle, ());
                 surface.commit();
+                let mut times = times.lock().expect("nobody panics with it");
+                times.push(Instant::now());
+                drop(times);
                 drawn.store(number + 1, Ordering::Release);
             }
         }
