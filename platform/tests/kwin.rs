@@ -323,7 +323,7 @@ fn paints_when_told_to() {
     };
     let socket = std::env::var_os("WAYLAND_DISPLAY").expect("set for an application");
     let notes = File::options().write(true).open(path).expect("our file");
-    Painter::start_noting(socket.as_ref(), u32::MAX, Some(notes)).join();
+    Painter::start_noting(socket.as_ref(), u32::MAX, notes).join();
 }
 
 #[test]

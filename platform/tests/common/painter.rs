@@ -46,29 +46,34 @@ pub fn drawn_at(notes: &File, number: u32) -> Timestamp {
 pub struct Painter {
     stop: Arc<AtomicBool>,
     drawn: Arc<AtomicU32>,
+    notes: File,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Painter {
     /// Connects to the compositor at `socket` and draws until dropped, at most `pictures`.
     pub fn start(socket: &Path, pictures: u32) -> Self {
-        Self::start_noting(socket, pictures, None)
+        let notes = memfd_create("notes", MemfdFlags::CLOEXEC).expect("a memfd");
+        Self::start_noting(socket, pictures, notes.into())
     }
 
-    /// As [`Painter::start`]; notes when each picture was given away, for [`drawn_at`].
-    pub fn start_noting(socket: &Path, pictures: u32, notes: Option<File>) -> Self {
+    /// As [`Painter::start`]; notes in that file when each picture was given away, for
+    /// [`drawn_at`].
+    pub fn start_noting(socket: &Path, pictures: u32, notes: File) -> Self {
         let (stop, drawn) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU32::new(0)),
         );
         let (stop_seen, count) = (Arc::clone(&stop), Arc::clone(&drawn));
+        let written = notes.try_clone().expect("a descriptor more");
         let stream = UnixStream::connect(socket).expect("the compositor listens");
         let thread = std::thread::spawn(move || {
-            paint(stream, pictures, notes.as_ref(), &stop_seen, &count);
+            paint(stream, pictures, &written, &stop_seen, &count);
         });
         Self {
             stop,
             drawn,
+            notes,
             thread: Some(thread),
         }
     }
@@ -83,6 +88,11 @@ impl Painter {
     /// How many pictures have been given to the compositor.
     pub fn drawn(&self) -> u32 {
         self.drawn.load(Ordering::Acquire)
+    }
+
+    /// When picture `number` was given away.
+    pub fn drawn_at(&self, number: u32) -> Timestamp {
+        drawn_at(&self.notes, number)
     }
 }
 
@@ -107,7 +117,7 @@ struct State {
 fn paint(
     stream: UnixStream,
     pictures: u32,
-    notes: Option<&File>,
+    notes: &File,
     stop: &AtomicBool,
     drawn: &AtomicU32,
 ) {
@@ -147,12 +157,10 @@ fn paint(
                 surface.attach(Some(&buffers.fill(index, number)), 0, 0);
                 surface.damage(0, 0, i32::MAX, i32::MAX);
                 // Before the compositor has it, and whoever looks through the compositor.
-                if let Some(notes) = notes {
-                    let now = net::clock::now().as_ns().to_ne_bytes();
-                    notes
-                        .write_all_at(&now, u64::from(number) * 8)
-                        .expect("a file");
-                }
+                let now = net::clock::now().as_ns().to_ne_bytes();
+                notes
+                    .write_all_at(&now, u64::from(number) * 8)
+                    .expect("a file");
                 surface.frame(&handle, ());
                 surface.commit();
                 drawn.store(number + 1, Ordering::Release);
