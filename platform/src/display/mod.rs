@@ -3,6 +3,7 @@
 
 mod app;
 mod cancel;
+mod nest;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -17,6 +18,7 @@ use net::units::Mode;
 
 pub use cancel::Cancel;
 pub(crate) use cancel::connect;
+pub use nest::NestedOutput;
 
 use crate::capture::CaptureError;
 use crate::select::Refusal;
@@ -25,6 +27,8 @@ use crate::select::Refusal;
 /// one that it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputAddress {
+    /// From its compositor's own hand, which runs inside a small compositor of ours.
+    pub nested: Option<NestedOutput>,
     /// Over its compositor's Wayland socket.
     pub wayland: Option<WaylandOutput>,
 }
@@ -43,6 +47,7 @@ impl OutputAddress {
 impl From<WaylandOutput> for OutputAddress {
     fn from(output: WaylandOutput) -> Self {
         Self {
+            nested: None,
             wayland: Some(output),
         }
     }
