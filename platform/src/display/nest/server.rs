@@ -179,6 +179,8 @@ pub(super) struct State {
     callbacks: Vec<WlCallback>,
     feedbacks: Vec<WpPresentationFeedback>,
     tick: Option<Tick>,
+    /// The number of the tick given last.
+    last: Option<u64>,
     /// Told once that a picture could not be read.
     unreadable: bool,
 }
@@ -198,6 +200,7 @@ impl State {
             callbacks: Vec::new(),
             feedbacks: Vec::new(),
             tick: None,
+            last: None,
             unreadable: false,
         }
     }
@@ -225,10 +228,12 @@ impl State {
         }
         let before = std::mem::replace(&mut self.mode, mode);
         if before.refresh() != mode.refresh() {
-            self.grid = Grid::new(clock::now(), mode.refresh());
-            self.tick = self
-                .tick
-                .map(|_| self.grid.after(clock::now(), self.lead()));
+            let now = clock::now();
+            self.grid = Grid::new(now, mode.refresh());
+            self.last = None;
+            if self.tick.is_some() {
+                self.tick = Some(self.grid.after(None, now, self.lead()));
+            }
         }
         if size_of(before) != size_of(mode) {
             let windows = self.windows.iter().filter(|window| window.configured);
@@ -259,6 +264,7 @@ impl State {
             }
         }
         self.tick = None;
+        self.last = Some(tick.number);
         let at = tick.at.as_ns();
         let (seconds, nanoseconds) = (at / 1_000_000_000, at % 1_000_000_000);
         let refresh_ns = self.grid.interval().subsec_nanos();
@@ -381,7 +387,7 @@ impl State {
         self.buffers.release();
         let is_waited_for = !self.callbacks.is_empty() || !self.feedbacks.is_empty();
         if is_waited_for && self.tick.is_none() {
-            self.tick = Some(self.grid.after(now, self.lead()));
+            self.tick = Some(self.grid.after(self.last, now, self.lead()));
         }
     }
 
