@@ -1,4 +1,4 @@
-//! `nested`: the pictures of a compositor that runs inside ours ([`crate::display::nest`]), in the
+//! `nested`: the pictures of a compositor that runs inside ours (`display::nest`), in the
 //! memory where it drew them. Nothing is asked for and nothing is copied: a picture is there when
 //! the compositor has committed it.
 //!

@@ -1,7 +1,7 @@
 //! `private-sway`: a sway of our own for one session, in a private directory, with the client's
 //! exact mode and the application full screen on it. For machines without a desktop.
 //!
-//! It draws into a compositor of ours ([`super::nest`]), which gives it the exact rate and us its
+//! It draws into a compositor of ours (`display::nest`), which gives it the exact rate and us its
 //! pictures; on a GPU, and where that does not start, into a headless output, which is captured
 //! over its own socket.
 //!

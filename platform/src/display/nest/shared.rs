@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gpu::frame::{Frame, Rect, Size, Surface};
+use net::clock;
 use net::units::{Mode, Timestamp};
 
 use crate::capture::link::EventWaker;
@@ -170,6 +171,8 @@ impl Shared {
         inner.fresh = inner.shown.is_some();
         if let Some(shown) = &mut inner.shown {
             shown.damage = Rect::whole(shown.surface.size());
+            // New to the watcher, though it may have been drawn long ago.
+            shown.captured = clock::now();
         }
         if inner.fresh || inner.closed.is_some() {
             news.wake();
