@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -31,6 +32,17 @@ pub(crate) fn tie_to_parent(command: &mut Command, parent: Pid) {
     // plain kind, which needs no allocation.
     unsafe {
         command.pre_exec(tie);
+    }
+}
+
+/// Lets the child of `command` inherit `fd`, under the same number, and nobody else: the flag that
+/// closes it at exec is lifted in the child alone. Our copy closes with `command`.
+pub(crate) fn pass_descriptor(command: &mut Command, fd: OwnedFd) {
+    let keep = move || Ok(rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?);
+    // SAFETY: between fork and exec it makes one bare system call, on a descriptor that the closure
+    // owns and that is thus still open.
+    unsafe {
+        command.pre_exec(keep);
     }
 }
 
@@ -144,4 +156,92 @@ impl Drop for SharedMemory {
             log::error!("a capture buffer could not be unmapped: {error}");
         }
     }
+}
+
+/// A part of a file that another process fills, mapped for reading.
+#[derive(Debug)]
+pub(crate) struct SharedView {
+    fd: Arc<OwnedFd>,
+    /// First byte of the mapping.
+    base: NonNull<u8>,
+    /// Bytes from there to the part, which begins inside the mapping's first page.
+    skip: usize,
+    len: usize,
+    /// Where the part ends in the file.
+    end: u64,
+}
+
+// SAFETY: the mapping belongs to this value alone until it is dropped and is only read.
+unsafe impl Send for SharedView {}
+// SAFETY: as above.
+unsafe impl Sync for SharedView {}
+
+impl SharedView {
+    /// Maps `len` bytes of the file from `offset` on, all of them at once (`MAP_POPULATE`), so that
+    /// no page fault is left for whoever reads first.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file does not reach so far; what fstat(2) and mmap(2) say.
+    pub(crate) fn new(fd: Arc<OwnedFd>, offset: u64, len: usize) -> io::Result<Self> {
+        let page = rustix::param::page_size() as u64;
+        let skip = offset % page;
+        let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let end = u64::try_from(len).map_err(too_large)?.checked_add(offset);
+        let end = end.ok_or(io::ErrorKind::InvalidInput)?;
+        let skip = usize::try_from(skip).map_err(too_large)?;
+        if !reaches(&fd, end) || len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: a fresh mapping at an address of the kernel's choice, over a part of the file
+        // that exists; nothing else is unmapped or aliased.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                skip + len,
+                ProtFlags::READ,
+                MapFlags::SHARED | MapFlags::POPULATE,
+                &*fd,
+                offset - skip as u64,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            fd,
+            base,
+            skip,
+            len,
+            end,
+        })
+    }
+
+    /// The file still reaches to the end of the part. To be asked before each reading: reading
+    /// beyond the end of a file that was cut off is a `SIGBUS`. The one who can cut it off between
+    /// this and the reading is a process of our own user that could end us by a signal as well.
+    pub(crate) fn is_whole(&self) -> bool {
+        reaches(&self.fd, self.end)
+    }
+
+    /// The bytes, while the other process has promised not to write.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: `base` is mapped for `skip + len` bytes until drop, and file pages are
+        // initialised. The writer has handed the buffer over and writes again only after its
+        // release, which follows the drop of every reader; one that breaks that could tear the
+        // picture, and the bytes are only ever read as plain integers.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(self.skip), self.len) }
+    }
+}
+
+impl Drop for SharedView {
+    fn drop(&mut self) {
+        let len = self.skip + self.len;
+        // SAFETY: exactly the mapping made in `new`; no reference to it outlives `self`.
+        if let Err(error) = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), len) } {
+            log::error!("a compositor's buffer could not be unmapped: {error}");
+        }
+    }
+}
+
+fn reaches(fd: &OwnedFd, end: u64) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size >= end))
 }

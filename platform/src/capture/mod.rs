@@ -2,8 +2,9 @@
 
 pub mod ext_image_copy;
 pub(crate) mod link;
+pub mod nest;
 pub mod pipewire;
-mod pool;
+pub(crate) mod pool;
 pub mod screencopy;
 mod steps;
 pub mod synthetic;
@@ -116,6 +117,7 @@ pub trait Waker: Send + Sync {
 #[must_use]
 pub fn candidates() -> Vec<Box<dyn CaptureBackend>> {
     vec![
+        Box::new(nest::NestBackend),
         Box::new(ext_image_copy::ExtImageCopyBackend),
         Box::new(screencopy::ScreencopyBackend),
         Box::new(pipewire::PipeWireBackend),
@@ -124,7 +126,7 @@ pub fn candidates() -> Vec<Box<dyn CaptureBackend>> {
 
 /// How often to look for a free buffer when all are in use: the users are threads of ours that
 /// give no signal, and with four buffers this is not the rule.
-const BUSY_INTERVAL: Duration = Duration::from_micros(500);
+pub(crate) const BUSY_INTERVAL: Duration = Duration::from_micros(500);
 
 fn refusal(error: &CaptureError) -> Refusal {
     let fix = match error {

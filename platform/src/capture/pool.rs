@@ -80,7 +80,7 @@ impl Layout {
 }
 
 /// No damage.
-pub(super) const NOTHING: Rect = Rect {
+pub(crate) const NOTHING: Rect = Rect {
     x: 0,
     y: 0,
     width: 0,
@@ -88,7 +88,7 @@ pub(super) const NOTHING: Rect = Rect {
 };
 
 /// A rectangle (x, y, width, height) as a compositor tells it, cut to the picture.
-pub(super) fn clip([x, y, width, height]: [i64; 4], size: Size) -> Rect {
+pub(crate) fn clip([x, y, width, height]: [i64; 4], size: Size) -> Rect {
     let span = |from: i64, len: i64, side: u16| -> (u16, u16) {
         let begin = from.clamp(0, side.into());
         let end = from.saturating_add(len).clamp(begin, side.into());

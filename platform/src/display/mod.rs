@@ -6,6 +6,7 @@ mod cancel;
 pub mod gamescope;
 pub mod kwin;
 pub mod mutter;
+mod nest;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
@@ -20,6 +21,7 @@ use net::units::Mode;
 
 pub use cancel::Cancel;
 pub(crate) use cancel::connect;
+pub use nest::NestedOutput;
 
 use crate::capture::CaptureError;
 use crate::capture::pipewire::VideoNode;
@@ -31,6 +33,8 @@ use crate::select::Refusal;
 /// one that it knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutputAddress {
+    /// From its compositor's own hand, which runs inside a small compositor of ours.
+    pub nested: Option<NestedOutput>,
     /// Over its compositor's Wayland socket.
     pub wayland: Option<WaylandOutput>,
     /// By a video node of PipeWire.

@@ -1,11 +1,16 @@
-//! `private-sway`: a headless sway of our own for one session, in a private directory, with the
-//! client's exact mode and the application full screen on it. For machines without a desktop.
+//! `private-sway`: a sway of our own for one session, in a private directory, with the client's
+//! exact mode and the application full screen on it. For machines without a desktop.
+//!
+//! It draws into a compositor of ours (`display::nest`), which gives it the exact rate and us its
+//! pictures; on a GPU, and where that does not start, into a headless output, which is captured
+//! over its own socket.
 //!
 //! Everything that it starts carries a token and hangs in the nets of [`crate::process`]; the
 //! directory is locked by the host that made it, so that a later host can tell the leavings of
 //! a dead one (`runtime_dir.rs`).
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +19,7 @@ use std::time::{Duration, Instant};
 use net::units::Mode;
 
 use super::app::App;
+use super::nest::{self, Nest};
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc};
 use super::wlroots::{await_mode, change_mode, custom_mode};
@@ -23,14 +29,19 @@ use super::{
 };
 use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
 use crate::select::Refusal;
+use crate::sys;
 
 const NAME: &str = "private-sway";
 /// wlroots names the outputs of its headless backend so, counting from 1.
-const OUTPUT: &str = "HEADLESS-1";
+const HEADLESS: &str = "HEADLESS-1";
 /// For the question which version it is, which somebody waits for at the host's start.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// From exec to the verified mode. Measured: 0.1 s idle; a loaded machine gets its time.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a nested sway to draw in another size: a refresh, and what the drawing takes.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is looked whether a sway that is waited for has ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Longest path of a Unix socket, bytes, with its terminating zero (`sockaddr_un`).
 const SOCKET_PATH_BYTES_MAX: usize = 108;
 
@@ -68,30 +79,72 @@ impl DisplayBackend for PrivateSway {
                 "set XDG_RUNTIME_DIR to a directory of your own",
             )
         })?;
-        let renderer = if gpu_present() { "GPU" } else { "pixman" };
+        let how = match gpu_present() {
+            true => "GPU renderer, headless output (a nested one hands over no GPU buffers yet)",
+            false => "pixman renderer, nested in a compositor of ours for its exact rate",
+        };
         Ok(format!(
-            "{version}, {renderer} renderer, sockets under {}",
+            "{version}, {how}, sockets under {}",
             base.display()
         ))
     }
 
     fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
-        let on_gpu = gpu_present();
-        match PrivateDisplay::start(request, on_gpu) {
-            Err(DisplayError::Start { reason, .. }) if on_gpu && !request.cancel.is_asked() => {
-                log::warn!("sway does not start on the GPU ({reason}); using its pixman renderer");
-                Ok(Box::new(PrivateDisplay::start(request, false)?))
+        let mut ways: &[Way] = &[Way::Nested, Way::Headless];
+        if gpu_present() {
+            ways = &[Way::HeadlessOnGpu, Way::Nested, Way::Headless];
+        }
+        loop {
+            let (way, others) = ways.split_first().expect("the last one returns");
+            match PrivateDisplay::start(request, *way) {
+                Err(DisplayError::Start { reason, .. })
+                    if !others.is_empty() && !request.cancel.is_asked() =>
+                {
+                    let (way, next) = (way.name(), others[0].name());
+                    log::warn!("sway does not start {way} ({reason}); trying {next}");
+                    ways = others;
+                }
+                other => return Ok(Box::new(other?)),
             }
-            other => Ok(Box::new(other?)),
         }
     }
 }
 
-/// A running private sway. Fields drop in this order: application, compositor, directory, and
-/// the guard last, so that it watches until nothing is left to watch.
+/// What sway draws with, and into what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// By CPU, into our own compositor.
+    Nested,
+    /// By CPU, into a headless output.
+    Headless,
+    /// By GPU, into a headless output.
+    HeadlessOnGpu,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nested => "nested",
+            Self::Headless => "headless",
+            Self::HeadlessOnGpu => "headless on the GPU",
+        }
+    }
+
+    /// What wlroots calls the output.
+    fn output(self) -> &'static str {
+        match self {
+            Self::Nested => nest::OUTPUT,
+            Self::Headless | Self::HeadlessOnGpu => HEADLESS,
+        }
+    }
+}
+
+/// A running private sway. Fields drop in this order: application, compositor, what it draws into,
+/// directory, and the guard last, so that it watches until nothing is left to watch.
 struct PrivateDisplay {
     app: Option<App>,
     sway: Process,
+    nest: Option<Nest>,
     ipc: SwayIpc,
     wayland: WaylandOutput,
     address: OutputAddress,
@@ -101,7 +154,7 @@ struct PrivateDisplay {
 }
 
 impl PrivateDisplay {
-    fn start(request: &DisplayRequest, on_gpu: bool) -> Result<Self, DisplayError> {
+    fn start(request: &DisplayRequest, way: Way) -> Result<Self, DisplayError> {
         let begun = Instant::now();
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
         let guard = Guard::spawn(directory.token(), directory.path(), &[])
@@ -114,32 +167,45 @@ impl PrivateDisplay {
             )));
         }
         let config = directory.path().join("config");
-        fs::write(&config, sway_config(request.mode))
+        fs::write(&config, sway_config(request.mode, way))
             .map_err(|error| start_error(format!("cannot write its configuration: {error}")))?;
 
-        let command = sway_command(&directory, &config, &ipc_socket, on_gpu);
+        let mut command = sway_command(&directory, &config, &ipc_socket, way);
+        let mut nest = None;
+        if way == Way::Nested {
+            let (server, socket) = Nest::start(request.mode)
+                .map_err(|error| start_error(format!("no compositor of ours: {error}")))?;
+            give_socket(&mut command, socket);
+            nest = Some(server);
+        }
         let mut sway =
             Process::spawn("sway", command).map_err(|error| start_error(error.to_string()))?;
-        let (ipc, wayland_socket, mode) = await_ready(&mut sway, &directory, &ipc_socket, request)
-            .map_err(|reason| {
-                sway.kill();
-                process::kill_marked(directory.token());
-                start_error(reason)
-            })?;
+        let ready = await_ready(&mut sway, &directory, &ipc_socket, request, nest.as_ref());
+        let (ipc, wayland_socket, mode) = ready.map_err(|reason| {
+            sway.kill();
+            process::kill_marked(directory.token());
+            start_error(reason)
+        })?;
         let wayland = WaylandOutput {
             wayland_socket,
-            output: OUTPUT.to_owned(),
+            output: way.output().to_owned(),
         };
         log::info!(
-            "{NAME}: {mode} on {} after {:.0} ms",
+            "{NAME}: {mode} {} on {} after {:.0} ms",
+            way.name(),
             wayland.wayland_socket.display(),
             begun.elapsed().as_secs_f64() * 1e3
         );
+        let address = OutputAddress {
+            nested: nest.as_ref().map(Nest::output),
+            wayland: Some(wayland.clone()),
+        };
         let mut display = Self {
             app: None,
             sway,
+            nest,
             ipc,
-            address: wayland.clone().into(),
+            address,
             wayland,
             mode,
             directory,
@@ -180,7 +246,10 @@ impl VirtualDisplay for PrivateDisplay {
     }
 
     fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
-        self.mode = change_mode(&mut self.ipc, OUTPUT, self.mode, mode)?;
+        self.mode = match &self.nest {
+            Some(nest) => change_nested(nest, &mut self.ipc, self.mode, mode)?,
+            None => change_mode(&mut self.ipc, HEADLESS, self.mode, mode)?,
+        };
         Ok(())
     }
 
@@ -251,11 +320,17 @@ fn gpu_present() -> bool {
 }
 
 /// Everything that is drawn is the application: no bar, border, gap, or X server.
-fn sway_config(mode: Mode) -> String {
-    let custom = custom_mode(mode);
+fn sway_config(mode: Mode, way: Way) -> String {
+    let output = match way {
+        // Its size is the one that our compositor gives it.
+        Way::Nested => nested_output(mode),
+        Way::Headless | Way::HeadlessOnGpu => {
+            format!("output {HEADLESS} mode --custom {}", custom_mode(mode))
+        }
+    };
     format!(
         "xwayland disable\n\
-         output {OUTPUT} mode --custom {custom} position 0 0 scale 1 bg #000000 solid_color\n\
+         {output} position 0 0 scale 1 bg #000000 solid_color\n\
          default_border none\n\
          default_floating_border none\n\
          hide_edge_borders --i3 both\n\
@@ -268,7 +343,15 @@ fn sway_config(mode: Mode) -> String {
     )
 }
 
-fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, on_gpu: bool) -> Command {
+/// When a nested sway composes, in the words of sway-output(5).
+fn nested_output(mode: Mode) -> String {
+    match nest::render_ms(mode.refresh()) {
+        0 => format!("output {} max_render_time off", nest::OUTPUT),
+        ms => format!("output {} max_render_time {ms}", nest::OUTPUT),
+    }
+}
+
+fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, way: Way) -> Command {
     let mut command = Command::new("sway");
     command.arg("-c").arg(config).current_dir(directory.path());
     for inherited in [
@@ -283,14 +366,29 @@ fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, on_gpu: bool)
     command.env("XDG_RUNTIME_DIR", directory.path());
     // sway listens where SWAYSOCK says if nothing is there yet (sway/ipc-server.c).
     command.env("SWAYSOCK", ipc);
-    command.env("WLR_BACKENDS", "headless");
-    command.env("WLR_HEADLESS_OUTPUTS", "1");
+    if way == Way::Nested {
+        command.env("WLR_BACKENDS", "wayland");
+        command.env("WLR_WL_OUTPUTS", "1");
+        // We have no pointer to show a cursor at; sway paints it.
+        command.env("WLR_NO_HARDWARE_CURSORS", "1");
+        // An application's own buffers never come to us in place of sway's.
+        command.args(["-D", "noscanout"]);
+    } else {
+        command.env("WLR_BACKENDS", "headless");
+        command.env("WLR_HEADLESS_OUTPUTS", "1");
+    }
     command.env("WLR_LIBINPUT_NO_DEVICES", "1");
-    if !on_gpu {
+    if way != Way::HeadlessOnGpu {
         command.env("WLR_RENDERER", "pixman");
     }
     command.env(TOKEN_VARIABLE, directory.token());
     command
+}
+
+/// The connection to our compositor, as wl_display_connect(3) takes it over.
+fn give_socket(command: &mut Command, socket: OwnedFd) {
+    command.env("WAYLAND_SOCKET", socket.as_raw_fd().to_string());
+    sys::pass_descriptor(command, socket);
 }
 
 /// Waits for facts: the IPC socket answers, the Wayland socket is there, the output has the
@@ -301,6 +399,7 @@ fn await_ready(
     directory: &RuntimeDir,
     ipc_socket: &Path,
     request: &DisplayRequest,
+    nest: Option<&Nest>,
 ) -> Result<(SwayIpc, PathBuf, Mode), String> {
     let deadline = Instant::now() + START_TIMEOUT;
     let mut ipc = loop {
@@ -318,7 +417,11 @@ fn await_ready(
             return Err(sway.epitaph());
         }
     };
-    let mode = await_mode(&mut ipc, OUTPUT, request.mode, deadline).map_err(|error| {
+    let mode = match nest {
+        Some(nest) => await_picture(nest, request, deadline),
+        None => await_mode(&mut ipc, HEADLESS, request.mode, deadline),
+    };
+    let mode = mode.map_err(|error| {
         if sway.wait(Duration::from_millis(20)) {
             sway.epitaph()
         } else {
@@ -332,6 +435,60 @@ fn await_ready(
         )
     })?;
     Ok((ipc, socket, mode))
+}
+
+/// Waits until a nested sway has drawn in the wanted size; its rate is ours to give.
+fn await_picture(nest: &Nest, request: &DisplayRequest, deadline: Instant) -> Result<Mode, String> {
+    while !nest.await_mode(request.mode, LOOK_INTERVAL)? {
+        if request.cancel.is_asked() {
+            return Err("the session is over".to_owned());
+        }
+        if Instant::now() >= deadline {
+            return Err(not_drawn(nest, request.mode));
+        }
+    }
+    Ok(request.mode)
+}
+
+fn not_drawn(nest: &Nest, mode: Mode) -> String {
+    match nest.shown_size() {
+        Some(size) => format!("it draws {}x{} instead of {mode}", size.width, size.height),
+        None => "it drew no picture".to_owned(),
+    }
+}
+
+/// Gives a nested sway another mode while it is in use; returns the mode that it has then.
+fn change_nested(
+    nest: &Nest,
+    ipc: &mut SwayIpc,
+    before: Mode,
+    wanted: Mode,
+) -> Result<Mode, DisplayError> {
+    nest.order(wanted);
+    let drawn = match nest.await_mode(wanted, CHANGE_TIMEOUT) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(not_drawn(nest, wanted)),
+        Err(reason) => Err(reason),
+    };
+    let changed = drawn.and_then(|()| {
+        if nest::render_ms(before.refresh()) == nest::render_ms(wanted.refresh()) {
+            return Ok(());
+        }
+        // With the size, in case an application has asked sway for another one: sway sets all that
+        // it was ever asked for, each time it is asked for something.
+        let (width, height) = (wanted.width(), wanted.height());
+        let command = format!("{} mode --custom {width}x{height}", nested_output(wanted));
+        ipc.run(&command).map_err(|error| error.to_string())
+    });
+    changed.map_err(|reason| {
+        nest.order(before);
+        DisplayError::Refused {
+            compositor: "sway",
+            request: format!("the mode {wanted}"),
+            reason,
+        }
+    })?;
+    Ok(wanted)
 }
 
 /// Sway chooses the name itself (`wayland-1`); the directory holds no other.
