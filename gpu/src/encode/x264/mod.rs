@@ -174,7 +174,10 @@ impl Encoder for X264Encoder {
             .analyser
             .analyse(picture, self.converter.previous(), frame.damage);
         let next = self.references.next(id, kind);
-        let qp = self.rate.plan(&content, next.idr, frame.captured);
+        let repeat = (next.recovery && !next.idr && frame.damage.is_empty())
+            .then(|| self.rate.plan_repeat())
+            .flatten();
+        let qp = repeat.unwrap_or_else(|| self.rate.plan(&content, next.idr, frame.captured));
         let mut emitter =
             Emitter::new(sink, &mut self.waiting, id, self.macroblocks, next.recovery);
         self.library

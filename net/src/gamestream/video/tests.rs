@@ -61,6 +61,7 @@ fn plan(slices: u8, blocks: u8) -> FramePlan {
         slices,
         blocks,
         host_latency: Duration::from_micros(4210),
+        fill_16: 0,
     }
 }
 
