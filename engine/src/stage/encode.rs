@@ -145,7 +145,10 @@ impl EncodeStage {
                 Work::Held => {}
                 Work::Command(command) => {
                     let lost = state.obey(command, self.encoder.as_mut());
-                    if !state.idr_due && !state.repeats_for(lost, self.interval) {
+                    // A newer picture that waits already is better than a repeat.
+                    let is_needed =
+                        self.frames.is_empty() && state.repeats_for(lost, self.interval);
+                    if !state.idr_due && !is_needed {
                         continue;
                     }
                     state.repeat();
@@ -592,5 +595,49 @@ impl SliceSink for SliceOutlet {
         if !meta.last {
             self.handing_on_ns += clock::now().since(finished).as_nanos() as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu::frame::{MemorySurface, PixelFormat};
+
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_for_those_who_waited_long_and_only_if_the_next_picture_is_far() {
+        let interval = Duration::from_micros(16_667);
+        let fresh = Duration::from_millis(8);
+        assert!(!is_urgent(3, fresh, interval), "50 ms");
+        assert!(is_urgent(4, fresh, interval), "67 ms");
+        assert!(!is_urgent(4, Duration::from_millis(12), interval));
+        assert!(is_urgent(2, fresh, 2 * interval));
+        assert!(!is_urgent(0, fresh, Duration::from_secs(1)));
+    }
+    #[test]
+    fn a_picture_is_repeated_at_once_no_more_than_once() {
+        let size = Size {
+            width: 16,
+            height: 16,
+        };
+        let picture = || Frame {
+            surface: Arc::new(MemorySurface::new(size, PixelFormat::Bgrx)),
+            damage: Rect::whole(size),
+            captured: clock::now(),
+        };
+        let interval = Duration::from_secs(3600);
+        let mut state = State {
+            recovery_due: true,
+            ..State::default()
+        };
+        assert!(!state.repeats_for(9, interval), "there is none");
+        for _ in 0..2 {
+            state.hold(picture(), interval, NonZeroU8::MIN);
+            assert!(state.repeats_for(9, interval));
+            assert!(!state.repeats_for(9, interval));
+        }
+        state.hold(picture(), interval, NonZeroU8::MIN);
+        state.recovery_due = false;
+        assert!(!state.repeats_for(9, interval), "nothing was asked");
     }
 }
