@@ -43,7 +43,7 @@ const MISFITS_MAX: u32 = 120;
 const FAILURES_MAX: u32 = 3;
 
 /// A client that was shown nothing for so long is not kept waiting for the next captured picture.
-pub const FREEZE: Duration = Duration::from_millis(60);
+pub const FREEZE: Duration = Duration::from_millis(30);
 
 /// True if a client that lost `lost` pictures in a row is to be answered at once by a repeat of one
 /// that was captured so long ago, `age`, and not by the next: it waits for long, and the repeat is
@@ -608,10 +608,10 @@ mod tests {
     fn a_repeat_is_for_those_who_waited_long_and_only_if_the_next_picture_is_far() {
         let interval = Duration::from_micros(16_667);
         let fresh = Duration::from_millis(8);
-        assert!(!is_urgent(3, fresh, interval), "50 ms");
-        assert!(is_urgent(4, fresh, interval), "67 ms");
-        assert!(!is_urgent(4, Duration::from_millis(12), interval));
-        assert!(is_urgent(2, fresh, 2 * interval));
+        assert!(!is_urgent(1, fresh, interval), "17 ms");
+        assert!(is_urgent(2, fresh, interval), "33 ms");
+        assert!(!is_urgent(2, Duration::from_millis(12), interval));
+        assert!(is_urgent(1, fresh, 2 * interval));
         assert!(!is_urgent(0, fresh, Duration::from_secs(1)));
     }
     #[test]
