@@ -3,6 +3,7 @@
 //! its tests need; nothing here allocates, and no input makes it panic.
 
 mod bits;
+pub mod frame_num;
 mod gap;
 mod headers;
 mod skip;

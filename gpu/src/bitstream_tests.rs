@@ -59,6 +59,7 @@ fn sps(macroblocks: u32, frame_num_bits: u32) -> Sps {
         width: 16,
         height: macroblocks * 16,
         ref_frames: 8,
+        gaps_allowed: false,
         colour: None,
         frame_num_bits,
         poc_type: 2,
@@ -222,4 +223,52 @@ fn walk(stream: &[u8]) {
         }
     }
     assert!(total <= stream.len());
+}
+
+proptest! {
+    /// Only `frame_num` changes, whatever stands before and after it, and it counts on across what
+    /// x264's four bits hold.
+    #[test]
+    fn a_wide_frame_num_leaves_the_rest_of_a_slice_as_it_was(
+        first_mb in 0u32..139_264,
+        before in 0..frame_num::MAX_FRAME_NUM,
+        step in 0u32..16,
+        is_idr: bool,
+        rest in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let number = match is_idr {
+            true => 0,
+            false => (before + step) % frame_num::MAX_FRAME_NUM,
+        };
+        let write = |bits: u32| {
+            let mut bytes = [0; 80];
+            let mut to = bits::BitWriter::new(&mut bytes);
+            prop_assert!(to.exp_golomb(first_mb) && to.exp_golomb(5) && to.exp_golomb(0));
+            prop_assert!(to.bits(number % (1 << bits), bits));
+            for &byte in &rest {
+                prop_assert!(to.bits(byte.into(), 8));
+            }
+            let used = to.finish().expect("there is room");
+            Ok(bytes[..used].to_vec())
+        };
+        let (narrow, wide) = (write(4)?, write(12)?);
+        let mut newest = before;
+        let mut out = vec![0xff; narrow.len() + frame_num::GROWTH_BYTES];
+        let used = frame_num::widen_slice(&narrow, is_idr, &mut newest, &mut out);
+        prop_assert_eq!(used, Some(wide.len()));
+        prop_assert_eq!(newest, number);
+        prop_assert_eq!(&out[..wide.len()], &wide[..]);
+    }
+
+    #[test]
+    fn no_damaged_header_is_widened_beyond_its_room(
+        bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        room in 0usize..50,
+    ) {
+        let mut out = vec![0; room];
+        let used = frame_num::widen_slice(&bytes, false, &mut 0, &mut out);
+        prop_assert!(used.is_none_or(|used| used <= room));
+        let used = frame_num::widen_sps(&bytes, &mut out);
+        prop_assert!(used.is_none_or(|used| used <= room));
+    }
 }

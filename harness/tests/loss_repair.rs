@@ -16,7 +16,6 @@ const MANY_REFRESHES: std::time::Duration = std::time::Duration::from_millis(500
 
 /// Slow enough that no picture counts as still while another is on its way to encode.
 const SLOW: &str = "320x240@10";
-
 /// A pipeline that has sent six pictures.
 fn running(encoder: EncoderRemote, mode: &str) -> Rig {
     let mut rig = Rig::with(encoder, mode, PacketizerConfig::default());
@@ -100,6 +99,17 @@ fn while_pictures_come_the_next_one_is_the_recovery() {
     let call = recovers_from(&mut rig, 4);
     assert_eq!((call.id, call.picture), (FrameId(7), 7));
     assert_eq!(call.damage, WHOLE);
+    rig.ends_clean();
+}
+
+#[test]
+fn a_client_that_stands_still_for_long_is_not_kept_waiting_for_the_next_picture() {
+    let _alone = alone();
+    let mut rig = running(able(), SLOW);
+    tell(&rig, lost(3, 5));
+    let repeat = recovers_from(&mut rig, 3);
+    assert_eq!((repeat.id, repeat.picture), (FrameId(6), 5));
+    assert!(repeat.damage.is_empty(), "nothing has changed");
     rig.ends_clean();
 }
 

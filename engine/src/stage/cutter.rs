@@ -2,7 +2,7 @@
 //! is one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use net::clock;
@@ -144,6 +144,8 @@ impl Cutter {
 #[derive(Debug, Default)]
 pub struct VideoGuidance {
     blocks: AtomicU8,
+    /// See [`FramePlan::fill_16`].
+    fill_16: AtomicU16,
     /// Frames up to this one less one are given up; 0 for none.
     given_up: AtomicU32,
     /// What frames took lately, ns; 0 if unknown.
@@ -154,6 +156,11 @@ impl VideoGuidance {
     /// FEC blocks of the next frame.
     pub fn set_blocks(&self, blocks: u8) {
         self.blocks.store(blocks, Relaxed);
+    }
+
+    /// What a frame may take on average, packets in sixteenths; 0 if no parity is to fill it.
+    pub fn set_fill(&self, fill_16: u16) {
+        self.fill_16.store(fill_16, Relaxed);
     }
 
     /// The client has lost a part of this frame: the rest of it is of no use.
@@ -179,6 +186,7 @@ impl VideoGuidance {
             slices: slices.get(),
             blocks: self.blocks.load(Relaxed),
             host_latency: estimate.estimate(so_far),
+            fill_16: self.fill_16.load(Relaxed),
         }
     }
 

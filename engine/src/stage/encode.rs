@@ -8,7 +8,9 @@
 //! A client that has lost pictures gets one that refers to none of them (a recovery picture), or
 //! where the encoder cannot, an IDR. An IDR is made at once. Of a recovery picture what is on the
 //! screen is repeated only once it is still: while it moves, the next captured picture costs 1.0
-//! to 2 times as much as it would anyway, and a repeat on top 3 to 4 times.
+//! to 2 times as much as it would anyway, and a repeat comes on top. Only where so many are lost
+//! that the client's picture stands still for [`FREEZE`] already, it is repeated while it moves, too,
+//! unless the next is about to come ([`is_urgent`]).
 //!
 //! # An encoder that cannot follow
 //! Control hears how long each picture took. Where that is too long it orders that only one of so
@@ -39,6 +41,17 @@ const MISFITS_MAX: u32 = 120;
 
 /// An encoder that fails on this many pictures in a row, each time newly opened, is broken.
 const FAILURES_MAX: u32 = 3;
+
+/// A client that was shown nothing for so long is not kept waiting for the next captured picture.
+pub const FREEZE: Duration = Duration::from_millis(30);
+
+/// True if a client that lost `lost` pictures in a row is to be answered at once by a repeat of one
+/// that was captured so long ago, `age`, and not by the next: it waits for long, and the repeat is
+/// encoded before the next is there.
+#[must_use]
+pub fn is_urgent(lost: u32, age: Duration, interval: Duration) -> bool {
+    interval * lost >= FREEZE && age * 3 < interval * 2
+}
 
 /// What the session asks of the encode thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +144,11 @@ impl EncodeStage {
                 }
                 Work::Held => {}
                 Work::Command(command) => {
-                    state.obey(command, self.encoder.as_mut());
-                    if !state.idr_due {
+                    let lost = state.obey(command, self.encoder.as_mut());
+                    // A newer picture that waits already is better than a repeat.
+                    let is_needed =
+                        self.frames.is_empty() && state.repeats_for(lost, self.interval);
+                    if !state.idr_due && !is_needed {
                         continue;
                     }
                     state.repeat();
@@ -324,6 +340,8 @@ struct State {
     last_captured: Timestamp,
     /// `picture` is held back until then, or until a newer one comes that is due.
     held_until: Option<Timestamp>,
+    /// `picture` was repeated at once for a client that had waited for long.
+    is_repeated: bool,
 }
 
 impl State {
@@ -339,6 +357,7 @@ impl State {
         let is_held = divisor > NonZeroU8::MIN && frame.captured < early && self.next != FrameId(0);
         self.held_until = is_held.then_some(self.last_captured + time + interval / 2);
         self.picture = Some(frame);
+        self.is_repeated = false;
         self.refinement.restart();
         is_held
     }
@@ -354,24 +373,44 @@ impl State {
         };
     }
 
-    fn obey(&mut self, command: EncodeCommand, encoder: &mut dyn Encoder) {
+    /// How many pictures the next one refers past, 0 if nothing was asked of it.
+    fn obey(&mut self, command: EncodeCommand, encoder: &mut dyn Encoder) -> u32 {
         let (EncodeCommand::Invalidate { newest_lost, .. }
         | EncodeCommand::Keyframe { newest_lost }) = command;
         // A frame that was never sent was never lost: the peer is wrong, or lies. And what is
         // newer than the loss and refers to nothing lost is on its way already.
         if newest_lost >= self.next || self.last_idr > Some(newest_lost) {
-            return;
+            return 0;
         }
         match command {
-            EncodeCommand::Keyframe { .. } => self.idr_due = true,
+            EncodeCommand::Keyframe { .. } => {
+                self.idr_due = true;
+                0
+            }
             EncodeCommand::Invalidate { first_lost, .. } => {
                 if self.idr_due || self.last_recovery > Some(newest_lost) {
-                    return;
+                    return 0;
                 }
                 self.recovery_due = encoder.invalidate_references(first_lost);
                 self.idr_due = !self.recovery_due;
+                self.next.0.wrapping_sub(first_lost.0)
             }
         }
+    }
+
+    /// Whether the picture is repeated at once for a client that lost so many. Each captured one is
+    /// so at most once: no report makes the encoder run faster than twice the screen.
+    fn repeats_for(&mut self, lost: u32, interval: Duration) -> bool {
+        let Some(frame) = &self.picture else {
+            return false;
+        };
+        let age = clock::now().since(frame.captured);
+        let repeats = self.recovery_due
+            && !self.is_repeated
+            && self.held_until.is_none()
+            && is_urgent(lost, age, interval);
+        self.is_repeated |= repeats;
+        repeats
     }
 
     fn kind(&self) -> PictureKind {
@@ -556,5 +595,49 @@ impl SliceSink for SliceOutlet {
         if !meta.last {
             self.handing_on_ns += clock::now().since(finished).as_nanos() as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gpu::frame::{MemorySurface, PixelFormat};
+
+    use super::*;
+
+    #[test]
+    fn a_repeat_is_for_those_who_waited_long_and_only_if_the_next_picture_is_far() {
+        let interval = Duration::from_micros(16_667);
+        let fresh = Duration::from_millis(8);
+        assert!(!is_urgent(1, fresh, interval), "17 ms");
+        assert!(is_urgent(2, fresh, interval), "33 ms");
+        assert!(!is_urgent(2, Duration::from_millis(12), interval));
+        assert!(is_urgent(1, fresh, 2 * interval));
+        assert!(!is_urgent(0, fresh, Duration::from_secs(1)));
+    }
+    #[test]
+    fn a_picture_is_repeated_at_once_no_more_than_once() {
+        let size = Size {
+            width: 16,
+            height: 16,
+        };
+        let picture = || Frame {
+            surface: Arc::new(MemorySurface::new(size, PixelFormat::Bgrx)),
+            damage: Rect::whole(size),
+            captured: clock::now(),
+        };
+        let interval = Duration::from_secs(3600);
+        let mut state = State {
+            recovery_due: true,
+            ..State::default()
+        };
+        assert!(!state.repeats_for(9, interval), "there is none");
+        for _ in 0..2 {
+            state.hold(picture(), interval, NonZeroU8::MIN);
+            assert!(state.repeats_for(9, interval));
+            assert!(!state.repeats_for(9, interval));
+        }
+        state.hold(picture(), interval, NonZeroU8::MIN);
+        state.recovery_due = false;
+        assert!(!state.repeats_for(9, interval), "nothing was asked");
     }
 }

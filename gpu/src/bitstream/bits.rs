@@ -14,6 +14,7 @@ pub(super) struct Bits<'a> {
     /// The byte being read and how many of its bits are left.
     byte: u8,
     left: u8,
+    is_escaped: bool,
 }
 
 impl<'a> Bits<'a> {
@@ -24,7 +25,21 @@ impl<'a> Bits<'a> {
             zeros: 0,
             byte: 0,
             left: 0,
+            is_escaped: true,
         }
+    }
+
+    /// Of a payload into which no emulation prevention was put yet.
+    pub(super) const fn unescaped(bytes: &'a [u8]) -> Self {
+        Self {
+            is_escaped: false,
+            ..Self::new(bytes)
+        }
+    }
+
+    /// Bits read so far, emulation prevention counted.
+    pub(super) const fn position(&self) -> usize {
+        self.at * 8 - self.left as usize
     }
 
     /// One bit; `None` at the end.
@@ -32,7 +47,7 @@ impl<'a> Bits<'a> {
         if self.left == 0 {
             let mut byte = *self.bytes.get(self.at)?;
             self.at += 1;
-            if self.zeros >= 2 && byte == 3 {
+            if self.is_escaped && self.zeros >= 2 && byte == 3 {
                 byte = *self.bytes.get(self.at)?;
                 self.at += 1;
                 self.zeros = 0;

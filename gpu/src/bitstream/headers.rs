@@ -46,6 +46,8 @@ pub struct Sps {
     pub height: u32,
     /// Pictures that may be kept for reference.
     pub ref_frames: u32,
+    /// `gaps_in_frame_num_value_allowed_flag`: pictures may be missing (clause 8.2.5.2).
+    pub gaps_allowed: bool,
     /// Colours, if the VUI describes them.
     pub colour: Option<Colour>,
     /// Width of `frame_num` in bits.
@@ -88,7 +90,7 @@ impl Sps {
         let poc_type = within(bits.exp_golomb()?, 2)?;
         let (poc_lsb_bits, poc_delta_always_zero) = picture_order(&mut bits, poc_type)?;
         let ref_frames = within(bits.exp_golomb()?, 16)?;
-        bits.bit()?;
+        let gaps_allowed = bits.bit()?;
         let width_mb = within(bits.exp_golomb()?, SIDE_MB_MAX - 1)? + 1;
         let map_units = within(bits.exp_golomb()?, SIDE_MB_MAX - 1)? + 1;
         let frame_mbs_only = bits.bit()?;
@@ -109,6 +111,7 @@ impl Sps {
             width: (width_mb * 16).checked_sub(cut_x)?,
             height: (height_mb * 16).checked_sub(cut_y)?,
             ref_frames,
+            gaps_allowed,
             colour,
             frame_num_bits,
             poc_type,
@@ -281,7 +284,7 @@ fn marking(bits: &mut Bits<'_>) -> Option<()> {
 }
 
 /// `chroma_format_idc` and `separate_colour_plane_flag`, with the scaling lists passed over.
-fn chroma(bits: &mut Bits<'_>, profile: u32) -> Option<(u32, bool)> {
+pub(super) fn chroma(bits: &mut Bits<'_>, profile: u32) -> Option<(u32, bool)> {
     if !HIGH_PROFILES.contains(&profile) {
         return Some((1, false));
     }
@@ -313,7 +316,7 @@ fn scaling_list(bits: &mut Bits<'_>, length: u32) -> Option<()> {
 }
 
 /// Width of `pic_order_cnt_lsb` and `delta_pic_order_always_zero_flag`.
-fn picture_order(bits: &mut Bits<'_>, poc_type: u32) -> Option<(u32, bool)> {
+pub(super) fn picture_order(bits: &mut Bits<'_>, poc_type: u32) -> Option<(u32, bool)> {
     match poc_type {
         0 => Some((within(bits.exp_golomb()?, 12)? + 4, true)),
         1 => {

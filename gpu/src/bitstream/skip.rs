@@ -1,7 +1,7 @@
 //! A picture that says "the same again": what a client feeds its decoder in place of a lost one.
 //!
-//! Our streams do not allow gaps in `frame_num` (x264 writes so), and decoders differ in what
-//! they make of one: some stop until the next IDR. A P picture in which every macroblock is
+//! Decoders differ in what they make of a gap in `frame_num`, whether the stream allows one or not:
+//! some stop until the next IDR. A P picture in which every macroblock is
 //! skipped takes the lost picture's place in the reference list, so that sliding-window marking
 //! stays in step with the encoder and a later picture that refers past the loss decodes exactly.
 

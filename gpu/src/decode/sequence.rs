@@ -3,7 +3,7 @@
 //!
 //! # Lost pictures
 //! Decoders differ in what they make of a gap in `frame_num`: openh264 without concealment stops
-//! until the next IDR, libavcodec withholds a dozen pictures where the lost one had number 0. Gaps
+//! until the next IDR, libavcodec withholds pictures where the lost one had number 0. Gaps
 //! are bridged with pictures that repeat the one before ([`GapTracker`]), which keeps the
 //! reference list in step with the encoder's, so that the encoder's recovery picture and all
 //! after it are exact. The pictures between the loss and the recovery come out damaged and

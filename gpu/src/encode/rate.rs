@@ -78,6 +78,9 @@ pub use analysis::{Analyser, Content, Spectrum};
 /// Largest picture that is aimed for with all known error added, in shares of the bitrate. The
 /// pacer's and the client's buffers are laid out for 1.5.
 pub const LARGEST_SHARES: f32 = 1.4;
+/// How much coarser than a moving picture it is repeated for a client that lost it: what the repeat
+/// refers to is several pictures older.
+const REPEAT_COARSER: u8 = 3;
 /// Finest quantiser that a still picture is refined to.
 pub const QP_REFINED: u8 = 20;
 /// How far the quantiser may fall from one picture to the next: the steps after a cut are
@@ -396,12 +399,25 @@ impl RateController {
         qp
     }
 
+    /// In place of [`Self::plan`]: the moving picture before is encoded once more, referring to an
+    /// older one. Nothing is learned of it, as the model knows only what moved since the one before.
+    /// `None` if that did not move, or there is none.
+    pub fn plan_repeat(&mut self) -> Option<u8> {
+        let last = self.last.filter(|last| last.damaged > 0.0)?;
+        let qp = (last.qp + REPEAT_COARSER).min(*self.qp_range.end());
+        self.planned = None;
+        self.reference_qp = qp.into();
+        Some(qp)
+    }
+
     /// The planned picture took that many bytes.
     pub fn encoded(&mut self, bytes: usize) {
+        let bits = bytes as f32 * 8.0;
         let Some(planned) = self.planned.take() else {
+            // A repeat comes on top: no share is its own.
+            self.owed = (self.owed + bits).min(OWED_MAX * self.share);
             return;
         };
-        let bits = bytes as f32 * 8.0;
         self.owed =
             (self.owed + bits - self.share).clamp(-KEPT_MAX * self.share, OWED_MAX * self.share);
         self.learn_scales(planned, bits.max(1.0));

@@ -145,3 +145,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_repeat_is_coarser_comes_on_top_and_teaches_nothing() {
+    let moving = content(60_000.0, 0.3, 0.1);
+    let mut simulated = Simulated::new(3);
+    assert_eq!(simulated.controller.plan_repeat(), None, "there is none");
+    for _ in 0..60 {
+        simulated.encode(&moving, 1.0);
+    }
+    let controller = &mut simulated.controller;
+    let before = controller.plan(&moving, false, Timestamp::ZERO);
+    controller.encoded(SHARE as usize / 8);
+    let (scale, owed) = (controller.predicted.scale, controller.owed);
+    assert_eq!(controller.plan_repeat(), Some(before + REPEAT_COARSER));
+    controller.encoded(SHARE as usize / 4);
+    assert_eq!(controller.predicted.scale, scale);
+    assert!((controller.owed - owed - 2.0 * SHARE).abs() < SHARE / 100.0);
+}

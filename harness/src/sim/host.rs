@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use engine::pipeline::BATCHES;
+use engine::stage::encode::is_urgent;
 use net::clock_sync::Echo;
 use net::crypto::{MediaKeys, Opener, Sealer};
 use net::ladder::{Repair, SentFrame};
@@ -151,6 +152,8 @@ pub(super) struct Answers {
     next: FrameId,
     last_idr: Option<FrameId>,
     last_recovery: Option<FrameId>,
+    /// Pictures up to the last that was repeated at once.
+    repeated: usize,
 }
 
 impl VideoHost {
@@ -253,16 +256,19 @@ impl VideoHost {
             }
         }
         while let Some(repair) = self.steering.poll_repair() {
-            self.mend(repair);
+            self.mend(now, repair);
         }
     }
 
-    fn mend(&mut self, repair: Repair) {
+    fn mend(&mut self, now: Timestamp, repair: Repair) {
         let newest_lost = match repair {
             Repair::Invalidate { newest_lost, .. } => newest_lost,
             Repair::Idr => self.steering.newest_lost(),
         };
-        match self.answers.mend(&mut self.encoder, repair, newest_lost) {
+        match self
+            .answers
+            .mend(now, &mut self.encoder, repair, newest_lost)
+        {
             Some(Picture::Idr) => self.idrs += 1,
             Some(_) => self.recoveries += 1,
             None => {}
@@ -516,9 +522,10 @@ impl Endpoint for VideoHost {
 
 impl Answers {
     /// Asks the encoder for a picture that repairs, unless one has answered already; which it will
-    /// be.
+    /// be. As in the engine a client that has waited for long is answered at once.
     pub(super) fn mend(
-        &self,
+        &mut self,
+        now: Timestamp,
         encoder: &mut Encoder,
         repair: Repair,
         newest_lost: FrameId,
@@ -531,6 +538,15 @@ impl Answers {
                 return None;
             }
             if encoder.invalidate_references(first_lost) {
+                let pictures = encoder.captured().len();
+                let captured = encoder.captured().last().copied().unwrap_or(now);
+                let lost = self.next.0.wrapping_sub(first_lost.0);
+                if self.repeated < pictures
+                    && is_urgent(lost, now.since(captured), encoder.interval())
+                {
+                    encoder.repeat(now);
+                    self.repeated = pictures + 1;
+                }
                 return Some(Picture::Recovery(first_lost));
             }
         }

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The control stream is ENet's in what counts here: messages in order, repeated until they are
-//! acknowledged, but for 0x5502, which goes once; and the host's pings, each of which is
-//! acknowledged at once and waits in the same queues as video. A ping that is lost is not repeated
-//! by itself: the next one, [`PING_INTERVAL`] later, tells the same.
+//! acknowledged, but for 0x5502, which goes once, every 100 ms; and the host's pings, each of which is
+//! acknowledged at once and waits in the same queues as video. A ping goes every
+//! [`PING_INTERVAL`], and sooner, as ENet repeats it, where the one before is not acknowledged.
 //!
 //! | byte 0 | then | |
 //! |---:|---|---|
@@ -52,6 +52,11 @@ const PING: u8 = 3;
 const ECHO: u8 = 4;
 /// As the engine's until ENet has measured one.
 const ROUND_TRIP_AT_FIRST: Duration = Duration::from_millis(20);
+/// Messages 0x5502 wait until the client's next periodic ping, and no more than so many: the rest
+/// is never told (`ControlStream.c` of moonlight-common-c, `frameFecStatusQueue`).
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
+/// See [`STATUS_INTERVAL`].
+const STATUSES_MAX: usize = 8;
 /// A message that is not acknowledged goes again.
 const REPEAT_AFTER: Duration = Duration::from_millis(30);
 
@@ -280,7 +285,7 @@ impl MoonlightHost {
             let round_trip = self.round_trip.unwrap_or(ROUND_TRIP_AT_FIRST);
             self.steer.handle_message(now, round_trip, &message);
         }
-        self.mend();
+        self.mend(now);
     }
 
     /// A ping that was sent at `sent` is acknowledged.
@@ -292,6 +297,9 @@ impl MoonlightHost {
         while self.pings.front().is_some_and(|&ping| ping <= sent) {
             self.pings.pop_front();
         }
+        if self.pings.is_empty() {
+            self.pings_at = now.max(sent + PING_INTERVAL);
+        }
         let echo = Echo { sent, came: now };
         // ENet's, which is TCP's (RFC 6298 section 2).
         let known = self.round_trip.unwrap_or(echo.round_trip());
@@ -299,7 +307,7 @@ impl MoonlightHost {
         self.steer.handle_echo(echo);
     }
 
-    fn mend(&mut self) {
+    fn mend(&mut self, now: Timestamp) {
         while let Some(command) = self.steer.poll_command() {
             let (repair, newest_lost) = match command {
                 EncodeCommand::Invalidate {
@@ -314,7 +322,10 @@ impl MoonlightHost {
                 }
                 EncodeCommand::Keyframe { newest_lost } => (Repair::Idr, newest_lost),
             };
-            match self.answers.mend(&mut self.encoder, repair, newest_lost) {
+            match self
+                .answers
+                .mend(now, &mut self.encoder, repair, newest_lost)
+            {
                 Some(Picture::Idr) => self.idrs += 1,
                 Some(_) => self.recoveries += 1,
                 None => {}
@@ -409,7 +420,8 @@ impl Endpoint for MoonlightHost {
             self.slices.push_back(slice);
         }
         if now >= self.pings_at {
-            self.pings_at = now + PING_INTERVAL;
+            let round_trip = self.round_trip.unwrap_or(ROUND_TRIP_AT_FIRST);
+            self.pings_at = now + REPEAT_AFTER.max(2 * round_trip).min(PING_INTERVAL);
             self.pings.push_back(now);
             let time = now.as_ns().to_le_bytes();
             self.outbox.push_back([&[PING][..], &time].concat());
@@ -418,7 +430,7 @@ impl Endpoint for MoonlightHost {
         if now >= self.steer.poll_timeout() {
             let round_trip = self.round_trip.unwrap_or(ROUND_TRIP_AT_FIRST);
             self.steer.handle_timeout(now, round_trip);
-            self.mend();
+            self.mend(now);
         }
     }
 }
@@ -440,6 +452,9 @@ pub struct MoonlightClient {
     idr_requests: u64,
     wrong: u64,
     outbox: VecDeque<Vec<u8>>,
+    /// Messages 0x5502 that wait, and until when; the first begins the wait.
+    statuses: VecDeque<Vec<u8>>,
+    statuses_at: Option<Timestamp>,
     /// Messages that are not acknowledged, oldest first, and the number of the first.
     unheard: VecDeque<Vec<u8>>,
     first_unheard: u32,
@@ -457,6 +472,8 @@ impl MoonlightClient {
             idr_requests: 0,
             wrong: 0,
             outbox: VecDeque::new(),
+            statuses: VecDeque::new(),
+            statuses_at: None,
             unheard: VecDeque::new(),
             first_unheard: 0,
             repeats_at: None,
@@ -489,7 +506,10 @@ impl MoonlightClient {
             }),
             ClientEvent::FecStatus(status) => {
                 let message = [&[ONCE][..], &0x5502u16.to_le_bytes(), &fec_status(status)];
-                self.outbox.push_back(message.concat());
+                if self.statuses.len() < STATUSES_MAX {
+                    self.statuses.push_back(message.concat());
+                }
+                self.statuses_at.get_or_insert(next_ping(now));
             }
             ClientEvent::Invalidate { first, last } => {
                 let payload = [*first, 0, *last].map(u32::to_le_bytes).concat();
@@ -516,6 +536,12 @@ impl MoonlightClient {
         self.unheard.push_back(message);
         self.repeats_at.get_or_insert(now + REPEAT_AFTER);
     }
+}
+
+/// The client's periodic ping after `now`.
+fn next_ping(now: Timestamp) -> Timestamp {
+    let interval_ns = STATUS_INTERVAL.as_nanos() as u64;
+    Timestamp::from_ns((now.as_ns() / interval_ns + 1) * interval_ns)
 }
 
 /// As it is sent, big-endian.
@@ -570,10 +596,17 @@ impl Endpoint for MoonlightClient {
     }
 
     fn poll_timeout(&self) -> Option<Timestamp> {
-        self.repeats_at
+        [self.repeats_at, self.statuses_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn handle_timeout(&mut self, now: Timestamp) {
+        if self.statuses_at.is_some_and(|at| at <= now) {
+            self.outbox.extend(self.statuses.drain(..));
+            self.statuses_at = None;
+        }
         if self.repeats_at.is_some_and(|at| at <= now) {
             self.outbox.extend(self.unheard.iter().cloned());
             self.repeats_at = Some(now + REPEAT_AFTER);

@@ -308,7 +308,12 @@ fn ends(place: &Place<'_>, setup: &Setup) -> (End, End) {
                 refresh,
                 bitrate: wish.bitrate,
                 content: match &setup.content {
-                    Content::Synthetic(it) => Content::Synthetic(Synthetic { slices, ..*it }),
+                    Content::Synthetic(it) => Content::Synthetic(Synthetic {
+                        slices,
+                        first_slice: Synthetic::GAME_720P.first_slice,
+                        last_slice: Synthetic::GAME_720P.last_slice,
+                        ..*it
+                    }),
                     recorded @ Content::Recorded(_) => recorded.clone(),
                 },
             };

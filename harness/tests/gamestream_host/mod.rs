@@ -570,6 +570,7 @@ impl SliceSink for Sink {
             slices: 4,
             blocks: self.blocks,
             host_latency: Duration::from_millis(3),
+            fill_16: 0,
         };
         let data = &self.buffer[..bytes];
         self.frame_bytes.extend_from_slice(data);

@@ -267,6 +267,7 @@ impl VideoSteer {
         }
         self.blocks = self.policy.blocks(now, self.terms.slices.get());
         self.guidance.set_blocks(self.blocks);
+        self.guidance.set_fill(self.fill_16(now));
         self.order();
         self.collect_repairs(now);
         if self.rated == now {
@@ -309,6 +310,17 @@ impl VideoSteer {
             refused: 0,
             tasks_dropped: 0,
         }
+    }
+
+    /// While bursts come, what the rate has left is parity: a frame stands a longer one, and a burst
+    /// that is so many packets long is over sooner. An operator's parity is left as it is.
+    fn fill_16(&self, now: Timestamp) -> u16 {
+        if self.terms.fec_percent.is_some() || !self.policy.is_bursty(now) {
+            return 0;
+        }
+        let packet_bytes = u64::from(self.terms.packet_bytes) + RTP_BYTES;
+        let bytes_16 = 16 * 1000 * self.rate.rate().0 / (8 * u64::from(self.terms.refresh.get()));
+        u16::try_from(bytes_16 / packet_bytes).unwrap_or(u16::MAX)
     }
 
     fn take_departures(&mut self) {

@@ -15,6 +15,8 @@
 //! pictures after a loss are withheld until the library believes in them).
 
 mod ffi;
+#[cfg(all(test, feature = "x264"))]
+mod gap_tests;
 
 use net::units::FrameId;
 

@@ -46,6 +46,8 @@ pub(super) enum EmitError {
     TooLarge { bytes: usize },
     /// More slices wait for their turn than a frame may have, or x264 left some out.
     Slices,
+    /// A header is not as x264 is known to write it.
+    Header,
 }
 
 /// Emits one picture's slices.
@@ -107,7 +109,8 @@ impl<'a> Emitter<'a> {
             .sink
             .reserve(self.filled, bytes)
             .ok_or(EmitError::TooLarge { bytes })?;
-        self.filled += nal.write(&mut buffer[self.filled..]);
+        let written = nal.write(&mut buffer[self.filled..]);
+        self.filled += written.ok_or(EmitError::Header)?;
         Ok(())
     }
 
@@ -158,7 +161,7 @@ impl<'a> Emitter<'a> {
         slot.span = Some((nal.first_mb(), nal.last_mb()));
         slot.keyframe = keyframe;
         slot.bytes.resize(nal.room(), 0);
-        let used = nal.write(&mut slot.bytes);
+        let used = nal.write(&mut slot.bytes).ok_or(EmitError::Header)?;
         slot.bytes.truncate(used);
         Ok(())
     }

@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use x264_sys as sys;
 
+use super::frame_num::FrameNums;
 use crate::bitstream::NalKind;
+use crate::bitstream::frame_num::GROWTH_BYTES;
 use crate::convert::Nv12;
 
 /// CQP's range is what lies between the quantisers of its I and B pictures, which derive from
@@ -37,6 +39,8 @@ pub(super) struct Settings {
     pub dpb: u8,
     /// `level_idc`.
     pub level: u8,
+    /// What a slice takes at most before memory must grow.
+    pub slice_bytes: usize,
 }
 
 /// How a picture is cut.
@@ -55,6 +59,7 @@ pub(super) enum Slicing {
 pub(super) struct FinishedNal<'a> {
     encoder: *mut sys::x264_t,
     nal: &'a mut sys::x264_nal_t,
+    frame_nums: &'a mut FrameNums,
 }
 
 impl FinishedNal<'_> {
@@ -73,20 +78,51 @@ impl FinishedNal<'_> {
     /// Room that [`Self::write`] needs, by x264.h: emulation prevention at its worst and the
     /// overshoot of vector stores.
     pub(super) fn room(&self) -> usize {
-        usize::try_from(self.nal.i_payload).unwrap_or(0) * 3 / 2 + 5 + 64
+        (self.payload().len() + GROWTH_BYTES) * 3 / 2 + 5 + 64
     }
 
-    /// Writes it with its start code; how many bytes it took.
-    pub(super) fn write(self, target: &mut [u8]) -> usize {
+    /// Writes it with its start code and a wide `frame_num`; how many bytes it took. `None` if it
+    /// is not what x264 is known to write.
+    pub(super) fn write(self, target: &mut [u8]) -> Option<usize> {
         assert!(
             target.len() >= self.room(),
             "callers reserve what room() says"
         );
-        // SAFETY: encoder and NAL are those of the running callback, which is where x264 wants
-        // this call, and the target has the room that x264.h asks for.
-        unsafe { sys::x264_nal_encode(self.encoder, target.as_mut_ptr(), self.nal) };
-        usize::try_from(self.nal.i_payload).unwrap_or(0)
+        let kind = self.kind();
+        // SAFETY: as in `payload`; it borrows nothing of what changes below.
+        let payload = unsafe { payload(self.nal) };
+        let wide = self.frame_nums.widen(kind, payload)?;
+        let length = c_int::try_from(wide.len()).ok()?;
+        let mut nal = sys::x264_nal_t {
+            i_payload: length,
+            // x264 only reads it, and points the copy elsewhere.
+            p_payload: wide.with_slack().as_ptr().cast_mut(),
+            ..*self.nal
+        };
+        // SAFETY: the encoder is that of the running callback, which is where x264 wants this call.
+        // The NAL is its own but for the payload, after which there is the slack that its vector
+        // loads may touch, and the target has the room that x264.h asks for.
+        unsafe { sys::x264_nal_encode(self.encoder, target.as_mut_ptr(), &raw mut nal) };
+        usize::try_from(nal.i_payload).ok()
     }
+
+    fn payload(&self) -> &[u8] {
+        // SAFETY: the NAL unit is the running callback's and not written down yet.
+        unsafe { payload(self.nal) }
+    }
+}
+
+/// What x264 has made of a NAL unit: without its header byte and emulation prevention.
+///
+/// # Safety
+/// The NAL unit must be the running callback's, not written down yet, and outlive the result.
+unsafe fn payload<'a>(nal: &sys::x264_nal_t) -> &'a [u8] {
+    let length = usize::try_from(nal.i_payload).unwrap_or(0);
+    if nal.p_payload.is_null() {
+        return &[];
+    }
+    // SAFETY: by the caller's word x264 points to so many bytes.
+    unsafe { std::slice::from_raw_parts(nal.p_payload, length) }
 }
 
 /// Takes NAL units as they are finished. Called by one thread at a time, but, with sliced
@@ -97,7 +133,7 @@ pub(super) trait NalHandler: Send {
 
 /// What `x264_picture_t::opaque` points to while a picture is encoded.
 struct Call<'a> {
-    handler: Mutex<&'a mut dyn NalHandler>,
+    handler: Mutex<(&'a mut dyn NalHandler, &'a mut FrameNums)>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -105,6 +141,7 @@ struct Call<'a> {
 pub(super) struct Encoder {
     handle: NonNull<sys::x264_t>,
     parameters: Box<sys::x264_param_t>,
+    frame_nums: FrameNums,
     /// x264 points to it as long as the handle lives.
     log: Box<Log>,
 }
@@ -129,6 +166,7 @@ impl Encoder {
         Ok(Self {
             handle,
             parameters,
+            frame_nums: FrameNums::new(settings.slice_bytes),
             log,
         })
     }
@@ -163,7 +201,7 @@ impl Encoder {
         handler: &mut dyn NalHandler,
     ) -> Result<(), String> {
         let call = Call {
-            handler: Mutex::new(handler),
+            handler: Mutex::new((handler, &mut self.frame_nums)),
             panic: Mutex::new(None),
         };
         let stride = c_int::try_from(picture.stride).map_err(|_| "the picture is too wide")?;
@@ -344,7 +382,12 @@ unsafe extern "C" fn nalu_process(
     let result = catch_unwind(AssertUnwindSafe(|| {
         // Uncontended with one thread; with sliced threads it keeps slices in order.
         let mut handler = call.handler.lock().unwrap_or_else(PoisonError::into_inner);
-        handler.nal(FinishedNal { encoder, nal });
+        let (handler, frame_nums) = &mut *handler;
+        handler.nal(FinishedNal {
+            encoder,
+            nal,
+            frame_nums,
+        });
     }));
     if let Err(panic) = result {
         let mut slot = call.panic.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@
 //!   make the first slice wait.
 //! * A picture refers to the newest valid one of the last [`REFERENCES_MAX`]; after
 //!   [`Encoder::invalidate_references`] it refers past the lost ones, without an IDR.
+//! * `frame_num` is wider than x264 makes it, see [`frame_num`](crate::bitstream::frame_num).
 //!
 //! # Slices
 //! Up to [`EVEN_SLICES_MAX`] asked slices are exactly so many of about the same height. More are
@@ -29,6 +30,7 @@
 
 mod emit;
 mod ffi;
+mod frame_num;
 mod references;
 
 use net::clock;
@@ -59,6 +61,10 @@ pub const EVEN_SLICES_MAX: u8 = 7;
 /// No slice is cut shorter than this, however low the bitrate: a datagram's worth, below which
 /// headers are the most of what is sent.
 const SLICE_BYTES_MIN: u32 = 1200;
+
+/// What the buffer in which headers are rewritten holds before it must grow, in such shares: an IDR in
+/// one slice.
+const PICTURE_SHARES: u64 = 8;
 
 /// What a waiting slice's buffer holds before it must grow, in shares of a frame's budget.
 const WAITING_SHARES: u64 = 1;
@@ -103,6 +109,7 @@ impl X264Encoder {
         };
         let (columns, rows) = macroblocks(size);
         let dpb = (DPB_MACROBLOCKS_MAX / (columns * rows)).clamp(1, REFERENCES_MAX.into()) as u8;
+        let frame_share = config.bitrate.bytes_per_frame(mode.refresh());
         let settings = Settings {
             width: size.width,
             height: size.height,
@@ -111,6 +118,7 @@ impl X264Encoder {
             threads: config.threads,
             dpb,
             level: level(&config, columns * rows, dpb),
+            slice_bytes: usize::try_from(frame_share * PICTURE_SHARES).unwrap_or(0),
         };
         let library = ffi::Encoder::open(&settings).map_err(|reason| EncodeError::Open {
             encoder: NAME,
@@ -118,9 +126,8 @@ impl X264Encoder {
             slices: config.slices.get(),
             reason,
         })?;
-        let share = config.bitrate.bytes_per_frame(mode.refresh()) * WAITING_SHARES;
         let waiting = if config.threads > 1 {
-            usize::try_from(share).unwrap_or(0)
+            usize::try_from(frame_share * WAITING_SHARES).unwrap_or(0)
         } else {
             0
         };
@@ -167,7 +174,10 @@ impl Encoder for X264Encoder {
             .analyser
             .analyse(picture, self.converter.previous(), frame.damage);
         let next = self.references.next(id, kind);
-        let qp = self.rate.plan(&content, next.idr, frame.captured);
+        let repeat = (next.recovery && !next.idr && frame.damage.is_empty())
+            .then(|| self.rate.plan_repeat())
+            .flatten();
+        let qp = repeat.unwrap_or_else(|| self.rate.plan(&content, next.idr, frame.captured));
         let mut emitter =
             Emitter::new(sink, &mut self.waiting, id, self.macroblocks, next.recovery);
         self.library
@@ -183,6 +193,11 @@ impl Encoder for X264Encoder {
                 encoder: NAME,
                 frame: id,
                 reason: "its slices do not make up the picture".to_owned(),
+            },
+            EmitError::Header => EncodeError::Picture {
+                encoder: NAME,
+                frame: id,
+                reason: "one of its headers is not as expected".to_owned(),
             },
         })?;
         self.references.encoded(next.pts, keyframe);

@@ -7,6 +7,7 @@
 use net::units::FrameId;
 
 use super::REFERENCES_MAX;
+use crate::bitstream::frame_num::MAX_FRAME_NUM;
 use crate::encode::PictureKind;
 
 /// The next picture, as x264 shall encode it.
@@ -24,7 +25,7 @@ pub(super) enum Invalidation {
     Nothing,
     /// Tell x264: everything from this pts on.
     From(i64),
-    /// Nothing older is left: it takes an IDR.
+    /// Nothing older is left, or decoders lose count: it takes an IDR.
     Impossible,
 }
 
@@ -35,6 +36,8 @@ pub(super) struct References {
     pictures: [(i64, bool); REFERENCES_MAX as usize],
     len: usize,
     capacity: usize,
+    /// `frame_num` of the newest.
+    frame_num: u32,
     /// The frame and pts before the next one; `None` before the first.
     last: Option<(FrameId, i64)>,
     /// The next picture is the first after an invalidation.
@@ -48,6 +51,7 @@ impl References {
             pictures: [(0, false); REFERENCES_MAX as usize],
             len: 0,
             capacity: usize::from(dpb.min(REFERENCES_MAX)),
+            frame_num: 0,
             last: None,
             pending: false,
         }
@@ -73,6 +77,11 @@ impl References {
         if keyframe {
             self.len = 0;
         }
+        // All are references, so each counts (clause 7.4.3).
+        self.frame_num = match keyframe {
+            true => 0,
+            false => (self.frame_num + 1) % MAX_FRAME_NUM,
+        };
         self.pending = false;
         if self.len == self.capacity {
             self.pictures.copy_within(1..self.len, 0);
@@ -91,12 +100,18 @@ impl References {
         if lost > last_pts {
             return Invalidation::Nothing;
         }
+        let mut count = 0;
         for picture in &mut self.pictures[..self.len] {
             if picture.0 >= lost {
                 picture.1 = false;
+                count += 1;
             }
         }
-        if !self.pictures[..self.len].iter().any(|(_, valid)| *valid) {
+        let is_any_left = self.pictures[..self.len].iter().any(|(_, valid)| *valid);
+        // Numbers began anew among the lost ones: libavcodec would show nothing for as many pictures
+        // as there are numbers.
+        let wraps = self.frame_num < count;
+        if !is_any_left || wraps {
             return Invalidation::Impossible;
         }
         self.pending = true;
@@ -170,6 +185,23 @@ mod tests {
         assert_eq!(references.invalidate(FrameId(11)), Invalidation::Nothing);
         assert_eq!(references.invalidate(FrameId(10)), Invalidation::Impossible);
         assert_eq!(references.invalidate(FrameId(3)), Invalidation::Impossible);
+    }
+
+    #[test]
+    fn a_loss_among_which_numbers_begin_anew_takes_an_idr() {
+        for newest in MAX_FRAME_NUM - 2..MAX_FRAME_NUM + 10 {
+            for lost in 1..=7 {
+                let mut references = after(newest + 1);
+                let first = newest + 1 - lost;
+                let invalidation = references.invalidate(FrameId(first));
+                let wraps = (first..=newest).contains(&MAX_FRAME_NUM);
+                let wanted = match wraps {
+                    true => Invalidation::Impossible,
+                    false => Invalidation::From(first.into()),
+                };
+                assert_eq!(invalidation, wanted, "{first} to {newest}");
+            }
+        }
     }
 
     #[test]

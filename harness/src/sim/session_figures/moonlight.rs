@@ -56,6 +56,12 @@ impl Seen {
         sent.parity as f64 / sent.data.max(1) as f64 * 100.0
     }
 
+    /// Sent, parity included.
+    fn mbps(&self, scenario: &Scenario) -> f64 {
+        let sent = self.sessions.moonlight(0).0.sent();
+        (sent.data + sent.parity) as f64 * 8e-6 / scenario.duration.as_secs_f64()
+    }
+
     fn is_sound(&self) -> bool {
         self.sessions.wrong_units() == 0 && self.sessions.moonlight(0).0.not_sent() == 0
     }
@@ -108,12 +114,13 @@ pub(super) fn bursts_5(seed: u64) -> Outcome {
     let seen = see(&scenario, 2 * SECOND);
     Outcome {
         measured: format!(
-            "longest {:.1} ms without a picture, {} of {} missing, {} IDR, parity {:.1} %",
+            "longest {:.1} ms without a picture, {} of {} missing, {} IDR, parity {:.1} %, {:.1} Mbit/s",
             seen.longest.as_secs_f64() * 1e3,
             seen.missing,
             seen.frames,
             seen.idrs,
-            seen.parity_percent()
+            seen.parity_percent(),
+            seen.mbps(&scenario)
         ),
         bound: "no freeze over 100 ms".to_owned(),
         held: seen.longest <= Duration::from_millis(100) && seen.is_sound(),
@@ -127,14 +134,12 @@ pub(super) fn slow_hop(seed: u64) -> Outcome {
     let seen = see(&scenario, Duration::ZERO);
     let tap = &seen.sessions.laid.network.link(seen.sessions.laid.down).tap;
     let lost = tap.losses(Cause::QueueFull, None);
-    let sent = seen.sessions.moonlight(0).0.sent();
-    let seconds = scenario.duration.as_secs_f64();
     Outcome {
         measured: format!(
             "{lost} packets lost, {} of {} frames missing, {:.1} Mbit/s",
             seen.missing,
             seen.frames,
-            (sent.data + sent.parity) as f64 * 8e-6 / seconds
+            seen.mbps(&scenario)
         ),
         bound: "nothing lost".to_owned(),
         held: lost == 0 && seen.missing == 0 && seen.is_sound(),

@@ -131,6 +131,9 @@ pub struct FramePlan {
     pub blocks: u8,
     /// What the host will have taken for the frame, from its pixels to its last packet.
     pub host_latency: Duration,
+    /// Packets that a frame may take on average, in sixteenths: what data and the parity that is due
+    /// leave of them is parity, too, if the frame is one block. 0 for none of it.
+    pub fill_16: u16,
 }
 
 /// Why a slice is not sent. What follows of its frame is not sent either: the client misses the
@@ -203,6 +206,7 @@ struct Frame {
     given_up: bool,
     is_over: bool,
     first_slice: bool,
+    fill_16: i32,
 }
 
 /// The block in work: data packets `first..first + shape.data` of those staged.
@@ -245,6 +249,8 @@ pub struct VideoPacketizer {
     parity_rest: Box<[u8]>,
     frame: Frame,
     block: Block,
+    /// Packets, in sixteenths, that frames took beyond [`FramePlan::fill_16`] and later ones leave.
+    overdrawn_16: i32,
     /// Of the staged packets, what goes into blocks of its own after the one in work.
     cuts: [Range<usize>; BLOCKS_MAX as usize],
     cut: usize,
@@ -289,6 +295,7 @@ impl VideoPacketizer {
                 ..Frame::default()
             },
             block: Block::default(),
+            overdrawn_16: 0,
             cuts: [0..0, 0..0, 0..0, 0..0],
             cut: BLOCKS_MAX as usize,
             index: 0,
@@ -457,6 +464,7 @@ impl VideoPacketizer {
             given_up: false,
             is_over: slice.last,
             first_slice: true,
+            fill_16: plan.fill_16.into(),
         };
         self.block = Block::default();
         self.cut = self.cuts.len();
@@ -556,6 +564,28 @@ impl VideoPacketizer {
         wanted.min(PARITY_PACKETS_MAX)
     }
 
+    /// Parity that a frame of one block has room for.
+    fn fill_packets(&self, data: usize) -> usize {
+        if self.frame.blocks != 1 {
+            return 0;
+        }
+        let room = (self.frame.fill_16 - self.overdrawn_16).max(0) as usize / 16;
+        room.saturating_sub(data)
+    }
+
+    /// A block takes so many packets.
+    fn overdraw(&mut self, packets: usize) {
+        let fill_16 = self.frame.fill_16;
+        // Its share counts with the frame's first block.
+        let share_16 = if self.frame.block == 0 { fill_16 } else { 0 };
+        let sum = self.overdrawn_16 + 16 * packets as i32 - share_16;
+        // Nothing is kept but what a packet has too few of, and some frames repay an IDR.
+        self.overdrawn_16 = match fill_16 {
+            0 => 0,
+            _ => sum.clamp(-15, 4 * fill_16),
+        };
+    }
+
     /// Fewer packets than blocks were announced: they are cut smaller, one for each block.
     fn spread(&mut self, packets: usize) {
         let mut payload = [0; (BLOCKS_MAX as usize) * PACKET_BYTES_MAX as usize];
@@ -594,7 +624,10 @@ impl VideoPacketizer {
             return false;
         };
         self.cut += 1;
-        let shape = Shape::new(cut.len(), self.parity_wanted(cut.len()));
+        let data = cut.len();
+        let wanted = self.parity_wanted(data).max(self.fill_packets(data));
+        let shape = Shape::new(data, wanted.min(PARITY_PACKETS_MAX));
+        self.overdraw(shape.data + shape.parity);
         self.block = Block {
             shape,
             first: cut.start,

@@ -79,6 +79,13 @@ impl BlockPolicy {
         }
     }
 
+    /// Losses in a row were seen lately.
+    #[must_use]
+    pub fn is_bursty(&self, now: Timestamp) -> bool {
+        self.last_burst
+            .is_some_and(|at| now.since(at) < self.config.after_burst)
+    }
+
     /// Blocks of the next frame, which has so many slices (1: a whole picture).
     pub fn blocks(&mut self, now: Timestamp, slices: u8) -> u8 {
         let most = slices.clamp(1, BLOCKS_MAX);

@@ -61,6 +61,7 @@ fn plan(slices: u8, blocks: u8) -> FramePlan {
         slices,
         blocks,
         host_latency: Duration::from_micros(4210),
+        fill_16: 0,
     }
 }
 
@@ -354,4 +355,42 @@ proptest! {
             prop_assert_eq!(data, sent);
         }
     }
+}
+
+/// Whatever sizes come, frames of one block take what they may on average, and no more but for those
+/// whose data and due parity do.
+#[test]
+fn what_frames_leave_of_their_rate_is_parity() {
+    let mut video = packetizer(&config(1392, 30));
+    let mut random = Seeded(11);
+    let plan = |fill_16, blocks| FramePlan {
+        fill_16,
+        ..plan(1, blocks)
+    };
+    let mut take = |frame: u32, bytes: usize, plan: FramePlan| {
+        let data = slice_bytes(u64::from(frame), bytes);
+        video
+            .begin(&meta(frame, 0, true), &plan, &data)
+            .expect("it fits");
+        drain(&mut video).len()
+    };
+    let (fill_16, frames) = (14 * 16 + 13, 600);
+    let mut sum = 0;
+    for frame in 0..frames {
+        let bytes = 5_000 + random.bits() as usize % 10_000;
+        sum += take(frame, bytes, plan(fill_16, 1));
+    }
+    let mean = sum as f64 / f64::from(frames);
+    let may = f64::from(fill_16) / 16.0;
+    assert!((may - 0.5..=may + 0.1).contains(&mean), "{mean} of {may}");
+    // A large one is repaid by those after it.
+    let large = take(frames, 60_000, plan(fill_16, 1));
+    let after: Vec<_> = (1..9)
+        .map(|it| take(frames + it, 7_000, plan(fill_16, 1)))
+        .collect();
+    assert!(large > 40 && after[0] < 14, "{large}, {after:?}");
+    // None without, and none of several blocks.
+    let bare = take(frames + 20, 7_000, plan(0, 1));
+    assert!(bare < 10, "{bare}");
+    assert!(take(frames + 21, 7_000, plan(fill_16, 2)) < 12);
 }
