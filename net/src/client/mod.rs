@@ -5,6 +5,7 @@
 //! units and notices then come through bounded channels.
 
 mod audio;
+mod clipboard;
 mod delivery;
 mod pair;
 mod modes;
@@ -25,17 +26,19 @@ use mio::Waker;
 use crate::identity::{Fingerprint, Identity};
 use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
-use crate::native::{Hello, Reconfigured, RefuseCode, Welcome};
+use crate::native::{Features, Hello, Reconfigured, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
 use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
+use clipboard::{Newest, Slot};
 use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
+pub use clipboard::{ClientClipboard, ClipboardRefused};
 pub use modes::ClientModes;
 pub use pair::{PairError, PairOptions, Paired, pair};
 pub use resolve::resolve;
@@ -280,6 +283,8 @@ pub struct Client {
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
     modes: Arc<Requests>,
+    clipboard: Arc<Slot>,
+    copied: Option<Receiver<String>>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     ended: Arc<OnceLock<String>>,
@@ -297,6 +302,8 @@ struct Ends {
     heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
     modes: Arc<Requests>,
+    clipboard: Arc<Slot>,
+    copied: Newest,
     counters: Arc<Counters>,
     /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
     ended: Arc<OnceLock<String>>,
@@ -345,6 +352,8 @@ impl Client {
         let counters = Arc::new(Counters::default());
         let ended = Arc::new(OnceLock::new());
         let modes = Arc::new(Requests::default());
+        let clipboard = Arc::new(Slot::default());
+        let (copied_in, copied) = Newest::channel();
         let ends = Ends {
             answer: answer_in,
             units: units_in,
@@ -353,6 +362,8 @@ impl Client {
             commands,
             inputs,
             modes: Arc::clone(&modes),
+            clipboard: Arc::clone(&clipboard),
+            copied: copied_in,
             counters: Arc::clone(&counters),
             ended: Arc::clone(&ended),
         };
@@ -388,6 +399,8 @@ impl Client {
                 commands: commands_in,
                 inputs: inputs_in,
                 modes,
+                clipboard,
+                copied: Some(copied),
                 waker,
                 counters,
                 ended,
@@ -483,6 +496,25 @@ impl Client {
         ClientModes::new(Arc::clone(&self.modes), Arc::clone(&self.waker))
     }
 
+    /// A handle to tell the host what was copied here.
+    #[must_use]
+    pub fn clipboard(&self) -> ClientClipboard {
+        let features = self.welcome.features;
+        let slot = features.contains(Features::CLIPBOARD);
+        ClientClipboard::new(slot.then_some(&self.clipboard), &self.waker)
+    }
+
+    /// Texts that somebody has copied on the host, if a clipboard was agreed on; of those that
+    /// nobody takes the newest waits. Closed when the session is over, and whoever reads from a
+    /// clone of it ends when the client is dropped.
+    ///
+    /// # Panics
+    /// Never: the channel is there until the client is dropped.
+    #[must_use]
+    pub fn copied(&self) -> &Receiver<String> {
+        self.copied.as_ref().expect("there until drop")
+    }
+
     /// Goes on from another address of this machine's, on a port that the system chooses: the
     /// network has changed. The host validates the new path before it sends media there; what is on
     /// its way to the old one is lost.
@@ -516,6 +548,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.units = None;
         self.heard = None;
+        self.copied = None;
         self.end();
     }
 }
@@ -602,7 +635,7 @@ impl Feedback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native::{AeadSet, CodecSet, Features, FecCodes, PROTOCOL_VERSION};
+    use crate::native::{AeadSet, CodecSet, FecCodes, PROTOCOL_VERSION};
     use crate::units::BitsPerSecond;
 
     #[test]

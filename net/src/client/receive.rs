@@ -205,6 +205,12 @@ impl Receiving {
         {
             self.session.request_mode(request);
         }
+        if self.session.state() == ClientState::Streaming
+            && let Some(text) = self.ends.clipboard.take()
+            && let Err(error) = self.session.set_clipboard(clock::now(), text)
+        {
+            log::warn!("{error}");
+        }
         while let Ok(command) = self.ends.commands.try_recv() {
             match command {
                 Command::RequestKeyframe(frame) => {
@@ -477,6 +483,7 @@ impl Receiving {
                     self.ends.modes.answered(answer.clone());
                     self.reconfigured = Some(answer);
                 }
+                ClientEvent::Clipboard(text) => self.ends.copied.put(text),
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {
