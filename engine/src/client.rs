@@ -3,6 +3,7 @@
 //! where it cannot follow, it gets whole access units. Both go the same way.
 
 mod audio;
+mod clipboard;
 mod remode;
 
 use std::fs::File;
@@ -28,9 +29,11 @@ use platform::thread::{JoinError, Role, RoleThread};
 
 use crate::host::unchosen;
 use audio::{Listener, WaveFile};
+use clipboard::Sharing;
 use remode::ModeLog;
 
 pub use audio::Sound;
+pub use clipboard::ClipboardChoice;
 pub use remode::{ModeReport, ModeTrip};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
@@ -105,6 +108,8 @@ pub struct Outcome {
     pub received: ReceiveSnapshot,
     /// What was heard, if anybody listened and the host had sound.
     pub sound: Option<Sound>,
+    /// Texts that came from the host's clipboard; `None` if none was shared.
+    pub copied: Option<u64>,
     /// What was asked of the mode, and what came of it.
     pub modes: ModeReport,
     /// Frames that the decoder could not decode.
@@ -183,6 +188,7 @@ pub struct Viewer {
     client: Client,
     decode: RoleThread<Result<Decoded, ClientError>>,
     listener: Option<Listener>,
+    sharing: Option<Sharing>,
     host_times: Vec<FrameTimes>,
     modes: ModeLog,
     started: Timestamp,
@@ -243,6 +249,7 @@ impl Viewer {
             client,
             decode,
             listener,
+            sharing: None,
             host_times: Vec::new(),
             modes: ModeLog::default(),
             started,
@@ -260,6 +267,15 @@ impl Viewer {
     #[must_use]
     pub fn input(&self) -> ClientInput {
         self.client.input()
+    }
+
+    /// Shares a clipboard with the host, if the Hello asked for it and the host has agreed. Once.
+    ///
+    /// # Errors
+    /// [`ClientError::Thread`].
+    pub fn share_clipboard(&mut self, choice: ClipboardChoice) -> Result<(), ClientError> {
+        self.sharing = Sharing::start(&self.client, choice)?;
+        Ok(())
     }
 
     /// Asks the host for another mode. [`Outcome::modes`] tells what came of it.
@@ -327,6 +343,7 @@ impl Viewer {
         }
         // Closes the channels of access units and of sound, which ends the threads behind them.
         drop(self.client);
+        let copied = self.sharing.map(Sharing::finish);
         let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
@@ -335,6 +352,7 @@ impl Viewer {
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
             sound,
+            copied,
             decode_failures: decoded.failures,
             host_times: self.host_times,
             received,

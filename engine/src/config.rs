@@ -104,6 +104,8 @@ pub struct HostConfig {
     pub desktop: Option<String>,
     /// The only source of sound to try, or [`AUDIO_OFF`].
     pub audio: Option<String>,
+    /// Clients with the right to it share the clipboard of their session's display.
+    pub clipboard: bool,
     /// What runs on a session's display.
     pub app: App,
     /// Leave out every Nth video datagram, to see FEC work.
@@ -227,6 +229,7 @@ impl HostConfig {
             encoder_threads: encoder_threads.unwrap_or(1),
             desktop: settings.value("desktop")?,
             audio: settings.parse("audio", parse_audio)?,
+            clipboard: settings.switch("clipboard")?,
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
             pace: settings.value("pace")?.unwrap_or_default(),

@@ -13,6 +13,7 @@
 //!
 //! While the pipeline runs [`SessionCommand::ChangeMode`] changes the mode below it (`remode.rs`).
 
+mod clipboard;
 mod remode;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
 use crate::stage::audio::{self, AudioConfig, AudioOut, AudioStage};
+use crate::stage::clipboard::{ClipboardQueue, ClipboardThread};
 use crate::stage::cutter::Cutter;
 use crate::stage::encode::EncodeCommand;
 use crate::stage::input::{InputQueue, InputThread};
@@ -79,6 +81,8 @@ pub struct SessionRequest {
     pub encoder_threads: u8,
     /// The channels of its sink, which stays as it is; `None` for a client that wants no sound.
     pub audio: Option<Speakers>,
+    /// Its client and its display share a clipboard.
+    pub clipboard: bool,
 }
 
 /// What belongs to an application beside its command line. By default nothing.
@@ -173,6 +177,8 @@ pub enum SessionEvent {
         invalidates_references: bool,
         /// Where input goes; `None` if the display takes none.
         input: Option<InputQueue>,
+        /// The display's clipboard, if it was asked for and there is one.
+        clipboard: Option<ClipboardQueue>,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -183,6 +189,8 @@ pub enum SessionEvent {
     },
     /// An application says something to a controller: [`InputQueue::poll_output`].
     PadOutput,
+    /// Somebody has copied a text: [`ClipboardQueue::poll_copied`].
+    Copied,
     /// The answer to [`SessionCommand::SetMode`]: the display's mode by now, or why it still has
     /// the one of before.
     ModeSet {
@@ -438,6 +446,9 @@ impl Stage<'_> {
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         // Lives until the end of this function, and ends before the display does.
         let input = self.open_input(display.as_ref());
+        let wanted = self.request.clipboard;
+        let clipboard = wanted.then(|| clipboard::open(display.as_ref(), self.on_event));
+        let clipboard = clipboard.flatten();
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
@@ -445,6 +456,7 @@ impl Stage<'_> {
             slices_max,
             invalidates_references: capabilities.invalidates_references,
             input: input.as_ref().map(InputThread::queue),
+            clipboard: clipboard.as_ref().map(ClipboardThread::queue),
         });
         let mut source = Some(source);
         loop {

@@ -65,6 +65,7 @@ impl Ladder {
             terms,
             encoder_threads: 1,
             audio: None,
+            clipboard: false,
         };
         let backends = Backends {
             display: Arc::new(backend),

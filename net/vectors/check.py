@@ -441,6 +441,8 @@ LAYOUTS = {
     0x0014: [("number", "I"), ("outcome", "B"), *MODE, ("first-frame", "I"),
              ("reason-text", "text")],
     0x001F: [("reason", "H"), ("reason-text", "text")],
+    0x0040: [("serial", "I"), ("seen", "I"), ("total-bytes", "I"), ("offset", "I"),
+             ("piece", "text")],
 }  # fmt: skip
 
 
@@ -463,6 +465,10 @@ def check_message(block):
     if kind == 0x0012:
         at = 2 + fields["frames"] * (24 + 20 * fields["slices"])
     expect("bytes read", at, len(body))
+    if kind == 0x0040:
+        left = fields["total-bytes"] - fields["offset"]
+        expect("size of the piece", len(fields["piece"]), min(left, 8192))
+        expect("offset's rest", fields["offset"] % 8192, 0)
     for name, value in block.lines:
         if name not in ("type", "message"):
             wanted = bytes.fromhex(value) if isinstance(fields[name], bytes) else int(value)

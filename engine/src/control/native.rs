@@ -33,6 +33,7 @@ use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{FrameId, Timestamp};
 
 use super::admission::{Admission, LOOK_INTERVAL, Standing};
+use super::clipboard;
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::remode;
@@ -45,6 +46,7 @@ use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
     self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
+use crate::stage::clipboard::ClipboardQueue;
 use crate::stage::encode::EncodeCommand;
 use crate::trust::native::NativeTrust;
 
@@ -103,6 +105,8 @@ struct Peer {
     session: Option<Session>,
     /// From the Welcome on, if the display takes input.
     input: Option<InputPlane>,
+    /// From the Welcome on, if it was agreed on.
+    clipboard: Option<ClipboardQueue>,
     /// From Start on.
     steer: Option<Steer>,
     /// From Start on, if the client listens.
@@ -119,6 +123,7 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    required: Features,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -267,8 +272,19 @@ impl NativeHost {
                     encoder,
                     slices,
                     input,
+                    clipboard,
                     ..
                 } => {
+                    let agreed = &mut wanted.agreed;
+                    let queue = clipboard.as_ref();
+                    match clipboard::settle(agreed.features, wanted.required, queue) {
+                        Ok(features) => agreed.features = features,
+                        Err(refuse) => {
+                            peer.machine.refuse(refuse);
+                            continue;
+                        }
+                    }
+                    peer.clipboard = clipboard;
                     let refused = peer.standing.refused_input(peer.session.as_ref());
                     peer.input = input.map(|queue| InputPlane::new(queue, refused));
                     wanted.agreed.mode = mode;
@@ -295,7 +311,7 @@ impl NativeHost {
                     }
                 }
                 // It waits where the peer's plane finds it.
-                SessionEvent::PadOutput => {}
+                SessionEvent::PadOutput | SessionEvent::Copied => {}
                 // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
                 SessionEvent::ModeChanged(result) => {
@@ -377,6 +393,11 @@ impl NativeHost {
                         input.handle_packet(now, &packet);
                     }
                 }
+                HostEvent::Clipboard(text) => {
+                    if let Some(clipboard) = &peer.clipboard {
+                        clipboard.put(text);
+                    }
+                }
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
                     peer.mend_the_end(now, statistics.newest_frame);
@@ -388,6 +409,7 @@ impl NativeHost {
             return;
         };
         peer.pass_pad_output(link);
+        clipboard::pass_on(now, &mut peer.machine, peer.clipboard.as_ref());
         peer.follow(link);
         peer.pass_reports();
         if let Some(sound) = &mut peer.sound {
@@ -431,6 +453,7 @@ impl NativeHost {
         if self.backends.audio.is_none() || !rights.audio {
             offer.features = offer.features.without(Features::AUDIO);
         }
+        offer.features = clipboard::offered(offer.features, config, &rights);
         let agreed = match negotiate(hello, &offer) {
             Ok(agreed) => agreed,
             Err(refuse) => return peer.machine.refuse(refuse),
@@ -438,6 +461,7 @@ impl NativeHost {
         let spawned = new_session_id().and_then(|session_id| {
             peer.wanted = Some(Wanted {
                 agreed,
+                required: hello.required,
                 client: hello.name.clone(),
                 number: self.registry.number(),
                 id: session_id,
@@ -468,13 +492,14 @@ impl NativeHost {
             terms: AppTerms::default(),
             encoder_threads,
             audio: agreed.features.speakers(),
+            clipboard: agreed.features.contains(Features::CLIPBOARD),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Of controllers' output the wake-up alone tells. Of others a session sends three, and
+            // Of controllers' output and of texts the wake-up alone tells. Of others a session sends three, and
             // one more while a change of its mode is in work. Gone means that the host has stopped.
-            if !matches!(event, SessionEvent::PadOutput) {
+            if !matches!(event, SessionEvent::PadOutput | SessionEvent::Copied) {
                 let _ = events.try_send((id, event));
             }
             if let Err(error) = waker.wake() {
@@ -612,6 +637,7 @@ impl Peer {
             wanted: None,
             session: None,
             input: None,
+            clipboard: None,
             steer: None,
             sound: None,
             reports: None,
@@ -743,6 +769,7 @@ impl Peer {
         self.reports = None;
         self.steer = None;
         self.input = None;
+        self.clipboard = None;
         self.sound = None;
         if let Some(mut session) = self.session.take() {
             session.end();

@@ -89,6 +89,7 @@ components:
         view: { type: boolean, description: it may have a session at all }
         input: { type: boolean, description: keyboard and pointer and controllers }
         audio: { type: boolean, description: it hears the desktop }
+        clipboard: { type: boolean, description: it shares the clipboard of a host that shares it, default: false }
         apps:
           description: names of the applications that it may see; null for all
           type: [array, \"null\"]
@@ -98,7 +99,7 @@ components:
       description: seconds since 1970; null for never
       type: [integer, \"null\"]
     PairingGrant:
-      description: what the client that pairs gets; by default everything for ever
+      description: what the client that pairs gets; by default to view, to use and to hear, for ever
       type: object
       additionalProperties: false
       properties:

@@ -9,6 +9,7 @@ pub mod protect;
 pub mod send;
 pub mod input;
 pub mod audio;
+pub mod clipboard;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};

@@ -139,7 +139,10 @@ mod tests {
     fn a_text_is_read_whole_and_no_longer_than_the_limit() {
         let (mut reading, far) = Reading::begin(at(0)).expect("a pipe");
         let longest = "x".repeat(CLIPBOARD_BYTES_MAX);
-        assert_eq!(write_all(&far, longest.as_bytes(), &mut reading), Read::More);
+        assert_eq!(
+            write_all(&far, longest.as_bytes(), &mut reading),
+            Read::More
+        );
         drop(far);
         assert_eq!(reading.advance(at(1)), Read::Whole(longest.clone()));
 

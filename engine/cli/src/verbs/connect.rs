@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use bench::report::Report;
 use bench::run::from_outcome;
-use engine::client::{ClientError, DecoderChoice, Outcome, Outputs, Viewer};
+use engine::client::{ClientError, ClipboardChoice, DecoderChoice, Outcome, Outputs, Viewer};
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
 use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
@@ -69,6 +69,15 @@ pub struct Connect {
     /// channels of the sound: 2, 6 or 8 (default: 2)
     #[argh(option)]
     audio_channels: Option<String>,
+    /// share this desktop's clipboard with the host's, text only; the host must allow it
+    #[argh(switch)]
+    clipboard: bool,
+    /// ask for the host's clipboard and write the newest text that is copied there to this file
+    #[argh(option)]
+    clipboard_out: Option<String>,
+    /// put this text on the clipboard of the host's desktop
+    #[argh(option)]
+    clipboard_test: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
     stats: Option<String>,
@@ -100,6 +109,7 @@ impl Connect {
             png: settings.value("png")?,
             wave: settings.value("audio-out")?,
         };
+        let clipboard = clipboard(&settings)?;
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
         let options = ConnectOptions {
@@ -110,20 +120,24 @@ impl Connect {
         };
         let decoder = settings.value::<String>("decoder")?;
         let decoder = DecoderChoice::make(decoder.as_deref()).map_err(failure)?;
-        let viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
+        let mut viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
         // Not before: until there is a session, Ctrl-C simply ends the wait for one.
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
+        share_clipboard(&mut viewer, clipboard)?;
         let input_test = settings.switch("input-test")?;
         let outcome = watch(viewer, &interrupt, seconds, input_test, plan)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 16] {
+    fn settings(self) -> [(&'static str, Option<String>); 19] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
             ("bitrate", self.bitrate),
+            ("clipboard", self.clipboard.then(|| "true".to_owned())),
+            ("clipboard-out", self.clipboard_out),
+            ("clipboard-test", self.clipboard_test),
             ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
@@ -178,6 +192,9 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             received.audio_latency_us as f64 * 1e-3,
         ));
     }
+    if let Some(texts) = outcome.copied {
+        say(format_args!("clipboard: {texts} texts from the host"));
+    }
     remode::conclude(outcome);
     match &outcome.ended {
         Some(reason) => Err(Failure::new(
@@ -186,6 +203,18 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
+}
+
+/// Says so where the host does not want to.
+fn share_clipboard(viewer: &mut Viewer, choice: ClipboardChoice) -> Result<(), Failure> {
+    let wanted = choice.features();
+    if !viewer.welcome().features.contains(wanted) {
+        say(
+            "the host shares no clipboard: it is started with --clipboard, and a paired client \
+             needs the right to it (punktfunk clients NAME --rights view,input,audio,clipboard)",
+        );
+    }
+    viewer.share_clipboard(choice).map_err(failure)
 }
 
 /// Prints a line a second until time is up, the user has enough or the host ends it.
@@ -283,12 +312,23 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         fec_codes: FecCodes::ALL,
         aeads: AeadSet::ALL,
         required: Features::NONE,
-        optional: Features::FRAME_TIMES.union(sound(settings)?),
+        optional: Features::FRAME_TIMES
+            .union(sound(settings)?)
+            .union(clipboard(settings)?.features()),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
+    })
+}
+
+/// The clipboard to share: none, unless somebody asks for it.
+fn clipboard(settings: &Settings) -> Result<ClipboardChoice, Failure> {
+    Ok(ClipboardChoice {
+        desktop: settings.switch("clipboard")?,
+        out: settings.value("clipboard-out")?,
+        text: settings.value("clipboard-test")?,
     })
 }
 
