@@ -117,6 +117,7 @@ impl Ladder {
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
+            SessionEvent::Copied => panic!("no clipboard is shared"),
             SessionEvent::ModeSet { .. } | SessionEvent::ModeChanged(_) => {
                 panic!("nobody asked for a mode")
             }
