@@ -4,6 +4,7 @@
 
 mod audio;
 mod clipboard;
+mod microphone;
 mod remode;
 
 use std::fs::File;
@@ -20,7 +21,7 @@ use net::client::{
 };
 use net::clock;
 use net::identity::Fingerprint;
-use net::native::{Reconfigured, Welcome};
+use net::native::{Features, Reconfigured, Welcome};
 use net::reassemble::{AccessUnit, Granularity};
 use net::times::FrameTimes;
 use net::units::{FrameId, Mode, Timestamp};
@@ -30,10 +31,12 @@ use platform::thread::{JoinError, Role, RoleThread};
 use crate::host::unchosen;
 use audio::{Listener, WaveFile};
 use clipboard::Sharing;
+use microphone::Speaker;
 use remode::ModeLog;
 
 pub use audio::Sound;
 pub use clipboard::ClipboardChoice;
+pub use microphone::{MicrophoneChoice, Voice, VoiceError};
 pub use remode::{ModeReport, ModeTrip};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
@@ -189,6 +192,8 @@ pub struct Viewer {
     decode: RoleThread<Result<Decoded, ClientError>>,
     listener: Option<Listener>,
     sharing: Option<Sharing>,
+    /// Held for its thread.
+    speaker: Option<Speaker>,
     host_times: Vec<FrameTimes>,
     modes: ModeLog,
     started: Timestamp,
@@ -250,6 +255,7 @@ impl Viewer {
             decode,
             listener,
             sharing: None,
+            speaker: None,
             host_times: Vec::new(),
             modes: ModeLog::default(),
             started,
@@ -275,6 +281,17 @@ impl Viewer {
     /// [`ClientError::Thread`].
     pub fn share_clipboard(&mut self, choice: ClipboardChoice) -> Result<(), ClientError> {
         self.sharing = Sharing::start(&self.client, choice)?;
+        Ok(())
+    }
+
+    /// Speaks into the session's microphone, if the Hello asked for it and the host has agreed.
+    ///
+    /// # Errors
+    /// [`ClientError::Thread`], [`ClientError::Opus`].
+    pub fn speak(&mut self, voice: Voice) -> Result<(), ClientError> {
+        if self.welcome().features.contains(Features::MICROPHONE) {
+            self.speaker = Some(Speaker::start(voice, self.client.microphone())?);
+        }
         Ok(())
     }
 
@@ -335,6 +352,7 @@ impl Viewer {
     /// # Errors
     /// What went wrong on the decode thread: [`ClientError::Output`], mostly.
     pub fn finish(mut self) -> Result<Outcome, ClientError> {
+        drop(self.speaker.take());
         let received = self.client.received();
         let welcome = self.client.welcome().clone();
         self.client.end();

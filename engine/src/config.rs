@@ -106,6 +106,8 @@ pub struct HostConfig {
     pub audio: Option<String>,
     /// Clients with the right to it share the clipboard of their session's display.
     pub clipboard: bool,
+    /// Clients with the right to it have a microphone in their session.
+    pub microphone: bool,
     /// What runs on a session's display.
     pub app: App,
     /// Leave out every Nth video datagram, to see FEC work.
@@ -230,6 +232,7 @@ impl HostConfig {
             desktop: settings.value("desktop")?,
             audio: settings.parse("audio", parse_audio)?,
             clipboard: settings.switch("clipboard")?,
+            microphone: settings.switch("microphone")?,
             app: app.unwrap_or(App::TestCard),
             video_drop: settings.value("video-drop")?,
             pace: settings.value("pace")?.unwrap_or_default(),

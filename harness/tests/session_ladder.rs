@@ -66,11 +66,13 @@ impl Ladder {
             encoder_threads: 1,
             audio: None,
             clipboard: false,
+            microphone: false,
         };
         let backends = Backends {
             display: Arc::new(backend),
             encoder,
             audio: None,
+            microphone: None,
         };
         let on_event = Arc::new(move |event| events_in.try_send(event).expect("a few"));
         let session = Session::spawn(request, backends, on_event).expect("a thread");

@@ -244,6 +244,15 @@ static void check_input(void) {
   }
 }
 
+static void check_microphone(void) {
+  const struct line *packet = get("packet");
+  const struct line *datagram = get("datagram");
+  expect("kind and stream", little(datagram->bytes, 2), 0x00CC);
+  expect("number", little(datagram->bytes + 4, 4), get("number")->number);
+  expect("length", datagram->length, 8 + packet->length);
+  expect("packet", (uint64_t)memcmp(datagram->bytes + 8, packet->bytes, packet->length), 0);
+}
+
 static void check_file(const char *directory, const char *name, void (*check)(void)) {
   static char text[LINE_BYTES_MAX];
   FILE *file;
@@ -284,6 +293,7 @@ int main(int count, char **arguments) {
   check_file(directory, "feedback.txt", check_feedback);
   check_file(directory, "audio.txt", check_audio);
   check_file(directory, "input.txt", check_input);
+  check_file(directory, "microphone.txt", check_microphone);
   printf("%d vectors hold\n", checked);
   return 0;
 }

@@ -622,6 +622,15 @@ def check_audio(block):
 EVENT_BYTES = {1: 2, 3: 4, 4: 4, 5: 2, 6: 3, 7: 17, 8: 16, 9: 8, 10: 17, 11: 13, 12: 14, 13: 3}
 
 
+def check_microphone(block):
+    datagram = block.bytes("datagram")
+    kind, stream, number = struct.unpack("<BBxxI", datagram[:8])
+    expect("kind", kind, 0xCC)
+    expect("stream", stream, 0)
+    expect("number", number, block.number("number"))
+    expect("packet", datagram[8:], block.bytes("packet"))
+
+
 def check_input(block):
     if block.has("output"):
         fields = struct.unpack("<BBIBHH", block.bytes("output"))
@@ -652,6 +661,7 @@ FILES = {
     "feedback.txt": check_feedback,
     "audio.txt": check_audio,
     "input.txt": check_input,
+    "microphone.txt": check_microphone,
 }
 
 

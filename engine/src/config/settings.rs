@@ -37,6 +37,8 @@ pub const SETTINGS: &[&str] = &[
     "headless",
     "input-test",
     "max-sessions",
+    "mic",
+    "microphone",
     "mode",
     "name",
     "open",

@@ -2,12 +2,12 @@
 //! socket that it shares with the sessions' send threads.
 
 mod admission;
-mod clipboard;
 pub mod gamestream;
 mod input;
 mod media;
 mod native;
 mod remode;
+mod shared;
 mod sound;
 mod steer;
 mod terms;

@@ -89,7 +89,8 @@ components:
         view: { type: boolean, description: it may have a session at all }
         input: { type: boolean, description: keyboard and pointer and controllers }
         audio: { type: boolean, description: it hears the desktop }
-        clipboard: { type: boolean, description: it shares the clipboard of a host that shares it, default: false }
+        clipboard: { type: boolean, default: false, description: it shares the desktop's clipboard }
+        microphone: { type: boolean, default: false, description: it speaks into a microphone }
         apps:
           description: names of the applications that it may see; null for all
           type: [array, \"null\"]

@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use platform::display::VirtualDisplay;
 
-use super::SessionEvent;
+use super::{SessionEvent, SessionRequest};
 use crate::stage::clipboard::ClipboardThread;
 
-/// Opens it. A display whose compositor has none is shown all the same; the log says why.
+/// Opens it, if the session is to share it. A display whose compositor has none is shown all the
+/// same; the log says why.
 pub(super) fn open(
+    request: &SessionRequest,
     display: &dyn VirtualDisplay,
     on_event: &Arc<dyn Fn(SessionEvent) + Send + Sync>,
 ) -> Option<ClipboardThread> {
+    if !request.clipboard {
+        return None;
+    }
     let (clipboard, answers) = platform::clipboard::open(display.address());
     let Some(clipboard) = clipboard else {
         for answer in answers {

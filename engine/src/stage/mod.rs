@@ -10,6 +10,7 @@ pub mod send;
 pub mod input;
 pub mod audio;
 pub mod clipboard;
+pub mod microphone;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};

@@ -23,6 +23,9 @@ pub struct Rights {
     /// It shares the desktop's clipboard, if the host does at all.
     #[serde(default)]
     pub clipboard: bool,
+    /// It speaks into a microphone of its session, if the host makes one.
+    #[serde(default)]
+    pub microphone: bool,
     /// Names of the applications it may see ([`crate::config::App::name`]); `None` for all.
     #[serde(deserialize_with = "Option::deserialize")]
     pub apps: Option<Vec<String>>,
@@ -35,6 +38,7 @@ impl Default for Rights {
             input: true,
             audio: true,
             clipboard: false,
+            microphone: false,
             apps: None,
         }
     }
@@ -74,6 +78,7 @@ impl Rights {
             && (!self.input || later.input)
             && (!self.audio || later.audio)
             && (!self.clipboard || later.clipboard)
+            && (!self.microphone || later.microphone)
     }
 
     /// All rights: those of whoever the operator serves unpaired. What the host does not share at
@@ -82,6 +87,7 @@ impl Rights {
     pub fn all() -> Self {
         Self {
             clipboard: true,
+            microphone: true,
             ..Self::default()
         }
     }
@@ -96,6 +102,7 @@ impl Rights {
             input: false,
             audio: false,
             clipboard: false,
+            microphone: false,
             apps: self.apps.take(),
         };
         *self = none;
@@ -113,9 +120,10 @@ impl Rights {
                 "input" => self.input = true,
                 "audio" => self.audio = true,
                 "clipboard" => self.clipboard = true,
+                "microphone" => self.microphone = true,
                 _ => {
                     return Err(format!(
-                        "{word:?}: give view, input, audio, clipboard, all or none"
+                        "{word:?}: give view, input, audio, clipboard, microphone, all or none"
                     ));
                 }
             }
@@ -131,6 +139,7 @@ impl Rights {
             (self.input, "input"),
             (self.audio, "audio"),
             (self.clipboard, "clipboard"),
+            (self.microphone, "microphone"),
         ];
         let given: Vec<_> = all.iter().filter(|it| it.0).map(|it| it.1).collect();
         if given.is_empty() {
@@ -192,7 +201,7 @@ mod tests {
         assert_eq!(rights.kinds(), "none");
         rights.set_kinds("all").expect("valid");
         assert_eq!(rights, Rights::all());
-        assert_eq!(rights.kinds(), "view,input,audio,clipboard");
+        assert_eq!(rights.kinds(), "view,input,audio,clipboard,microphone");
         assert!(rights.set_kinds("view,root").is_err());
     }
 
@@ -229,10 +238,10 @@ mod tests {
     }
 
     #[test]
-    fn the_rights_of_older_hosts_hold_no_clipboard() {
+    fn the_rights_of_older_hosts_hold_nothing_that_came_later() {
         let text = r#"{"view":true,"input":true,"audio":true,"apps":null}"#;
         let rights: Rights = serde_json::from_str(text).expect("as it was written");
         assert_eq!(rights, Rights::default());
-        assert!(!rights.clipboard);
+        assert!(!rights.clipboard && !rights.microphone);
     }
 }

@@ -12,7 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use net::client::{Client, ClientInput, ClientNotice, ClipboardRefused, Feedback, HeardPacket, InputRefused};
+use net::client::{
+    Client, ClientInput, ClientMicrophone, ClientNotice, ClipboardRefused, Feedback, HeardPacket,
+    InputRefused, MicrophoneRefused,
+};
 use net::input::{InputEvent, PadOutput};
 use net::native::Features;
 use net::reassemble::AccessUnit;
@@ -24,6 +27,7 @@ use crate::status::{Failure, PunktfunkStatus};
 pub struct Session {
     client: Client,
     input: ClientInput,
+    microphone: ClientMicrophone,
     feedback: Feedback,
     units: Mutex<Option<AccessUnit>>,
     heard: Mutex<Option<HeardPacket>>,
@@ -48,6 +52,7 @@ impl Session {
     pub fn new(client: Client) -> Self {
         Self {
             input: client.input(),
+            microphone: client.microphone(),
             feedback: client.feedback(),
             client,
             units: Mutex::default(),
@@ -120,6 +125,23 @@ impl Session {
         *kept = None;
         let packet = self.wait(self.client.heard(), limit)?;
         Ok(look(kept.insert(packet)))
+    }
+
+    /// Sends the next 5 ms of the microphone.
+    ///
+    /// # Errors
+    /// [`PunktfunkStatus::NoMicrophone`], [`PunktfunkStatus::InvalidArgument`],
+    /// [`PunktfunkStatus::QueueFull`], [`PunktfunkStatus::Ended`].
+    pub fn send_microphone(&self, opus: &[u8]) -> Result<(), Failure> {
+        self.microphone.send(opus).map_err(|refused| {
+            let status = match refused {
+                MicrophoneRefused::NotTaken => PunktfunkStatus::NoMicrophone,
+                MicrophoneRefused::PacketBytes(_) => PunktfunkStatus::InvalidArgument,
+                MicrophoneRefused::Full => PunktfunkStatus::QueueFull,
+                MicrophoneRefused::Over => return self.ended(),
+            };
+            Failure::new(status, refused)
+        })
     }
 
     /// This side's clipboard has that text now.

@@ -48,6 +48,8 @@ pub enum PunktfunkStatus {
     PairingFailed = 17,
     /// The session shares no clipboard: it was not asked for, or the host does not.
     NoClipboard = 18,
+    /// The session has no microphone: it was not asked for, or the host makes none.
+    NoMicrophone = 19,
 }
 
 /// A call failed.

@@ -37,6 +37,9 @@ pub const PUNKTFUNK_CONNECT_NO_AES: u32 = 1;
 /// In PunktfunkConnectOptions.flags: share the clipboard, text only, if the host does. Since version
 /// 2 of the ABI.
 pub const PUNKTFUNK_CONNECT_CLIPBOARD: u32 = 2;
+/// In PunktfunkConnectOptions.flags: speak into a microphone on the host, if the host makes one.
+/// Since version 2 of the ABI.
+pub const PUNKTFUNK_CONNECT_MICROPHONE: u32 = 4;
 
 /// In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 /// while the one before has not ended, says that the one before was given up.
@@ -61,6 +64,9 @@ pub const PUNKTFUNK_AUDIO_PACKET_SAMPLES: u32 = 240;
 /// Longest text of a clipboard, bytes of UTF-8.
 pub const PUNKTFUNK_CLIPBOARD_BYTES_MAX: usize = 1_048_576;
 
+/// Longest packet of the microphone, bytes.
+pub const PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX: usize = 1024;
+
 /// Controllers of a session: they are numbered from 0.
 pub const PUNKTFUNK_CONTROLLERS_MAX: u8 = 16;
 /// Bytes of a name, its ending zero included.
@@ -73,6 +79,7 @@ pub const PUNKTFUNK_PAD_RUMBLE: u8 = 1;
 
 const _: () = assert!(PUNKTFUNK_CONTROLLERS_MAX == net::input::CONTROLLERS_MAX);
 const _: () = assert!(PUNKTFUNK_CLIPBOARD_BYTES_MAX == net::limits::CLIPBOARD_BYTES_MAX);
+const _: () = assert!(PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX == net::audio::PACKET_BYTES_MAX);
 const _: () = assert!(PUNKTFUNK_NAME_BYTES == net::limits::NAME_BYTES_MAX + 1);
 const _: () = assert!(PUNKTFUNK_AUDIO_CHANNELS_MAX == net::audio::CHANNELS_MAX);
 const _: () = assert!(PUNKTFUNK_AUDIO_SAMPLE_RATE == net::audio::SAMPLE_RATE);

@@ -8,6 +8,7 @@ mod audio;
 mod clipboard;
 mod delivery;
 mod pair;
+mod microphone;
 mod modes;
 mod quiet;
 mod receive;
@@ -34,11 +35,13 @@ use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
 use clipboard::{Newest, Slot};
+use microphone::SpokenPacket;
 use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
 pub use clipboard::{ClientClipboard, ClipboardRefused};
+pub use microphone::{ClientMicrophone, MicrophoneRefused};
 pub use modes::ClientModes;
 pub use pair::{PairError, PairOptions, Paired, pair};
 pub use resolve::resolve;
@@ -53,6 +56,9 @@ const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 const NOTICES: usize = 64;
 /// Packets of sound that nobody took: 160 ms. Full: the newest is dropped and counted.
 const AUDIO_PACKETS: usize = 32;
+/// Packets of the microphone that the receive thread has not taken: 80 ms. Full: the newest is not
+/// taken, and the caller is told.
+const SPOKEN_PACKETS: usize = 16;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
 const COMMANDS: usize = 8;
 
@@ -285,6 +291,7 @@ pub struct Client {
     modes: Arc<Requests>,
     clipboard: Arc<Slot>,
     copied: Option<Receiver<String>>,
+    spoken: Sender<SpokenPacket>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     ended: Arc<OnceLock<String>>,
@@ -304,6 +311,7 @@ struct Ends {
     modes: Arc<Requests>,
     clipboard: Arc<Slot>,
     copied: Newest,
+    spoken: Receiver<SpokenPacket>,
     counters: Arc<Counters>,
     /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
     ended: Arc<OnceLock<String>>,
@@ -354,6 +362,7 @@ impl Client {
         let modes = Arc::new(Requests::default());
         let clipboard = Arc::new(Slot::default());
         let (copied_in, copied) = Newest::channel();
+        let (spoken_in, spoken) = bounded(SPOKEN_PACKETS);
         let ends = Ends {
             answer: answer_in,
             units: units_in,
@@ -364,6 +373,7 @@ impl Client {
             modes: Arc::clone(&modes),
             clipboard: Arc::clone(&clipboard),
             copied: copied_in,
+            spoken,
             counters: Arc::clone(&counters),
             ended: Arc::clone(&ended),
         };
@@ -401,6 +411,7 @@ impl Client {
                 modes,
                 clipboard,
                 copied: Some(copied),
+                spoken: spoken_in,
                 waker,
                 counters,
                 ended,
@@ -502,6 +513,13 @@ impl Client {
         let features = self.welcome.features;
         let slot = features.contains(Features::CLIPBOARD);
         ClientClipboard::new(slot.then_some(&self.clipboard), &self.waker)
+    }
+
+    /// A handle for whoever records sound.
+    #[must_use]
+    pub fn microphone(&self) -> ClientMicrophone {
+        let is_taken = self.welcome.features.contains(Features::MICROPHONE);
+        ClientMicrophone::new(is_taken.then_some(&self.spoken), &self.waker)
     }
 
     /// Texts that somebody has copied on the host, if a clipboard was agreed on; of those that

@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::microphone::Speaking;
 use super::pair::any_port;
 use super::quiet::Quiet;
 use super::{
@@ -56,6 +57,7 @@ pub(super) struct Receiving {
     granularity: Granularity,
     /// There once sound was agreed on.
     hearing: Option<Hearing>,
+    speaking: Speaking,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
@@ -100,6 +102,7 @@ impl Receiving {
             media: None,
             granularity,
             hearing: None,
+            speaking: Speaking::new(),
             ends,
             answered: false,
             abandoned: false,
@@ -272,6 +275,7 @@ impl Receiving {
                 break;
             }
         }
+        self.speaking.pass_on(&self.ends.spoken, &mut self.link);
         while self.session.has_input_room() && self.input.poll_message(now, &mut self.packet) {
             self.session.send_input(self.packet.clone());
         }

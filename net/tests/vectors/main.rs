@@ -14,7 +14,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use net::audio::{AudioReport, AudioSender};
+use net::audio::{AudioReport, AudioSender, MicrophoneSender};
 use net::clock_sync::Echo;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Sealer};
 use net::fec::{Code, Encoder};
@@ -528,6 +528,24 @@ fn feedback_and_echo() {
     file.number("t3-ns", echo.host_sent.as_ns());
     file.bytes("echo", &echo.to_wire());
     file.check("feedback.txt");
+}
+
+#[test]
+fn microphone_datagrams() {
+    let mut file = Vectors::about("Microphone: datagrams of the client.");
+    let mut sender = MicrophoneSender::default();
+    let mut datagram = Vec::new();
+    for number in 0_u32..300 {
+        let packet = noise(number, 1 + (number % 90) as usize);
+        sender.send(&packet, &mut datagram).expect("within limits");
+        if [0, 1, 299].contains(&number) {
+            file.vector(format_args!("packet {number}"));
+            file.number("number", number);
+            file.bytes("packet", &packet);
+            file.bytes("datagram", &datagram);
+        }
+    }
+    file.check("microphone.txt");
 }
 
 #[test]

@@ -308,7 +308,10 @@ impl Controlled {
         }
         self.reading = Some(reading);
         // Before our copy of the far end is closed it must have been sent.
-        self.look()?;
+        if self.look()? {
+            // It was meant for the next look.
+            self.link.waker.wake();
+        }
         Ok(())
     }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use bench::report::Report;
 use bench::run::from_outcome;
-use engine::client::{ClientError, ClipboardChoice, DecoderChoice, Outcome, Outputs, Viewer};
+use engine::client::{
+    ClientError, ClipboardChoice, DecoderChoice, MicrophoneChoice, Outcome, Outputs, Viewer, Voice,
+};
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
 use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
@@ -78,6 +80,9 @@ pub struct Connect {
     /// put this text on the clipboard of the host's desktop
     #[argh(option)]
     clipboard_test: Option<String>,
+    /// speak into a microphone on the host's desktop: a WAVE file (16 bits, 48 kHz), or tone
+    #[argh(option)]
+    mic: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
     stats: Option<String>,
@@ -110,6 +115,9 @@ impl Connect {
             wave: settings.value("audio-out")?,
         };
         let clipboard = clipboard(&settings)?;
+        let choice = settings.value::<MicrophoneChoice>("mic")?;
+        let voice = choice.as_ref().map(Voice::open).transpose();
+        let voice = voice.map_err(|error| Failure::usage(error.to_string()))?;
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
         let options = ConnectOptions {
@@ -125,12 +133,13 @@ impl Connect {
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
         share_clipboard(&mut viewer, clipboard)?;
+        speak(&mut viewer, voice)?;
         let input_test = settings.switch("input-test")?;
         let outcome = watch(viewer, &interrupt, seconds, input_test, plan)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 19] {
+    fn settings(self) -> [(&'static str, Option<String>); 20] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
@@ -142,6 +151,7 @@ impl Connect {
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
             ("input-test", self.input_test.then(|| "true".to_owned())),
+            ("mic", self.mic),
             ("mode", self.mode),
             ("out", self.out),
             ("pin-host", self.pin_host),
@@ -215,6 +225,18 @@ fn share_clipboard(viewer: &mut Viewer, choice: ClipboardChoice) -> Result<(), F
         );
     }
     viewer.share_clipboard(choice).map_err(failure)
+}
+
+/// Says so where the host does not listen.
+fn speak(viewer: &mut Viewer, voice: Option<Voice>) -> Result<(), Failure> {
+    let Some(voice) = voice else { return Ok(()) };
+    if !viewer.welcome().features.contains(Features::MICROPHONE) {
+        say(
+            "the host takes no microphone: it is started with --microphone, and a paired client \
+             needs the right to it (punktfunk clients NAME --rights view,input,audio,microphone)",
+        );
+    }
+    viewer.speak(voice).map_err(failure)
 }
 
 /// Prints a line a second until time is up, the user has enough or the host ends it.
@@ -314,12 +336,21 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         required: Features::NONE,
         optional: Features::FRAME_TIMES
             .union(sound(settings)?)
-            .union(clipboard(settings)?.features()),
+            .union(clipboard(settings)?.features())
+            .union(microphone(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
+    })
+}
+
+/// None, unless somebody speaks.
+fn microphone(settings: &Settings) -> Result<Features, Failure> {
+    Ok(match settings.value::<MicrophoneChoice>("mic")? {
+        Some(_) => Features::MICROPHONE,
+        None => Features::NONE,
     })
 }
 

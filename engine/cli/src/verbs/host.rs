@@ -82,6 +82,10 @@ pub struct Host {
     /// those that have the right `clipboard` (punktfunk clients NAME --rights)
     #[argh(switch)]
     clipboard: bool,
+    /// give each session a microphone that hears what its client sends; of paired clients those that
+    /// have the right `microphone`
+    #[argh(switch)]
+    microphone: bool,
     /// leave out every Nth video datagram, to see error correction work
     #[argh(option)]
     video_drop: Option<String>,
@@ -133,7 +137,7 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 25] {
+    fn settings(self) -> [(&'static str, Option<String>); 26] {
         [
             ("app", self.app),
             ("apps", self.apps),
@@ -150,6 +154,7 @@ impl Host {
             ("gamestream-bind", self.gamestream_bind),
             ("gamestream-port", self.gamestream_port),
             ("max-sessions", self.max_sessions),
+            ("microphone", self.microphone.then(|| "true".to_owned())),
             ("mode", self.mode),
             ("name", self.name),
             ("open", self.open.then(|| "true".to_owned())),

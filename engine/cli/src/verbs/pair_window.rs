@@ -24,7 +24,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 #[derive(FromArgs)]
 #[argh(subcommand, name = "pair-window")]
 pub struct PairWindow {
-    /// what the client may do: view, input, audio and clipboard with commas between (default: the
+    /// what the client may do: view, input, audio, clipboard and microphone with commas between (default: the
     /// first three)
     #[argh(option)]
     rights: Option<String>,

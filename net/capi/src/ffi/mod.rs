@@ -13,6 +13,7 @@
 mod clipboard;
 mod identity;
 mod input;
+mod microphone;
 mod pair;
 mod session;
 

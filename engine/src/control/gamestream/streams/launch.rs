@@ -146,6 +146,7 @@ impl StreamHost {
             encoder_threads,
             audio: Speakers::from_channels(request.stream.surround.channels),
             clipboard: false,
+            microphone: false,
         })
     }
 
