@@ -3,6 +3,8 @@
 //! where it cannot follow, it gets whole access units. Both go the same way.
 
 mod audio;
+mod clipboard;
+mod microphone;
 mod remode;
 
 use std::fs::File;
@@ -19,7 +21,7 @@ use net::client::{
 };
 use net::clock;
 use net::identity::Fingerprint;
-use net::native::{Reconfigured, Welcome};
+use net::native::{Features, Reconfigured, Welcome};
 use net::reassemble::{AccessUnit, Granularity};
 use net::times::FrameTimes;
 use net::units::{FrameId, Mode, Timestamp};
@@ -28,9 +30,13 @@ use platform::thread::{JoinError, Role, RoleThread};
 
 use crate::host::unchosen;
 use audio::{Listener, WaveFile};
+use clipboard::Sharing;
+use microphone::Speaker;
 use remode::ModeLog;
 
 pub use audio::Sound;
+pub use clipboard::ClipboardChoice;
+pub use microphone::{MicrophoneChoice, Voice, VoiceError};
 pub use remode::{ModeReport, ModeTrip};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
@@ -105,6 +111,8 @@ pub struct Outcome {
     pub received: ReceiveSnapshot,
     /// What was heard, if anybody listened and the host had sound.
     pub sound: Option<Sound>,
+    /// Texts that came from the host's clipboard; `None` if none was shared.
+    pub copied: Option<u64>,
     /// What was asked of the mode, and what came of it.
     pub modes: ModeReport,
     /// Frames that the decoder could not decode.
@@ -183,6 +191,9 @@ pub struct Viewer {
     client: Client,
     decode: RoleThread<Result<Decoded, ClientError>>,
     listener: Option<Listener>,
+    sharing: Option<Sharing>,
+    /// Held for its thread.
+    speaker: Option<Speaker>,
     host_times: Vec<FrameTimes>,
     modes: ModeLog,
     started: Timestamp,
@@ -243,6 +254,8 @@ impl Viewer {
             client,
             decode,
             listener,
+            sharing: None,
+            speaker: None,
             host_times: Vec::new(),
             modes: ModeLog::default(),
             started,
@@ -260,6 +273,26 @@ impl Viewer {
     #[must_use]
     pub fn input(&self) -> ClientInput {
         self.client.input()
+    }
+
+    /// Shares a clipboard with the host, if the Hello asked for it and the host has agreed. Once.
+    ///
+    /// # Errors
+    /// [`ClientError::Thread`].
+    pub fn share_clipboard(&mut self, choice: ClipboardChoice) -> Result<(), ClientError> {
+        self.sharing = Sharing::start(&self.client, choice)?;
+        Ok(())
+    }
+
+    /// Speaks into the session's microphone, if the Hello asked for it and the host has agreed.
+    ///
+    /// # Errors
+    /// [`ClientError::Thread`], [`ClientError::Opus`].
+    pub fn speak(&mut self, voice: Voice) -> Result<(), ClientError> {
+        if self.welcome().features.contains(Features::MICROPHONE) {
+            self.speaker = Some(Speaker::start(voice, self.client.microphone())?);
+        }
+        Ok(())
     }
 
     /// Asks the host for another mode. [`Outcome::modes`] tells what came of it.
@@ -319,6 +352,7 @@ impl Viewer {
     /// # Errors
     /// What went wrong on the decode thread: [`ClientError::Output`], mostly.
     pub fn finish(mut self) -> Result<Outcome, ClientError> {
+        drop(self.speaker.take());
         let received = self.client.received();
         let welcome = self.client.welcome().clone();
         self.client.end();
@@ -327,6 +361,7 @@ impl Viewer {
         }
         // Closes the channels of access units and of sound, which ends the threads behind them.
         drop(self.client);
+        let copied = self.sharing.map(Sharing::finish);
         let sound = self.listener.map(Listener::finish).transpose()?;
         let decoded = self.decode.join_within(JOIN_TIMEOUT)??;
         Ok(Outcome {
@@ -335,6 +370,7 @@ impl Viewer {
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
             sound,
+            copied,
             decode_failures: decoded.failures,
             host_times: self.host_times,
             received,

@@ -16,6 +16,7 @@ use net::quic::QuicError;
 use net::udp::{Socket, SocketConfig};
 use net::units::Mode;
 use platform::audio::AudioBackend;
+use platform::audio::microphone::MicrophoneBackend;
 use platform::select::{self, Answer, Refusal, Selection};
 
 use crate::config::{AUDIO_OFF, HostConfig};
@@ -318,6 +319,7 @@ fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError>
         display: Arc::from(chosen),
         encoder: *kind,
         audio: choose_audio(config.audio.as_deref()),
+        microphone: config.microphone.then(choose_microphone).flatten(),
     };
     Ok((backends, detail))
 }
@@ -330,6 +332,18 @@ fn choose_audio(wanted: Option<&str>) -> Option<Arc<dyn AudioBackend>> {
     let selection = ask_audio(wanted);
     if selection.chosen.is_none() {
         log::warn!("clients hear nothing: {}", selection.refusals());
+    }
+    selection.chosen.map(Arc::from)
+}
+
+/// Where clients' sound goes, if it goes anywhere.
+fn choose_microphone() -> Option<Arc<dyn MicrophoneBackend>> {
+    let candidates = platform::audio::microphone::candidates();
+    let selection = select::choose("microphone", candidates, None, |backend| {
+        (backend.name(), backend.probe())
+    });
+    if selection.chosen.is_none() {
+        log::warn!("clients have no microphone: {}", selection.refusals());
     }
     selection.chosen.map(Arc::from)
 }

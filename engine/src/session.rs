@@ -13,6 +13,8 @@
 //!
 //! While the pipeline runs [`SessionCommand::ChangeMode`] changes the mode below it (`remode.rs`).
 
+mod clipboard;
+mod microphone;
 mod remode;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use net::audio::Speakers;
 use net::times::FrameTimes;
 use net::udp::Socket;
 use net::units::{BitsPerSecond, FrameId, Mode, SliceCount};
+use platform::audio::microphone::{Microphone, MicrophoneBackend};
 use platform::audio::{AudioBackend, AudioRequest, AudioSource};
 use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
@@ -43,9 +46,11 @@ use crate::metrics::SessionMetrics;
 use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
 use crate::stage::audio::{self, AudioConfig, AudioOut, AudioStage};
+use crate::stage::clipboard::{ClipboardQueue, ClipboardThread};
 use crate::stage::cutter::Cutter;
 use crate::stage::encode::EncodeCommand;
 use crate::stage::input::{InputQueue, InputThread};
+use crate::stage::microphone::{MicrophoneQueue, MicrophoneThread};
 use crate::steering::PipelineEnds;
 
 /// How often a living display is asked whether it is.
@@ -79,6 +84,19 @@ pub struct SessionRequest {
     pub encoder_threads: u8,
     /// The channels of its sink, which stays as it is; `None` for a client that wants no sound.
     pub audio: Option<Speakers>,
+    /// Its client and its display share a clipboard.
+    pub clipboard: bool,
+    /// Its client speaks into a source of the session's own.
+    pub microphone: bool,
+}
+
+/// What reaches beyond pictures, sound and input, as far as it was asked for and is there.
+#[derive(Clone, Default)]
+pub struct Shared {
+    /// The display's clipboard.
+    pub clipboard: Option<ClipboardQueue>,
+    /// The session's microphone.
+    pub microphone: Option<MicrophoneQueue>,
 }
 
 /// What belongs to an application beside its command line. By default nothing.
@@ -103,6 +121,8 @@ pub struct Backends {
     pub encoder: &'static EncoderKind,
     /// Where sound comes from, if it does.
     pub audio: Option<Arc<dyn AudioBackend>>,
+    /// Where clients' sound goes, if it goes anywhere.
+    pub microphone: Option<Arc<dyn MicrophoneBackend>>,
 }
 
 /// What control tells a session.
@@ -173,6 +193,8 @@ pub enum SessionEvent {
         invalidates_references: bool,
         /// Where input goes; `None` if the display takes none.
         input: Option<InputQueue>,
+        /// What it shares with its client.
+        shared: Shared,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -183,6 +205,8 @@ pub enum SessionEvent {
     },
     /// An application says something to a controller: [`InputQueue::poll_output`].
     PadOutput,
+    /// Somebody has copied a text: [`ClipboardQueue::poll_copied`].
+    Copied,
     /// The answer to [`SessionCommand::SetMode`]: the display's mode by now, or why it still has
     /// the one of before.
     ModeSet {
@@ -421,10 +445,11 @@ impl Stage<'_> {
         let terms = &self.request.terms;
         let _prepared = Prepared::run(&terms.prep, &terms.environment, &self.cancel)?;
         let mut sound = self.open_sound();
+        let microphone = microphone::open(&self.request, &self.backends);
         let request = DisplayRequest {
             mode: self.request.mode,
             app: self.request.app.clone(),
-            environment: self.environment(sound.as_deref()),
+            environment: self.environment(sound.as_deref(), microphone.as_deref()),
             cancel: self.cancel.clone(),
         };
         let mut display = self.display_backend()?.create(&request)?;
@@ -438,6 +463,8 @@ impl Stage<'_> {
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         // Lives until the end of this function, and ends before the display does.
         let input = self.open_input(display.as_ref());
+        let clipboard = clipboard::open(&self.request, display.as_ref(), self.on_event);
+        let microphone = microphone.and_then(microphone::start);
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
@@ -445,6 +472,10 @@ impl Stage<'_> {
             slices_max,
             invalidates_references: capabilities.invalidates_references,
             input: input.as_ref().map(InputThread::queue),
+            shared: Shared {
+                clipboard: clipboard.as_ref().map(ClipboardThread::queue),
+                microphone: microphone.as_ref().map(MicrophoneThread::queue),
+            },
         });
         let mut source = Some(source);
         loop {
@@ -495,10 +526,15 @@ impl Stage<'_> {
     }
 
     /// The application's own variables, then the session's, which win.
-    fn environment(&self, sound: Option<&dyn AudioSource>) -> Vec<(String, String)> {
+    fn environment(
+        &self,
+        sound: Option<&dyn AudioSource>,
+        microphone: Option<&dyn Microphone>,
+    ) -> Vec<(String, String)> {
         let own = self.request.terms.environment.clone().into_iter();
         let sound = sound.map(|it| it.capabilities().environment.clone());
-        let sound = sound.into_iter().flatten();
+        let microphone = microphone.map(|it| it.environment());
+        let sound = sound.into_iter().chain(microphone).flatten();
         own.chain(sound.map(|(name, value)| (name.to_owned(), value)))
             .collect()
     }

@@ -238,6 +238,12 @@ impl LoopbackClient {
         self.client.input()
     }
 
+    /// What it is made of, for the planes that tests look at one by one.
+    #[must_use]
+    pub const fn connector(&self) -> &Client {
+        &self.client
+    }
+
     /// Goes on from another address of this machine's.
     ///
     /// # Panics

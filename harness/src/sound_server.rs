@@ -83,6 +83,29 @@ impl SoundServer {
         play.env("PIPEWIRE_NODE", sink).arg(file);
         spawn(play)
     }
+
+    /// Records a source into a file, in one channel.
+    ///
+    /// # Panics
+    /// If there is no recorder.
+    #[must_use]
+    pub fn record(sandbox: &Sandbox, file: &Path, source: &str) -> Program {
+        let mut record = command(sandbox, "pw-record");
+        record
+            .args(["--target", source, "--rate", "48000", "--channels", "1"])
+            .args(["--format", "s16"])
+            .arg(file);
+        spawn(record)
+    }
+
+    /// The graph has a node of that name.
+    #[must_use]
+    pub fn has_node(sandbox: &Sandbox, name: &str) -> bool {
+        let mut list = command(sandbox, "pw-cli");
+        let output = list.args(["ls", "Node"]).stdout(Stdio::piped()).output();
+        let wanted = format!("node.name = \"{name}\"");
+        output.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains(&wanted))
+    }
 }
 
 /// A program in the sandbox's environment.

@@ -40,6 +40,14 @@ impl Heard {
         )
     }
 
+    /// Samples of one channel, at 48 kHz.
+    #[must_use]
+    pub fn of_floats(samples: &[f32]) -> Self {
+        Self {
+            samples: samples.iter().map(|it| f64::from(*it)).collect(),
+        }
+    }
+
     fn of(data: &[u8], channels: usize, channel: usize) -> Self {
         let samples = data.chunks_exact(2 * channels).map(|frame| {
             let bytes = [frame[2 * channel], frame[2 * channel + 1]];

@@ -80,6 +80,8 @@ struct Said {
     pad: String,
     /// The mode that it asked for and got.
     mode: String,
+    /// What the host's desktop copied of what it put there.
+    clipboard: String,
     received: String,
 }
 
@@ -93,6 +95,7 @@ impl Said {
             match kind {
                 "pad" => said.pad = rest.to_owned(),
                 "mode" => said.mode = rest.to_owned(),
+                "clipboard" => said.clipboard = rest.to_owned(),
                 "session" => said.session = rest.to_owned(),
                 "unit" => {
                     let numbers: Vec<usize> = rest
@@ -114,7 +117,7 @@ impl Said {
 }
 
 fn a_whole_session(linked: Linked, pieces: &str) {
-    let host = LoopbackHost::synthetic(&[("audio", "synthetic")]);
+    let host = LoopbackHost::synthetic(&[("audio", "synthetic"), ("clipboard", "true")]);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let stream = directory.path().join("out.h264");
     let mut program = Command::new(compile("session", linked, directory.path()))
@@ -156,6 +159,7 @@ fn a_whole_session(linked: Linked, pieces: &str) {
         said.received
     );
     assert_eq!(said.mode, "640x360@30000");
+    assert_eq!(said.clipboard, "COPIED IN C");
     assert_eq!(said.pad, "0 65535 0", "as its left trigger");
     assert_eq!(decodable(&stream, &said.units), FRAMES);
     eventually("the host has forgotten the sessions", || {

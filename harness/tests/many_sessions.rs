@@ -110,6 +110,7 @@ fn host() -> (LoopbackHost, DisplayRemote) {
         display: Arc::new(TwoKinds { frail, others }),
         encoder: &FRAIL,
         audio: None,
+        microphone: None,
     };
     let host = LoopbackHost::start_on(&[("app", "none")], backends);
     (host.expect("a host"), remote)

@@ -65,11 +65,14 @@ impl Ladder {
             terms,
             encoder_threads: 1,
             audio: None,
+            clipboard: false,
+            microphone: false,
         };
         let backends = Backends {
             display: Arc::new(backend),
             encoder,
             audio: None,
+            microphone: None,
         };
         let on_event = Arc::new(move |event| events_in.try_send(event).expect("a few"));
         let session = Session::spawn(request, backends, on_event).expect("a thread");
@@ -116,6 +119,7 @@ impl Ladder {
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
+            SessionEvent::Copied => panic!("no clipboard is shared"),
             SessionEvent::ModeSet { .. } | SessionEvent::ModeChanged(_) => {
                 panic!("nobody asked for a mode")
             }

@@ -88,6 +88,16 @@ const _: () = assert!(
 /// Control bytes that wait for the stream at most. Frame times are dropped (and counted) where
 /// they would fill the first half of it; the other half is for everything else.
 pub const CONTROL_OUTBOX_BYTES_MAX: usize = 2 * CONTROL_BODY_BYTES_MAX;
+/// Longest text of a clipboard, bytes of UTF-8: a thousand pages less one. More than that is a file.
+pub const CLIPBOARD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of such a text in one control message: what a message that comes behind it waits for is
+/// 13 ms at 5 Mbit/s.
+pub const CLIPBOARD_PIECE_BYTES: usize = 8192;
+const _: () = assert!(CLIPBOARD_BYTES_MAX.is_multiple_of(CLIPBOARD_PIECE_BYTES));
+const _: () = assert!(
+    64 + CLIPBOARD_PIECE_BYTES <= CONTROL_OUTBOX_BYTES_MAX / 2,
+    "a piece finds room in an empty outbox"
+);
 /// Longest name of a peer, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Longest reason text in a refusal or an end, bytes of UTF-8.

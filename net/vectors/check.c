@@ -92,6 +92,17 @@ static void check_message(void) {
   const struct line *message = get("message");
   expect("type", little(message->bytes, 2), get("type")->number);
   expect("length", little(message->bytes + 2, 4), message->length - 6);
+  if (get("type")->number == 0x0040) {
+    const struct line *piece = get("piece");
+    uint64_t left = get("total-bytes")->number - get("offset")->number;
+    expect("serial", little(message->bytes + 6, 4), get("serial")->number);
+    expect("seen", little(message->bytes + 10, 4), get("seen")->number);
+    expect("total", little(message->bytes + 14, 4), get("total-bytes")->number);
+    expect("offset", little(message->bytes + 18, 4), get("offset")->number);
+    expect("size", little(message->bytes + 22, 2), left < 8192 ? left : 8192);
+    expect("bytes", message->length, 24 + piece->length);
+    expect("piece", (uint64_t)memcmp(message->bytes + 24, piece->bytes, piece->length), 0);
+  }
 }
 
 /* Framing, points and names; check.py computes the shares and the confirmations. */
@@ -233,6 +244,15 @@ static void check_input(void) {
   }
 }
 
+static void check_microphone(void) {
+  const struct line *packet = get("packet");
+  const struct line *datagram = get("datagram");
+  expect("kind and stream", little(datagram->bytes, 2), 0x00CC);
+  expect("number", little(datagram->bytes + 4, 4), get("number")->number);
+  expect("length", datagram->length, 8 + packet->length);
+  expect("packet", (uint64_t)memcmp(datagram->bytes + 8, packet->bytes, packet->length), 0);
+}
+
 static void check_file(const char *directory, const char *name, void (*check)(void)) {
   static char text[LINE_BYTES_MAX];
   FILE *file;
@@ -273,6 +293,7 @@ int main(int count, char **arguments) {
   check_file(directory, "feedback.txt", check_feedback);
   check_file(directory, "audio.txt", check_audio);
   check_file(directory, "input.txt", check_input);
+  check_file(directory, "microphone.txt", check_microphone);
   printf("%d vectors hold\n", checked);
   return 0;
 }

@@ -441,6 +441,8 @@ LAYOUTS = {
     0x0014: [("number", "I"), ("outcome", "B"), *MODE, ("first-frame", "I"),
              ("reason-text", "text")],
     0x001F: [("reason", "H"), ("reason-text", "text")],
+    0x0040: [("serial", "I"), ("seen", "I"), ("total-bytes", "I"), ("offset", "I"),
+             ("piece", "text")],
 }  # fmt: skip
 
 
@@ -463,6 +465,10 @@ def check_message(block):
     if kind == 0x0012:
         at = 2 + fields["frames"] * (24 + 20 * fields["slices"])
     expect("bytes read", at, len(body))
+    if kind == 0x0040:
+        left = fields["total-bytes"] - fields["offset"]
+        expect("size of the piece", len(fields["piece"]), min(left, 8192))
+        expect("offset's rest", fields["offset"] % 8192, 0)
     for name, value in block.lines:
         if name not in ("type", "message"):
             wanted = bytes.fromhex(value) if isinstance(fields[name], bytes) else int(value)
@@ -616,6 +622,15 @@ def check_audio(block):
 EVENT_BYTES = {1: 2, 3: 4, 4: 4, 5: 2, 6: 3, 7: 17, 8: 16, 9: 8, 10: 17, 11: 13, 12: 14, 13: 3}
 
 
+def check_microphone(block):
+    datagram = block.bytes("datagram")
+    kind, stream, number = struct.unpack("<BBxxI", datagram[:8])
+    expect("kind", kind, 0xCC)
+    expect("stream", stream, 0)
+    expect("number", number, block.number("number"))
+    expect("packet", datagram[8:], block.bytes("packet"))
+
+
 def check_input(block):
     if block.has("output"):
         fields = struct.unpack("<BBIBHH", block.bytes("output"))
@@ -646,6 +661,7 @@ FILES = {
     "feedback.txt": check_feedback,
     "audio.txt": check_audio,
     "input.txt": check_input,
+    "microphone.txt": check_microphone,
 }
 
 

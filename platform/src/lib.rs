@@ -1,10 +1,11 @@
-//! What touches a desktop: virtual displays, capture, injection, sound, threads and the clock.
+//! What touches a desktop: virtual displays, capture, injection, clipboards, sound, threads and the clock.
 //!
 //! Each kind of backend is a small trait with one ordered list of candidates ([`select`]); a new
 //! backend is one new file and one line in that list.
 
 pub mod audio;
 pub mod capture;
+pub mod clipboard;
 mod dbus;
 pub mod display;
 pub mod inject;

@@ -7,6 +7,7 @@ mod input;
 mod media;
 mod native;
 mod remode;
+mod shared;
 mod sound;
 mod steer;
 mod terms;

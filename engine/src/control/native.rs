@@ -17,6 +17,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use net::audio::datagram::KIND_REPORT;
+use net::audio::microphone::KIND_MICROPHONE;
 use net::clock;
 use net::identity::Identity;
 use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
@@ -36,6 +37,7 @@ use super::admission::{Admission, LOOK_INTERVAL, Standing};
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::remode;
+use super::shared;
 use super::sound::Sound;
 use super::steer::Steer;
 use super::terms::{app_command, offer, overrule};
@@ -43,7 +45,8 @@ use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
-    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
+    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, Shared,
+    StartMedia,
 };
 use crate::stage::encode::EncodeCommand;
 use crate::trust::native::NativeTrust;
@@ -103,6 +106,8 @@ struct Peer {
     session: Option<Session>,
     /// From the Welcome on, if the display takes input.
     input: Option<InputPlane>,
+    /// From the Welcome on, as far as it was agreed on.
+    shared: Shared,
     /// From Start on.
     steer: Option<Steer>,
     /// From Start on, if the client listens.
@@ -119,6 +124,7 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    required: Features,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -267,8 +273,15 @@ impl NativeHost {
                     encoder,
                     slices,
                     input,
+                    shared,
                     ..
                 } => {
+                    let (features, required) = (&mut wanted.agreed.features, wanted.required);
+                    if let Err(refuse) = shared::settle(features, required, &shared) {
+                        peer.machine.refuse(refuse);
+                        continue;
+                    }
+                    peer.shared = shared;
                     let refused = peer.standing.refused_input(peer.session.as_ref());
                     peer.input = input.map(|queue| InputPlane::new(queue, refused));
                     wanted.agreed.mode = mode;
@@ -295,7 +308,7 @@ impl NativeHost {
                     }
                 }
                 // It waits where the peer's plane finds it.
-                SessionEvent::PadOutput => {}
+                SessionEvent::PadOutput | SessionEvent::Copied => {}
                 // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
                 SessionEvent::ModeChanged(result) => {
@@ -377,6 +390,7 @@ impl NativeHost {
                         input.handle_packet(now, &packet);
                     }
                 }
+                HostEvent::Clipboard(text) => shared::put(&peer.shared, text),
                 HostEvent::Statistics(statistics) => {
                     log::debug!("{statistics:?}");
                     peer.mend_the_end(now, statistics.newest_frame);
@@ -388,6 +402,7 @@ impl NativeHost {
             return;
         };
         peer.pass_pad_output(link);
+        shared::pass_on(now, &mut peer.machine, &peer.shared);
         peer.follow(link);
         peer.pass_reports();
         if let Some(sound) = &mut peer.sound {
@@ -431,6 +446,7 @@ impl NativeHost {
         if self.backends.audio.is_none() || !rights.audio {
             offer.features = offer.features.without(Features::AUDIO);
         }
+        offer.features = shared::offered(offer.features, config, &rights, &self.backends);
         let agreed = match negotiate(hello, &offer) {
             Ok(agreed) => agreed,
             Err(refuse) => return peer.machine.refuse(refuse),
@@ -438,6 +454,7 @@ impl NativeHost {
         let spawned = new_session_id().and_then(|session_id| {
             peer.wanted = Some(Wanted {
                 agreed,
+                required: hello.required,
                 client: hello.name.clone(),
                 number: self.registry.number(),
                 id: session_id,
@@ -468,13 +485,15 @@ impl NativeHost {
             terms: AppTerms::default(),
             encoder_threads,
             audio: agreed.features.speakers(),
+            clipboard: agreed.features.contains(Features::CLIPBOARD),
+            microphone: agreed.features.contains(Features::MICROPHONE),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Of controllers' output the wake-up alone tells. Of others a session sends three, and
-            // one more while a change of its mode is in work. Gone means that the host has stopped.
-            if !matches!(event, SessionEvent::PadOutput) {
+            // Of controllers' output and of texts the wake-up alone tells. Of others a session sends
+            // three, and one more while a change of its mode is in work. Gone means that the host has stopped.
+            if !matches!(event, SessionEvent::PadOutput | SessionEvent::Copied) {
                 let _ = events.try_send((id, event));
             }
             if let Err(error) = waker.wake() {
@@ -613,6 +632,7 @@ impl Peer {
             wanted: None,
             session: None,
             input: None,
+            shared: Shared::default(),
             steer: None,
             sound: None,
             reports: None,
@@ -648,6 +668,7 @@ impl Peer {
                     }
                 }
                 Some(&INPUT_DATAGRAM) => self.take_input(now, datagram),
+                Some(&KIND_MICROPHONE) => shared::hear(&self.machine, &self.shared, datagram),
                 _ => {}
             }
         }
@@ -744,6 +765,7 @@ impl Peer {
         self.reports = None;
         self.steer = None;
         self.input = None;
+        self.shared = Shared::default();
         self.sound = None;
         if let Some(mut session) = self.session.take() {
             session.end();

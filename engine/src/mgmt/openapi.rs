@@ -89,6 +89,8 @@ components:
         view: { type: boolean, description: it may have a session at all }
         input: { type: boolean, description: keyboard and pointer and controllers }
         audio: { type: boolean, description: it hears the desktop }
+        clipboard: { type: boolean, default: false, description: it shares the desktop's clipboard }
+        microphone: { type: boolean, default: false, description: it speaks into a microphone }
         apps:
           description: names of the applications that it may see; null for all
           type: [array, \"null\"]
@@ -98,7 +100,7 @@ components:
       description: seconds since 1970; null for never
       type: [integer, \"null\"]
     PairingGrant:
-      description: what the client that pairs gets; by default everything for ever
+      description: what the client that pairs gets; by default to view, to use and to hear, for ever
       type: object
       additionalProperties: false
       properties:

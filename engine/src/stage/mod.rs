@@ -9,6 +9,8 @@ pub mod protect;
 pub mod send;
 pub mod input;
 pub mod audio;
+pub mod clipboard;
+pub mod microphone;
 
 use net::ladder::SentFrame;
 use net::packetize::{Batch, SliceMeta};

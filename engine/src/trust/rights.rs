@@ -9,7 +9,8 @@ pub const APPS_MAX: usize = 16;
 /// Longest name of an application, characters.
 pub const APP_CHARS_MAX: usize = 64;
 
-/// Rights of one client. By default all.
+/// Rights of one client. By default it may view, use and hear; what reaches beyond the picture, such
+/// as the clipboard, the operator gives by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rights {
@@ -19,6 +20,12 @@ pub struct Rights {
     pub input: bool,
     /// It hears the desktop.
     pub audio: bool,
+    /// It shares the desktop's clipboard, if the host does at all.
+    #[serde(default)]
+    pub clipboard: bool,
+    /// It speaks into a microphone of its session, if the host makes one.
+    #[serde(default)]
+    pub microphone: bool,
     /// Names of the applications it may see ([`crate::config::App::name`]); `None` for all.
     #[serde(deserialize_with = "Option::deserialize")]
     pub apps: Option<Vec<String>>,
@@ -30,6 +37,8 @@ impl Default for Rights {
             view: true,
             input: true,
             audio: true,
+            clipboard: false,
+            microphone: false,
             apps: None,
         }
     }
@@ -65,23 +74,58 @@ impl Rights {
     /// Everything that `self` allows a session with `app` is allowed by `later`, too.
     #[must_use]
     pub fn lasts_under(&self, later: &Self, app: &str) -> bool {
-        later.check(app).is_ok() && (!self.input || later.input) && (!self.audio || later.audio)
+        later.check(app).is_ok()
+            && (!self.input || later.input)
+            && (!self.audio || later.audio)
+            && (!self.clipboard || later.clipboard)
+            && (!self.microphone || later.microphone)
     }
 
-    /// Sets view, input and audio from a list such as `view,audio`.
+    /// All rights: those of whoever the operator serves unpaired. What the host does not share at
+    /// all it shares with nobody.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            clipboard: true,
+            microphone: true,
+            ..Self::default()
+        }
+    }
+
+    /// Sets all rights but those to applications from a list such as `view,audio`.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn set_kinds(&mut self, list: &str) -> Result<(), String> {
-        (self.view, self.input, self.audio) = (false, false, false);
+        let none = Self {
+            view: false,
+            input: false,
+            audio: false,
+            clipboard: false,
+            microphone: false,
+            apps: self.apps.take(),
+        };
+        *self = none;
         for word in list.split(',').map(str::trim) {
             match word {
-                "all" => (self.view, self.input, self.audio) = (true, true, true),
+                "all" => {
+                    let apps = self.apps.take();
+                    *self = Self {
+                        apps,
+                        ..Self::all()
+                    };
+                }
                 "none" => {}
                 "view" => self.view = true,
                 "input" => self.input = true,
                 "audio" => self.audio = true,
-                _ => return Err(format!("{word:?}: give view, input, audio, all or none")),
+                "clipboard" => self.clipboard = true,
+                "microphone" => self.microphone = true,
+                _ => {
+                    return Err(format!(
+                        "{word:?}: give view, input, audio, clipboard, microphone, all or none"
+                    ));
+                }
             }
         }
         Ok(())
@@ -94,6 +138,8 @@ impl Rights {
             (self.view, "view"),
             (self.input, "input"),
             (self.audio, "audio"),
+            (self.clipboard, "clipboard"),
+            (self.microphone, "microphone"),
         ];
         let given: Vec<_> = all.iter().filter(|it| it.0).map(|it| it.1).collect();
         if given.is_empty() {
@@ -154,7 +200,8 @@ mod tests {
         rights.set_kinds("none").expect("valid");
         assert_eq!(rights.kinds(), "none");
         rights.set_kinds("all").expect("valid");
-        assert_eq!(rights, Rights::default());
+        assert_eq!(rights, Rights::all());
+        assert_eq!(rights.kinds(), "view,input,audio,clipboard,microphone");
         assert!(rights.set_kinds("view,root").is_err());
     }
 
@@ -187,5 +234,14 @@ mod tests {
         assert!(!all.lasts_under(&deaf, "foot"));
         assert!(deaf.lasts_under(&all, "foot"));
         assert!(deaf.lasts_under(&deaf, "foot"));
+        assert!(!Rights::all().lasts_under(&all, "foot"), "the clipboard");
+    }
+
+    #[test]
+    fn the_rights_of_older_hosts_hold_nothing_that_came_later() {
+        let text = r#"{"view":true,"input":true,"audio":true,"apps":null}"#;
+        let rights: Rights = serde_json::from_str(text).expect("as it was written");
+        assert_eq!(rights, Rights::default());
+        assert!(!rights.clipboard && !rights.microphone);
     }
 }

@@ -4,7 +4,9 @@
 mod capture;
 mod display;
 mod encoder;
+mod microphone;
 
 pub use capture::{CaptureRemote, FakeCapture};
 pub use display::{DisplayRemote, FakeDisplayBackend};
 pub use encoder::{EncodeCall, EncoderRemote, FakeEncoder, Fault, Shape, slice_bytes};
+pub use microphone::{FakeMicrophones, MicrophonesRemote};

@@ -245,6 +245,27 @@ static void describe(const PunktfunkSession *session) {
          info.encoder_name, info.audio_channels);
 }
 
+/* A synthetic host's desktop has copied something, and copies what it is given in capitals. */
+static void share_clipboard(const PunktfunkSession *session) {
+  static const char mine[] = "copied in c";
+  static const char theirs[] = "COPIED IN C";
+  PunktfunkText text = {.struct_size = sizeof text};
+  PunktfunkStatus status = punktfunk_next_clipboard(session, PATIENCE_MS, &text);
+  if (status == PUNKTFUNK_STATUS_NO_CLIPBOARD) {
+    printf("clipboard none\n");
+    return;
+  }
+  must("next clipboard", status);
+  expect("no text", punktfunk_set_clipboard(session, (const uint8_t *)"\xff", 1),
+         PUNKTFUNK_STATUS_INVALID_ARGUMENT);
+  must("set clipboard",
+       punktfunk_set_clipboard(session, (const uint8_t *)mine, sizeof mine - 1));
+  do {
+    must("next clipboard", punktfunk_next_clipboard(session, PATIENCE_MS, &text));
+  } while (text.length != sizeof theirs - 1 || memcmp(text.data, theirs, text.length) != 0);
+  printf("clipboard %s\n", theirs);
+}
+
 /* Another mode, asked for while pictures come: its first picture is the frame that is announced. */
 static void change_mode(const PunktfunkSession *session) {
   PunktfunkMode mode = {.struct_size = sizeof mode};
@@ -291,6 +312,7 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
   }
   pthread_mutex_unlock(&client.lock);
   change_mode(session);
+  share_clipboard(session);
   must("statistics", punktfunk_statistics(session, &statistics));
   printf("received %u %u %llu\n", client.frames, client.packets,
          (unsigned long long)statistics.frames_lost);
@@ -342,6 +364,7 @@ int main(int count, char **arguments) {
       .height = 240,
       .refresh_millihz = 30000,
       .bitrate = 4000000,
+      .flags = PUNKTFUNK_CONNECT_CLIPBOARD,
       .audio_channels = 2,
       .timeout_ms = PATIENCE_MS,
       .ask = compare,

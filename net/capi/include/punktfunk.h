@@ -20,7 +20,7 @@
 
 // Version of the ABI that this header describes. It grows when functions or fields are added; a
 // program may use a library of its own version or a later one.
-#define PUNKTFUNK_ABI_VERSION 1
+#define PUNKTFUNK_ABI_VERSION 2
 
 // Port of a host unless told otherwise.
 #define PUNKTFUNK_DEFAULT_PORT 9777
@@ -49,6 +49,10 @@
 // In PunktfunkConnectOptions.flags: the processor has no AES instructions, so ChaCha20-Poly1305.
 #define PUNKTFUNK_CONNECT_NO_AES 1
 
+// In PunktfunkConnectOptions.flags: share the clipboard, text only, if the host does. Since version
+// 2 of the ABI.
+#define PUNKTFUNK_CONNECT_CLIPBOARD 2
+
 // In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 // while the one before has not ended, says that the one before was given up.
 #define PUNKTFUNK_UNIT_BEGINS 1
@@ -73,6 +77,9 @@
 
 // Samples that a packet holds for each channel: 5 ms.
 #define PUNKTFUNK_AUDIO_PACKET_SAMPLES 240
+
+// Longest text of a clipboard, bytes of UTF-8.
+#define PUNKTFUNK_CLIPBOARD_BYTES_MAX 1048576
 
 // Controllers of a session: they are numbered from 0.
 #define PUNKTFUNK_CONTROLLERS_MAX 16
@@ -204,6 +211,8 @@ enum PunktfunkStatus
   PUNKTFUNK_STATUS_PAIRING_CLOSED = 16,
   // The PIN was wrong, or somebody is in between. The window is closed.
   PUNKTFUNK_STATUS_PAIRING_FAILED = 17,
+  // The session shares no clipboard: it was not asked for, or the host does not.
+  PUNKTFUNK_STATUS_NO_CLIPBOARD = 18,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -219,9 +228,21 @@ typedef struct PunktfunkIdentity PunktfunkIdentity;
 
 // A running session. Every function that takes one may be called from any thread at any time until
 // punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-// and punktfunk_next_pad_output each serve one thread at a time; another one that calls the same
+// punktfunk_next_clipboard and punktfunk_next_pad_output each serve one thread at a time; another one that calls the same
 // meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 typedef struct PunktfunkSession PunktfunkSession;
+
+// A text.
+typedef struct {
+  // sizeof(PunktfunkText).
+  uint32_t struct_size;
+  // Zero.
+  uint32_t reserved;
+  // UTF-8 without an ending zero; inside the library, see punktfunk_next_clipboard.
+  const uint8_t *data;
+  // Bytes of it.
+  size_t length;
+} PunktfunkText;
 
 // How something touches.
 typedef struct {
@@ -610,6 +631,27 @@ uint32_t punktfunk_abi_version(void);
 // What went wrong in this thread's last call that failed: UTF-8, one line, never NULL. It is valid
 // until the next call that fails on the same thread.
 const char *punktfunk_last_error(void);
+
+// This side's clipboard has that text now: length bytes of UTF-8, at most
+// PUNKTFUNK_CLIPBOARD_BYTES_MAX. Never waits; the newest text wins, and one that the host has
+// already is not sent. PUNKTFUNK_STATUS_NO_CLIPBOARD if none is shared.
+//
+// # Safety
+// `session` was not closed; `text` has `length` bytes.
+PunktfunkStatus punktfunk_set_clipboard(const PunktfunkSession *session,
+                                        const uint8_t *text,
+                                        size_t length);
+
+// Waits for the next text that is copied on the host's desktop, at most timeout_ms. Of those that
+// nobody takes the newest waits. text.data is valid until the next call of this function for the
+// session, and until punktfunk_close; no zero ends it. PUNKTFUNK_STATUS_NO_CLIPBOARD if none is
+// shared.
+//
+// # Safety
+// `session` was not closed; `text` is valid.
+PunktfunkStatus punktfunk_next_clipboard(const PunktfunkSession *session,
+                                         uint32_t timeout_ms,
+                                         PunktfunkText *text);
 
 // Makes a new identity. Keep its certificate and its key, the latter in a file that nobody else
 // can read: hosts know the client by them.

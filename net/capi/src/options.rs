@@ -12,9 +12,10 @@ use net::units::BitsPerSecond;
 
 use crate::status::Failure;
 use crate::types::{
-    PUNKTFUNK_CONNECT_NO_AES, PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES,
-    PUNKTFUNK_GRANULARITY_SLICES, PUNKTFUNK_TRUST_ASK, PUNKTFUNK_TRUST_FIRST_USE,
-    PUNKTFUNK_TRUST_PINNED, PunktfunkConnectOptions,
+    PUNKTFUNK_CONNECT_CLIPBOARD, PUNKTFUNK_CONNECT_MICROPHONE, PUNKTFUNK_CONNECT_NO_AES,
+    PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES, PUNKTFUNK_GRANULARITY_SLICES,
+    PUNKTFUNK_TRUST_ASK, PUNKTFUNK_TRUST_FIRST_USE, PUNKTFUNK_TRUST_PINNED,
+    PunktfunkConnectOptions,
 };
 
 /// The Hello that asks for it.
@@ -28,7 +29,9 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
         millihz: options.refresh_millihz,
     };
     mode.check().map_err(Failure::argument)?;
-    if options.flags & !PUNKTFUNK_CONNECT_NO_AES != 0 {
+    const KNOWN: u32 =
+        PUNKTFUNK_CONNECT_NO_AES | PUNKTFUNK_CONNECT_CLIPBOARD | PUNKTFUNK_CONNECT_MICROPHONE;
+    if options.flags & !KNOWN != 0 {
         return Err(Failure::argument("flags has bits that are not known"));
     }
     if options.reserved != [0; 6] {
@@ -41,6 +44,12 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
                 .ok_or_else(|| Failure::argument("audio_channels is none of 0, 2, 6 and 8"))?,
         ),
     };
+    let asked = |flag, feature| match options.flags & flag {
+        0 => Features::NONE,
+        _ => feature,
+    };
+    let clipboard = asked(PUNKTFUNK_CONNECT_CLIPBOARD, Features::CLIPBOARD);
+    let microphone = asked(PUNKTFUNK_CONNECT_MICROPHONE, Features::MICROPHONE);
     Ok(Hello {
         version: PROTOCOL_VERSION,
         mode,
@@ -52,7 +61,7 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
             AeadSet::CHACHA20_POLY1305
         },
         required: Features::NONE,
-        optional: sound,
+        optional: sound.union(clipboard).union(microphone),
         slices: options.slices,
         bitrate: BitsPerSecond(options.bitrate),
         fec_percent: match options.fec_percent {

@@ -1,7 +1,7 @@
 //! A session that any number of threads may use.
 //!
-//! Input, statistics and the like go from every thread at once. Access units, sound and
-//! controllers' output are three planes; one thread at a time takes from each, and a second one is
+//! Input, statistics and the like go from every thread at once. Access units, sound,
+//! the clipboard and controllers' output are four planes; one thread at a time takes from each, and a second one is
 //! told that it is busy. What was taken last from a plane is kept until the next is taken from it.
 //!
 //! [`Session::end_and_empty`] ends the session first, which brings back the threads that wait in
@@ -12,8 +12,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use net::client::{Client, ClientInput, ClientNotice, Feedback, HeardPacket, InputRefused};
+use net::client::{
+    Client, ClientInput, ClientMicrophone, ClientNotice, ClipboardRefused, Feedback, HeardPacket,
+    InputRefused, MicrophoneRefused,
+};
 use net::input::{InputEvent, PadOutput};
+use net::native::Features;
 use net::reassemble::AccessUnit;
 use net::units::FrameId;
 
@@ -23,9 +27,11 @@ use crate::status::{Failure, PunktfunkStatus};
 pub struct Session {
     client: Client,
     input: ClientInput,
+    microphone: ClientMicrophone,
     feedback: Feedback,
     units: Mutex<Option<AccessUnit>>,
     heard: Mutex<Option<HeardPacket>>,
+    copied: Mutex<String>,
     pads: Mutex<()>,
     gate: Gate,
 }
@@ -46,10 +52,12 @@ impl Session {
     pub fn new(client: Client) -> Self {
         Self {
             input: client.input(),
+            microphone: client.microphone(),
             feedback: client.feedback(),
             client,
             units: Mutex::default(),
             heard: Mutex::default(),
+            copied: Mutex::default(),
             pads: Mutex::default(),
             gate: Gate::default(),
         }
@@ -117,6 +125,57 @@ impl Session {
         *kept = None;
         let packet = self.wait(self.client.heard(), limit)?;
         Ok(look(kept.insert(packet)))
+    }
+
+    /// Sends the next 5 ms of the microphone.
+    ///
+    /// # Errors
+    /// [`PunktfunkStatus::NoMicrophone`], [`PunktfunkStatus::InvalidArgument`],
+    /// [`PunktfunkStatus::QueueFull`], [`PunktfunkStatus::Ended`].
+    pub fn send_microphone(&self, opus: &[u8]) -> Result<(), Failure> {
+        self.microphone.send(opus).map_err(|refused| {
+            let status = match refused {
+                MicrophoneRefused::NotTaken => PunktfunkStatus::NoMicrophone,
+                MicrophoneRefused::PacketBytes(_) => PunktfunkStatus::InvalidArgument,
+                MicrophoneRefused::Full => PunktfunkStatus::QueueFull,
+                MicrophoneRefused::Over => return self.ended(),
+            };
+            Failure::new(status, refused)
+        })
+    }
+
+    /// This side's clipboard has that text now.
+    ///
+    /// # Errors
+    /// [`PunktfunkStatus::NoClipboard`], [`PunktfunkStatus::InvalidArgument`].
+    pub fn set_clipboard(&self, text: &str) -> Result<(), Failure> {
+        let set = self.client.clipboard().set(text.to_owned());
+        set.map_err(|refused| {
+            let status = match refused {
+                ClipboardRefused::NotShared => PunktfunkStatus::NoClipboard,
+                ClipboardRefused::TooLong(_) => PunktfunkStatus::InvalidArgument,
+            };
+            Failure::new(status, refused)
+        })
+    }
+
+    /// Hands out the next text that is copied on the host; kept until the next call.
+    ///
+    /// # Errors
+    /// [`PunktfunkStatus::NoClipboard`], and as [`Session::next_unit`].
+    pub fn next_clipboard<T>(
+        &self,
+        limit: Option<Duration>,
+        look: impl FnOnce(&str) -> T,
+    ) -> Result<T, Failure> {
+        let features = self.client.welcome().features;
+        if !features.contains(Features::CLIPBOARD) {
+            let refused = ClipboardRefused::NotShared;
+            return Err(Failure::new(PunktfunkStatus::NoClipboard, refused));
+        }
+        let mut kept = plane(&self.copied)?;
+        *kept = self.wait(self.client.copied(), limit)?;
+        Ok(look(&kept))
     }
 
     /// The next thing that an application wants of a controller.

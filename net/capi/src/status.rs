@@ -46,6 +46,10 @@ pub enum PunktfunkStatus {
     PairingClosed = 16,
     /// The PIN was wrong, or somebody is in between. The window is closed.
     PairingFailed = 17,
+    /// The session shares no clipboard: it was not asked for, or the host does not.
+    NoClipboard = 18,
+    /// The session has no microphone: it was not asked for, or the host makes none.
+    NoMicrophone = 19,
 }
 
 /// A call failed.

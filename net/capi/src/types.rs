@@ -9,7 +9,7 @@ use crate::ffi::PunktfunkAsk;
 
 /// Version of the ABI that this header describes. It grows when functions or fields are added; a
 /// program may use a library of its own version or a later one.
-pub const PUNKTFUNK_ABI_VERSION: u32 = 1;
+pub const PUNKTFUNK_ABI_VERSION: u32 = 2;
 
 /// Port of a host unless told otherwise.
 pub const PUNKTFUNK_DEFAULT_PORT: u16 = 9777;
@@ -34,6 +34,12 @@ pub const PUNKTFUNK_FEC_NONE: u8 = 255;
 
 /// In PunktfunkConnectOptions.flags: the processor has no AES instructions, so ChaCha20-Poly1305.
 pub const PUNKTFUNK_CONNECT_NO_AES: u32 = 1;
+/// In PunktfunkConnectOptions.flags: share the clipboard, text only, if the host does. Since version
+/// 2 of the ABI.
+pub const PUNKTFUNK_CONNECT_CLIPBOARD: u32 = 2;
+/// In PunktfunkConnectOptions.flags: speak into a microphone on the host, if the host makes one.
+/// Since version 2 of the ABI.
+pub const PUNKTFUNK_CONNECT_MICROPHONE: u32 = 4;
 
 /// In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 /// while the one before has not ended, says that the one before was given up.
@@ -55,6 +61,12 @@ pub const PUNKTFUNK_AUDIO_SAMPLE_RATE: u32 = 48_000;
 /// Samples that a packet holds for each channel: 5 ms.
 pub const PUNKTFUNK_AUDIO_PACKET_SAMPLES: u32 = 240;
 
+/// Longest text of a clipboard, bytes of UTF-8.
+pub const PUNKTFUNK_CLIPBOARD_BYTES_MAX: usize = 1_048_576;
+
+/// Longest packet of the microphone, bytes.
+pub const PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX: usize = 1024;
+
 /// Controllers of a session: they are numbered from 0.
 pub const PUNKTFUNK_CONTROLLERS_MAX: u8 = 16;
 /// Bytes of a name, its ending zero included.
@@ -66,6 +78,8 @@ pub const PUNKTFUNK_FINGERPRINT_BYTES: usize = 32;
 pub const PUNKTFUNK_PAD_RUMBLE: u8 = 1;
 
 const _: () = assert!(PUNKTFUNK_CONTROLLERS_MAX == net::input::CONTROLLERS_MAX);
+const _: () = assert!(PUNKTFUNK_CLIPBOARD_BYTES_MAX == net::limits::CLIPBOARD_BYTES_MAX);
+const _: () = assert!(PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX == net::audio::PACKET_BYTES_MAX);
 const _: () = assert!(PUNKTFUNK_NAME_BYTES == net::limits::NAME_BYTES_MAX + 1);
 const _: () = assert!(PUNKTFUNK_AUDIO_CHANNELS_MAX == net::audio::CHANNELS_MAX);
 const _: () = assert!(PUNKTFUNK_AUDIO_SAMPLE_RATE == net::audio::SAMPLE_RATE);
@@ -271,6 +285,20 @@ pub struct PunktfunkAudio {
     /// An Opus multistream packet; inside the library, see punktfunk_next_audio.
     pub data: *const u8,
     /// Bytes of it. 0: the packet is missing, and the decoder is to conceal 5 ms.
+    pub length: usize,
+}
+
+/// A text.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct PunktfunkText {
+    /// sizeof(PunktfunkText).
+    pub struct_size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// UTF-8 without an ending zero; inside the library, see punktfunk_next_clipboard.
+    pub data: *const u8,
+    /// Bytes of it.
     pub length: usize,
 }
 

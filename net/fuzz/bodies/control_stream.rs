@@ -57,7 +57,10 @@ pub fn run(data: &[u8]) {
         }
     }
     assert!(outputs <= 256, "the newest for each controller");
-    assert!(others <= 4, "Welcome or Refused, the newest mode, one end");
+    assert!(
+        others <= 5,
+        "Welcome or Refused, the newest mode and text, one end"
+    );
 }
 
 fn now(ms: u64) -> Timestamp {
@@ -109,7 +112,7 @@ fn welcome() -> Welcome {
         codec: Codec::H264,
         aead: Aead::Aes128Gcm,
         fec_percent: Some(20),
-        features: Features::FRAME_TIMES,
+        features: Features::FRAME_TIMES.union(Features::CLIPBOARD),
         slices: SliceCount::ONE,
         bitrate: BitsPerSecond(1_000_000),
         datagram_bytes_max: 1392,

@@ -132,6 +132,16 @@ impl<'a> AudioDatagram<'a> {
         })
     }
 
+    /// A packet that another plane brought, without copies and time.
+    pub(super) const fn alone(number: u32, packet: &'a [u8]) -> Self {
+        Self {
+            number,
+            captured_us: 0,
+            packet,
+            copies: [None; COPIES_MAX],
+        }
+    }
+
     /// The copies, nearest first.
     pub fn copies(&self) -> impl Iterator<Item = PacketCopy<'a>> {
         self.copies.into_iter().flatten()

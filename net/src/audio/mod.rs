@@ -14,6 +14,7 @@
 
 pub mod layout;
 pub mod datagram;
+pub mod microphone;
 pub mod receive;
 pub mod redundancy;
 pub mod send;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 pub use datagram::{AudioDatagram, AudioDatagramError, AudioReport};
 pub use layout::{CHANNELS_MAX, OpusLayout, Quality, SAMPLE_RATE, Speakers};
+pub use microphone::{MicrophoneReceiver, MicrophoneSender};
 pub use receive::{AudioReceiver, AudioReceiverStats, ConcealReason, Playout};
 pub use send::{AudioSendError, AudioSender};
 

@@ -5,8 +5,10 @@
 //! units and notices then come through bounded channels.
 
 mod audio;
+mod clipboard;
 mod delivery;
 mod pair;
+mod microphone;
 mod modes;
 mod quiet;
 mod receive;
@@ -25,17 +27,21 @@ use mio::Waker;
 use crate::identity::{Fingerprint, Identity};
 use crate::input::{InputEvent, PadOutput};
 use crate::limits::FRAMES_IN_FLIGHT_MAX;
-use crate::native::{Hello, Reconfigured, RefuseCode, Welcome};
+use crate::native::{Features, Hello, Reconfigured, RefuseCode, Welcome};
 use crate::quic::QuicError;
 use crate::reassemble::{AccessUnit, Granularity};
 use crate::times::FrameTimes;
 use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
+use clipboard::{Newest, Slot};
+use microphone::SpokenPacket;
 use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
+pub use clipboard::{ClientClipboard, ClipboardRefused};
+pub use microphone::{ClientMicrophone, MicrophoneRefused};
 pub use modes::ClientModes;
 pub use pair::{PairError, PairOptions, Paired, pair};
 pub use resolve::resolve;
@@ -50,6 +56,9 @@ const UNITS: usize = FRAMES_IN_FLIGHT_MAX - 1;
 const NOTICES: usize = 64;
 /// Packets of sound that nobody took: 160 ms. Full: the newest is dropped and counted.
 const AUDIO_PACKETS: usize = 32;
+/// Packets of the microphone that the receive thread has not taken: 80 ms. Full: the newest is not
+/// taken, and the caller is told.
+const SPOKEN_PACKETS: usize = 16;
 /// Commands to the receive thread. Full: a keyframe request of the same effect waits already.
 const COMMANDS: usize = 8;
 
@@ -280,6 +289,9 @@ pub struct Client {
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
     modes: Arc<Requests>,
+    clipboard: Arc<Slot>,
+    copied: Option<Receiver<String>>,
+    spoken: Sender<SpokenPacket>,
     waker: Arc<Waker>,
     counters: Arc<Counters>,
     ended: Arc<OnceLock<String>>,
@@ -297,6 +309,9 @@ struct Ends {
     heard: Sender<HeardPacket>,
     notices: Sender<ClientNotice>,
     modes: Arc<Requests>,
+    clipboard: Arc<Slot>,
+    copied: Newest,
+    spoken: Receiver<SpokenPacket>,
     counters: Arc<Counters>,
     /// Set where [`ClientNotice::Ended`] is sent, which a full channel would lose.
     ended: Arc<OnceLock<String>>,
@@ -345,6 +360,9 @@ impl Client {
         let counters = Arc::new(Counters::default());
         let ended = Arc::new(OnceLock::new());
         let modes = Arc::new(Requests::default());
+        let clipboard = Arc::new(Slot::default());
+        let (copied_in, copied) = Newest::channel();
+        let (spoken_in, spoken) = bounded(SPOKEN_PACKETS);
         let ends = Ends {
             answer: answer_in,
             units: units_in,
@@ -353,6 +371,9 @@ impl Client {
             commands,
             inputs,
             modes: Arc::clone(&modes),
+            clipboard: Arc::clone(&clipboard),
+            copied: copied_in,
+            spoken,
             counters: Arc::clone(&counters),
             ended: Arc::clone(&ended),
         };
@@ -388,6 +409,9 @@ impl Client {
                 commands: commands_in,
                 inputs: inputs_in,
                 modes,
+                clipboard,
+                copied: Some(copied),
+                spoken: spoken_in,
                 waker,
                 counters,
                 ended,
@@ -483,6 +507,32 @@ impl Client {
         ClientModes::new(Arc::clone(&self.modes), Arc::clone(&self.waker))
     }
 
+    /// A handle to tell the host what was copied here.
+    #[must_use]
+    pub fn clipboard(&self) -> ClientClipboard {
+        let features = self.welcome.features;
+        let slot = features.contains(Features::CLIPBOARD);
+        ClientClipboard::new(slot.then_some(&self.clipboard), &self.waker)
+    }
+
+    /// A handle for whoever records sound.
+    #[must_use]
+    pub fn microphone(&self) -> ClientMicrophone {
+        let is_taken = self.welcome.features.contains(Features::MICROPHONE);
+        ClientMicrophone::new(is_taken.then_some(&self.spoken), &self.waker)
+    }
+
+    /// Texts that somebody has copied on the host, if a clipboard was agreed on; of those that
+    /// nobody takes the newest waits. Closed when the session is over, and whoever reads from a
+    /// clone of it ends when the client is dropped.
+    ///
+    /// # Panics
+    /// Never: the channel is there until the client is dropped.
+    #[must_use]
+    pub fn copied(&self) -> &Receiver<String> {
+        self.copied.as_ref().expect("there until drop")
+    }
+
     /// Goes on from another address of this machine's, on a port that the system chooses: the
     /// network has changed. The host validates the new path before it sends media there; what is on
     /// its way to the old one is lost.
@@ -516,6 +566,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.units = None;
         self.heard = None;
+        self.copied = None;
         self.end();
     }
 }
@@ -602,7 +653,7 @@ impl Feedback {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::native::{AeadSet, CodecSet, Features, FecCodes, PROTOCOL_VERSION};
+    use crate::native::{AeadSet, CodecSet, FecCodes, PROTOCOL_VERSION};
     use crate::units::BitsPerSecond;
 
     #[test]

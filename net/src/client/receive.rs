@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::microphone::Speaking;
 use super::pair::any_port;
 use super::quiet::Quiet;
 use super::{
@@ -56,6 +57,7 @@ pub(super) struct Receiving {
     granularity: Granularity,
     /// There once sound was agreed on.
     hearing: Option<Hearing>,
+    speaking: Speaking,
     /// Until the host has answered.
     ends: Ends,
     answered: bool,
@@ -100,6 +102,7 @@ impl Receiving {
             media: None,
             granularity,
             hearing: None,
+            speaking: Speaking::new(),
             ends,
             answered: false,
             abandoned: false,
@@ -205,6 +208,12 @@ impl Receiving {
         {
             self.session.request_mode(request);
         }
+        if self.session.state() == ClientState::Streaming
+            && let Some(text) = self.ends.clipboard.take()
+            && let Err(error) = self.session.set_clipboard(clock::now(), text)
+        {
+            log::warn!("{error}");
+        }
         while let Ok(command) = self.ends.commands.try_recv() {
             match command {
                 Command::RequestKeyframe(frame) => {
@@ -266,6 +275,7 @@ impl Receiving {
                 break;
             }
         }
+        self.speaking.pass_on(&self.ends.spoken, &mut self.link);
         while self.session.has_input_room() && self.input.poll_message(now, &mut self.packet) {
             self.session.send_input(self.packet.clone());
         }
@@ -477,6 +487,7 @@ impl Receiving {
                     self.ends.modes.answered(answer.clone());
                     self.reconfigured = Some(answer);
                 }
+                ClientEvent::Clipboard(text) => self.ends.copied.put(text),
                 ClientEvent::Ended(end) => {
                     let reason = match end.reason {
                         EndReason::Disconnected => {

@@ -117,11 +117,17 @@ impl Features {
     pub const AUDIO_51: Self = Self(1 << 2);
     /// With [`Self::AUDIO`]: in 7.1, whatever [`Self::AUDIO_51`] says.
     pub const AUDIO_71: Self = Self(1 << 3);
+    /// Clipboard text goes both ways ([`super::clipboard`]).
+    pub const CLIPBOARD: Self = Self(1 << 4);
+    /// The client sends sound: Opus, 48 kHz, packets of 5 ms, in QUIC datagrams (0xCC).
+    pub const MICROPHONE: Self = Self(1 << 5);
     /// All that this version knows.
     pub const KNOWN: Self = Self::FRAME_TIMES
         .union(Self::AUDIO)
         .union(Self::AUDIO_51)
-        .union(Self::AUDIO_71);
+        .union(Self::AUDIO_71)
+        .union(Self::CLIPBOARD)
+        .union(Self::MICROPHONE);
 
     /// What to ask for to hear sound on these speakers.
     #[must_use]

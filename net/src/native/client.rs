@@ -18,11 +18,12 @@ use std::collections::VecDeque;
 use crate::times::FrameTimes;
 use crate::units::Timestamp;
 
+use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
 use super::framing::Framer;
 use super::input::{CONTROLLER_AT, OUTPUT_BYTES};
 use super::messages::{
-    ClientStatistics, End, EndReason, Hello, Kind, Message, Reconfigure, Reconfigured, Refuse,
-    RepairRequest, Welcome,
+    ClientStatistics, End, EndReason, Features, Hello, Kind, Message, Reconfigure, Reconfigured,
+    Refuse, RepairRequest, Welcome,
 };
 use super::outbox::{Outbox, Priority};
 use super::{ProtocolError, StepLimits};
@@ -71,6 +72,8 @@ pub enum ClientEvent {
     PadOutput([u8; OUTPUT_BYTES]),
     /// What came of a request for another mode; the newest only, which answers those before.
     Reconfigured(Reconfigured),
+    /// Somebody has copied this text on the other side; the newest only.
+    Clipboard(String),
     /// The host, a time limit or the stream ended the session. Not sent for the caller's own
     /// [`ClientSession::end`].
     Ended(End),
@@ -90,6 +93,8 @@ pub struct ClientSession {
     waiting_request: Option<RepairRequest>,
     /// Likewise; a newer one displaces it.
     waiting_mode: Option<Reconfigure>,
+    /// From the Welcome on, if it was agreed on.
+    clipboard: Option<Clipboard>,
     dropped_statistics: u64,
     dropped_frame_times: u64,
 }
@@ -108,6 +113,7 @@ impl ClientSession {
             events: VecDeque::new(),
             waiting_request: None,
             waiting_mode: None,
+            clipboard: None,
             dropped_statistics: 0,
             dropped_frame_times: 0,
         }
@@ -182,6 +188,7 @@ impl ClientSession {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.flush_clipboard(now);
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -265,6 +272,25 @@ impl ClientSession {
         }
     }
 
+    /// This side's clipboard has that text now; nothing is sent if no clipboard was agreed on, nor
+    /// what the other side has already.
+    ///
+    /// # Errors
+    /// [`TooLong`]; nothing is sent.
+    pub fn set_clipboard(&mut self, now: Timestamp, text: String) -> Result<(), TooLong> {
+        if let Some(clipboard) = &mut self.clipboard {
+            clipboard.set(text)?;
+            self.flush_clipboard(now);
+        }
+        Ok(())
+    }
+
+    /// What became of clipboards' texts; `None` if no clipboard was agreed on.
+    #[must_use]
+    pub fn clipboard_stats(&self) -> Option<ClipboardStats> {
+        self.clipboard.as_ref().map(Clipboard::stats)
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.events.pop_front()
@@ -272,8 +298,9 @@ impl ClientSession {
 
     /// When [`Self::handle_timeout`] is due.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Timestamp> {
-        self.deadline
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let clipboard = self.clipboard_timeout();
+        [self.deadline, clipboard].into_iter().flatten().min()
     }
 
     /// Bytes for the stream; report what it took to [`Self::consumed`].
@@ -294,6 +321,8 @@ impl ClientSession {
             (ClientState::AwaitWelcome, Message::Welcome(welcome)) => {
                 self.state = ClientState::Starting;
                 self.deadline = Some(now + self.limits.own);
+                let clipboard = welcome.features.contains(Features::CLIPBOARD);
+                self.clipboard = clipboard.then(Clipboard::client);
                 self.events.push_back(ClientEvent::Welcome(welcome));
             }
             (ClientState::AwaitWelcome, Message::Refuse(refuse)) => {
@@ -308,6 +337,7 @@ impl ClientSession {
                     .retain(|event| !matches!(event, ClientEvent::Reconfigured(_)));
                 self.events.push_back(ClientEvent::Reconfigured(answer));
             }
+            (ClientState::Streaming, Message::Clipboard(piece)) => self.take_clipboard(&piece)?,
             (_, Message::End(end)) => {
                 self.state = ClientState::Ended;
                 self.deadline = None;
@@ -365,6 +395,45 @@ impl ClientSession {
         {
             self.waiting_mode = None;
         }
+    }
+
+    fn take_clipboard(&mut self, piece: &ClipboardPiece) -> Result<(), ProtocolError> {
+        let Some(clipboard) = &mut self.clipboard else {
+            return Err(ProtocolError::Unexpected {
+                kind: Kind::Clipboard.name(),
+                state: "sharing no clipboard",
+            });
+        };
+        let text = clipboard
+            .handle(piece)
+            .map_err(|error| ProtocolError::Message {
+                kind: Kind::Clipboard.name(),
+                error,
+            })?;
+        if let Some(text) = text {
+            self.events
+                .retain(|event| !matches!(event, ClientEvent::Clipboard(_)));
+            self.events.push_back(ClientEvent::Clipboard(text));
+        }
+        Ok(())
+    }
+
+    fn flush_clipboard(&mut self, now: Timestamp) {
+        if self.state == ClientState::Streaming
+            && self.outbox.waiting().is_none()
+            && let Some(piece) = self.clipboard.as_mut().and_then(|it| it.poll_piece(now))
+        {
+            // The outbox is empty, and has room for a piece then.
+            self.outbox
+                .push(&Message::Clipboard(piece), Priority::Droppable);
+        }
+    }
+
+    /// Not while the stream is behind: it goes on once it has taken what waits.
+    fn clipboard_timeout(&self) -> Option<Timestamp> {
+        let clipboard = self.clipboard.as_ref()?;
+        let is_due = self.state == ClientState::Streaming && self.outbox.waiting().is_none();
+        clipboard.poll_timeout().filter(|_| is_due)
     }
 
     fn finish(&mut self, end: End) {

@@ -12,9 +12,9 @@ use crate::units::{BitsPerSecond, FrameId, SliceCount};
 use super::framing::HEADER_BYTES;
 use super::input::PACKET_BYTES_MAX;
 use super::messages::{
-    AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
-    Hello, Kind, Message, MessageError, Reconfigure, Reconfigured, Refuse, RefuseCode,
-    RepairRequest, RepairWish, Welcome,
+    AeadSet, ClientStatistics, ClipboardPiece, ClockDomain, Codec, CodecSet, End, EndReason,
+    Features, FecCodes, Hello, Kind, Message, MessageError, Reconfigure, Reconfigured, Refuse,
+    RefuseCode, RepairRequest, RepairWish, Welcome,
 };
 use super::modes::{read_mode, write_mode};
 use super::pairing::PairingMessage;
@@ -40,6 +40,7 @@ impl Message {
             Self::Input(_) => Kind::Input,
             Self::PadOutput(_) => Kind::PadOutput,
             Self::End(_) => Kind::End,
+            Self::Clipboard(_) => Kind::Clipboard,
             Self::Pairing(message) => message.kind(),
         }
     }
@@ -66,6 +67,7 @@ impl Message {
             Self::Reconfigured(answer) => answer.write(&mut writer),
             Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
             Self::PadOutput(packet) => writer.bytes(packet),
+            Self::Clipboard(piece) => piece.write(&mut writer),
             Self::Pairing(message) => message.write(&mut writer),
             Self::End(End { reason, text }) => {
                 writer.u16(reason.to_wire());
@@ -107,6 +109,7 @@ impl Message {
                 Self::Input(body.to_vec())
             }
             Kind::PadOutput => Self::PadOutput(reader.array()?),
+            Kind::Clipboard => Self::Clipboard(ClipboardPiece::read(reader)?),
             Kind::PairRequest | Kind::PairReply | Kind::PairConfirm | Kind::PairDone => {
                 Self::Pairing(PairingMessage::parse(kind, reader)?)
             }

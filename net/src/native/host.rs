@@ -19,6 +19,7 @@ use crate::limits::FRAME_TIMES_PER_BATCH_MAX;
 use crate::times::FrameTimes;
 use crate::units::{FrameId, Mode, Timestamp};
 
+use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
 use super::framing::Framer;
 use super::messages::{
     ClientStatistics, End, EndReason, Features, Hello, Kind, Message, Refuse, RefuseCode,
@@ -76,6 +77,8 @@ pub enum HostEvent {
     Input(Vec<u8>),
     /// The client's counters; the newest only.
     Statistics(ClientStatistics),
+    /// Somebody has copied this text on the other side; the newest only.
+    Clipboard(String),
     /// The client, a time limit or the stream ended the session. Not sent for the caller's own
     /// [`HostSession::end`] and [`HostSession::refuse`].
     Ended(End),
@@ -94,6 +97,8 @@ pub struct HostSession {
     dropped_frame_times: u64,
     /// From the Welcome on.
     modes: Option<ModeChanges>,
+    /// From the Welcome on, if it was agreed on.
+    clipboard: Option<Clipboard>,
     /// An answer that found no room in the outbox; a newer one says all that it says.
     answer: Option<Reconfigured>,
 }
@@ -112,6 +117,7 @@ impl HostSession {
             features: Features::NONE,
             dropped_frame_times: 0,
             modes: None,
+            clipboard: None,
             answer: None,
         }
     }
@@ -168,6 +174,7 @@ impl HostSession {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.advance_modes(now);
+        self.flush_clipboard(now);
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -205,6 +212,8 @@ impl HostSession {
         self.outbox
             .push(&Message::Welcome(welcome.clone()), Priority::Control);
         self.features = welcome.features;
+        let clipboard = welcome.features.contains(Features::CLIPBOARD);
+        self.clipboard = clipboard.then(Clipboard::host);
         self.modes = Some(ModeChanges::new(welcome.mode));
         self.state = HostState::AwaitStart;
         self.deadline = Some(now + self.limits.peer);
@@ -276,6 +285,25 @@ impl HostSession {
         modes.map_or(ModeStats::default(), ModeChanges::stats)
     }
 
+    /// This side's clipboard has that text now; nothing is sent if no clipboard was agreed on, nor
+    /// what the other side has already.
+    ///
+    /// # Errors
+    /// [`TooLong`]; nothing is sent.
+    pub fn set_clipboard(&mut self, now: Timestamp, text: String) -> Result<(), TooLong> {
+        if let Some(clipboard) = &mut self.clipboard {
+            clipboard.set(text)?;
+            self.flush_clipboard(now);
+        }
+        Ok(())
+    }
+
+    /// What became of clipboards' texts; `None` if no clipboard was agreed on.
+    #[must_use]
+    pub fn clipboard_stats(&self) -> Option<ClipboardStats> {
+        self.clipboard.as_ref().map(Clipboard::stats)
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<HostEvent> {
         self.events.pop_front()
@@ -286,7 +314,11 @@ impl HostSession {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let modes = self.modes.as_ref().and_then(ModeChanges::poll_timeout);
         let modes = modes.filter(|_| self.state == HostState::Streaming);
-        [self.deadline, modes].into_iter().flatten().min()
+        let clipboard = self.clipboard_timeout();
+        [self.deadline, modes, clipboard]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Bytes for the stream; report what it took to [`Self::consumed`].
@@ -337,6 +369,7 @@ impl HostSession {
             (HostState::Streaming, Message::Input(packet)) => {
                 self.events.push_back(HostEvent::Input(packet));
             }
+            (HostState::Streaming, Message::Clipboard(piece)) => self.take_clipboard(&piece)?,
             (_, Message::End(end)) => {
                 self.state = HostState::Ended;
                 self.deadline = None;
@@ -379,6 +412,45 @@ impl HostSession {
                 self.answer = Some(answer);
             }
         }
+    }
+
+    fn take_clipboard(&mut self, piece: &ClipboardPiece) -> Result<(), ProtocolError> {
+        let Some(clipboard) = &mut self.clipboard else {
+            return Err(ProtocolError::Unexpected {
+                kind: Kind::Clipboard.name(),
+                state: "sharing no clipboard",
+            });
+        };
+        let text = clipboard
+            .handle(piece)
+            .map_err(|error| ProtocolError::Message {
+                kind: Kind::Clipboard.name(),
+                error,
+            })?;
+        if let Some(text) = text {
+            self.events
+                .retain(|event| !matches!(event, HostEvent::Clipboard(_)));
+            self.events.push_back(HostEvent::Clipboard(text));
+        }
+        Ok(())
+    }
+
+    fn flush_clipboard(&mut self, now: Timestamp) {
+        if self.state == HostState::Streaming
+            && self.outbox.waiting().is_none()
+            && let Some(piece) = self.clipboard.as_mut().and_then(|it| it.poll_piece(now))
+        {
+            // The outbox is empty, and has room for a piece then.
+            self.outbox
+                .push(&Message::Clipboard(piece), Priority::Droppable);
+        }
+    }
+
+    /// Not while the stream is behind: it goes on once it has taken what waits.
+    fn clipboard_timeout(&self) -> Option<Timestamp> {
+        let clipboard = self.clipboard.as_ref()?;
+        let is_due = self.state == HostState::Streaming && self.outbox.waiting().is_none();
+        clipboard.poll_timeout().filter(|_| is_due)
     }
 
     fn finish(&mut self, end: End) {

@@ -15,6 +15,7 @@
 //! | 0x0014 | Reconfigured | H→C | likewise |
 //! | 0x0020 | Input | C→H | a packet of [`super::input`] |
 //! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
+//! | 0x0040 | Clipboard | both | a piece of text, as in [`super::clipboard`] |
 //! | 0x001F | End | both | u16 reason; text |
 //! | 0x0030 to 0x0033 | PairRequest, PairReply, PairConfirm, PairDone | | as in [`super::pairing`] |
 //!
@@ -43,6 +44,7 @@ use crate::times::{FrameTimes, TimesError};
 use crate::units::{BitsPerSecond, FrameId, Mode, ModeError, SliceCount};
 
 pub use super::capabilities::{AeadSet, Codec, CodecSet, Features, FecCodes};
+pub use super::clipboard::ClipboardPiece;
 pub use super::modes::{ModeOutcome, Reconfigure, Reconfigured};
 
 /// Why a body is not the message that its type says.
@@ -114,6 +116,8 @@ pub enum Kind {
     PairConfirm = 0x0032,
     /// The host does, and the client is paired.
     PairDone = 0x0033,
+    /// A piece of a clipboard's text.
+    Clipboard = 0x0040,
 }
 
 impl Kind {
@@ -137,6 +141,7 @@ impl Kind {
             0x0031 => Some(Self::PairReply),
             0x0032 => Some(Self::PairConfirm),
             0x0033 => Some(Self::PairDone),
+            0x0040 => Some(Self::Clipboard),
             _ => None,
         }
     }
@@ -161,6 +166,7 @@ impl Kind {
             Self::PairReply => "PairReply",
             Self::PairConfirm => "PairConfirm",
             Self::PairDone => "PairDone",
+            Self::Clipboard => "Clipboard",
         }
     }
 }
@@ -193,6 +199,8 @@ pub enum Message {
     PadOutput([u8; super::input::OUTPUT_BYTES]),
     /// See [`End`].
     End(End),
+    /// See [`ClipboardPiece`].
+    Clipboard(ClipboardPiece),
     /// See [`super::pairing`].
     Pairing(super::pairing::PairingMessage),
 }

@@ -14,11 +14,13 @@
 //!    | Reconfigure ────────────────────────▶ |   another mode; Reconfigured answers
 //!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
 //!    | ◀─ FrameTimes, PadOutput, Reconfigured |
+//!    | Clipboard ◀───────────────▶ Clipboard |   texts that somebody has copied
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 
 mod capabilities;
 pub mod client;
+pub mod clipboard;
 mod codec;
 pub mod framing;
 pub mod host;

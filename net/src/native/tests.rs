@@ -5,10 +5,13 @@ use super::messages::*;
 use super::*;
 use crate::crypto::Aead;
 use crate::input::PadOutput;
-use crate::limits::{CONTROL_OUTBOX_BYTES_MAX, FRAME_TIMES_PER_BATCH_MAX};
+use crate::limits::{
+    CLIPBOARD_BYTES_MAX, CLIPBOARD_PIECE_BYTES, CONTROL_OUTBOX_BYTES_MAX, FRAME_TIMES_PER_BATCH_MAX,
+};
 use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
 
+mod clipboard;
 mod modes;
 mod wire;
 

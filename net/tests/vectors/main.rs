@@ -14,7 +14,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use net::audio::{AudioReport, AudioSender};
+use net::audio::{AudioReport, AudioSender, MicrophoneSender};
 use net::clock_sync::Echo;
 use net::crypto::{Aead, EXPORTER_BYTES, MediaKeys, Sealer};
 use net::fec::{Code, Encoder};
@@ -26,6 +26,7 @@ use net::input::{
 use net::limits::{DATAGRAMS_PER_PHASE, MEDIA_HEADER_BYTES, TAG_BYTES};
 use net::media;
 use net::native::input::{InputSender, OutputSender};
+use net::native::messages::ClipboardPiece;
 use net::native::{
     AeadSet, ClientStatistics, ClockDomain, Codec, CodecSet, End, EndReason, Features, FecCodes,
     Hello, Message, ModeOutcome, PROTOCOL_VERSION, Reconfigure, Reconfigured, Refuse, RefuseCode,
@@ -210,6 +211,7 @@ fn messages() {
         text: "Schluß".to_owned(),
     };
     message("End", &Message::End(end), &[("reason", 3)]);
+    clipboard(&mut file);
     file.check("messages.txt");
 }
 
@@ -218,6 +220,34 @@ fn put_message(file: &mut Vectors, message: &Message) {
     message.write(&mut bytes);
     file.number("type", message.kind() as u16);
     file.bytes("message", &bytes);
+}
+
+/// A text in one piece, and the last piece of another.
+fn clipboard(file: &mut Vectors) {
+    let pieces = [
+        ("Clipboard", 1, 0, "Grüße\n"),
+        ("Clipboard, last piece", 0x0102_0304, 8192, "…"),
+    ];
+    for (name, serial, offset, text) in pieces {
+        let piece = ClipboardPiece {
+            serial,
+            seen: serial / 2,
+            total_bytes: offset + text.len() as u32,
+            offset,
+            bytes: text.as_bytes().to_vec(),
+        };
+        file.vector(name);
+        put_message(file, &Message::Clipboard(piece.clone()));
+        for (name, value) in [
+            ("serial", piece.serial),
+            ("seen", piece.seen),
+            ("total-bytes", piece.total_bytes),
+            ("offset", piece.offset),
+        ] {
+            file.number(name, value);
+        }
+        file.bytes("piece", &piece.bytes);
+    }
 }
 
 fn hello_and_welcome(file: &mut Vectors) {
@@ -498,6 +528,24 @@ fn feedback_and_echo() {
     file.number("t3-ns", echo.host_sent.as_ns());
     file.bytes("echo", &echo.to_wire());
     file.check("feedback.txt");
+}
+
+#[test]
+fn microphone_datagrams() {
+    let mut file = Vectors::about("Microphone: datagrams of the client.");
+    let mut sender = MicrophoneSender::default();
+    let mut datagram = Vec::new();
+    for number in 0_u32..300 {
+        let packet = noise(number, 1 + (number % 90) as usize);
+        sender.send(&packet, &mut datagram).expect("within limits");
+        if [0, 1, 299].contains(&number) {
+            file.vector(format_args!("packet {number}"));
+            file.number("number", number);
+            file.bytes("packet", &packet);
+            file.bytes("datagram", &datagram);
+        }
+    }
+    file.check("microphone.txt");
 }
 
 #[test]

@@ -7,6 +7,8 @@
 //! Sound never holds up anything else: where there is none, or none yet, [`AudioSource::read`]
 //! says so in time and the session sends silence.
 
+mod daemon;
+pub mod microphone;
 mod pipewire;
 mod ring;
 pub mod synthetic;

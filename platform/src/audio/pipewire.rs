@@ -10,12 +10,10 @@
 //! that two sessions, or a session and the desktop around it, do not hear each other.
 //!
 //! One thread (`pf-pipewire`) runs PipeWire's loop. While the daemon is away the thread tries
-//! again, [`RETRY_MIN`] to [`RETRY_MAX`] apart, and [`AudioSource::read`] finds nothing.
+//! again (`daemon.rs`), and [`AudioSource::read`] finds nothing.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ::pipewire as pw;
@@ -31,20 +29,14 @@ use pw::proxy::ProxyT;
 use pw::spa;
 use pw::stream::{StreamBox, StreamFlags, StreamState};
 
+use super::daemon::{Daemon, End, Life};
 use super::ring::Ring;
 use super::{
     AudioBackend, AudioCapabilities, AudioCounts, AudioError, AudioRequest, AudioSource, Heard,
 };
 use crate::pipewire_link;
 use crate::select::Refusal;
-use crate::thread::{Role, RoleThread};
 
-/// First wait before the daemon is tried again; each further one is twice as long.
-const RETRY_MIN: Duration = Duration::from_millis(250);
-/// Longest wait.
-const RETRY_MAX: Duration = Duration::from_secs(4);
-/// The loop ends at its next turn; taking leave of the daemon is one write.
-const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
 /// What we ask the graph to handle at a time: 5 ms.
 const LATENCY: &str = "240/48000";
 
@@ -72,9 +64,8 @@ impl AudioBackend for PipeWire {
 struct Source {
     capabilities: AudioCapabilities,
     shared: Arc<Shared>,
-    /// Wakes the loop, to end.
-    quit: pw::channel::Sender<()>,
-    thread: Option<RoleThread<()>>,
+    /// Held for its thread.
+    _daemon: Daemon,
 }
 
 /// What both threads see.
@@ -82,10 +73,7 @@ struct Shared {
     name: String,
     speakers: Speakers,
     ring: Ring,
-    connected: AtomicU64,
-    stop: AtomicBool,
-    /// For waits outside the loop.
-    stopped: (Mutex<()>, Condvar),
+    life: Arc<Life>,
 }
 
 impl Source {
@@ -97,16 +85,16 @@ impl Source {
             ring: Ring::new(speakers.channels()),
             name: name.clone(),
             speakers,
-            connected: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            stopped: Default::default(),
+            life: Arc::default(),
         });
-        let (quit, asked) = pw::channel::channel();
-        let body = Connector {
+        let connector = Connector {
             shared: Arc::clone(&shared),
-            said: false,
         };
-        let thread = crate::thread::spawn(Role::Audio, "pf-pipewire", move || body.run(asked));
+        let life = Arc::clone(&shared.life);
+        let lost = "clients hear silence until PipeWire can be reached";
+        let daemon = Daemon::spawn("pf-pipewire", life, lost, move |main_loop| {
+            connector.serve(main_loop)
+        })?;
         Ok(Self {
             capabilities: AudioCapabilities {
                 backend: "pipewire",
@@ -114,8 +102,7 @@ impl Source {
                 environment: vec![("PULSE_SINK", name.clone()), ("PIPEWIRE_NODE", name)],
             },
             shared,
-            quit,
-            thread: Some(thread.map_err(AudioError::Thread)?),
+            _daemon: daemon,
         })
     }
 }
@@ -139,23 +126,7 @@ impl AudioSource for Source {
     fn counts(&self) -> AudioCounts {
         AudioCounts {
             dropped: self.shared.ring.dropped(),
-            connected: self.shared.connected.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        let (lock, wake) = &self.shared.stopped;
-        drop(lock.lock().unwrap_or_else(PoisonError::into_inner));
-        wake.notify_all();
-        // Fails only where the thread has ended.
-        let _ = self.quit.send(());
-        if let Some(thread) = self.thread.take()
-            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
-        {
-            log::error!("{error}");
+            connected: self.shared.life.connected(),
         }
     }
 }
@@ -163,49 +134,9 @@ impl Drop for Source {
 /// The thread's own half.
 struct Connector {
     shared: Arc<Shared>,
-    /// The operator knows that there is no sound.
-    said: bool,
 }
 
 impl Connector {
-    fn run(mut self, mut asked: pw::channel::Receiver<()>) {
-        let mut wait = RETRY_MIN;
-        while !self.shared.is_stopping() {
-            let before = self.shared.connected.load(Ordering::Relaxed);
-            let (reason, receiver) = self.connect(asked);
-            asked = receiver;
-            if self.shared.is_stopping() {
-                return;
-            }
-            if self.shared.connected.load(Ordering::Relaxed) > before {
-                wait = RETRY_MIN;
-                self.said = false;
-            }
-            if !std::mem::replace(&mut self.said, true) {
-                log::warn!(
-                    "no sound: {reason}; clients hear silence until PipeWire can be reached"
-                );
-            }
-            self.shared.wait(wait);
-            wait = (wait * 2).min(RETRY_MAX);
-        }
-    }
-
-    /// One connection, for as long as it lasts; why it ended.
-    fn connect(&self, asked: pw::channel::Receiver<()>) -> (String, pw::channel::Receiver<()>) {
-        let main_loop = match MainLoopRc::new(None) {
-            Ok(main_loop) => main_loop,
-            Err(error) => return (format!("no loop for PipeWire ({error})"), asked),
-        };
-        let ended = main_loop.clone();
-        let attached = asked.attach(main_loop.loop_(), move |()| ended.quit());
-        let reason = match self.serve(&main_loop) {
-            Ok(reason) => reason,
-            Err(error) => format!("PipeWire cannot be reached ({error})"),
-        };
-        (reason, attached.deattach())
-    }
-
     fn serve(&self, main_loop: &MainLoopRc) -> Result<String, pw::Error> {
         let context = ContextRc::new(main_loop, None)?;
         let core = context.connect_rc(None)?;
@@ -224,7 +155,7 @@ impl Connector {
         let stream = self.make_stream(&core)?;
         let _stream_listener = self.listen(&stream, &end)?;
         self.connect_stream(&stream)?;
-        if !self.shared.is_stopping() {
+        if !self.shared.life.is_stopping() {
             main_loop.run();
         }
         // The monitor's reader goes before what it reads.
@@ -305,7 +236,7 @@ impl Connector {
             .add_local_listener()
             .state_changed(move |_, (), old, new| match new {
                 StreamState::Streaming => {
-                    connected.connected.fetch_add(1, Ordering::Relaxed);
+                    connected.life.note_connected();
                     log::info!("sound comes from {}", connected.name);
                 }
                 StreamState::Error(message) => {
@@ -339,18 +270,6 @@ impl Connector {
 }
 
 impl Shared {
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    /// Waits, but not for one who is asked to stop.
-    fn wait(&self, time: Duration) {
-        let (lock, wake) = &self.stopped;
-        let guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Woken early or late, the loop around it looks again.
-        let _ = wake.wait_timeout_while(guard, time, |()| !self.is_stopping());
-    }
-
     /// What a buffer holds goes to the ring; the daemon's word about where in it the samples lie
     /// is checked.
     fn take(&self, buffer: &mut pw::buffer::Buffer<'_>, now: Timestamp) {
@@ -363,31 +282,6 @@ impl Shared {
         {
             self.ring.push(bytes, now);
         }
-    }
-}
-
-/// Ends the loop, with the first reason that is given.
-#[derive(Clone)]
-struct End {
-    main_loop: MainLoopRc,
-    reason: Rc<RefCell<Option<String>>>,
-}
-
-impl End {
-    fn new(main_loop: &MainLoopRc) -> Self {
-        Self {
-            main_loop: main_loop.clone(),
-            reason: Rc::default(),
-        }
-    }
-
-    fn because(&self, reason: String) {
-        self.reason.borrow_mut().get_or_insert(reason);
-        self.main_loop.quit();
-    }
-
-    fn reason(&self) -> Option<String> {
-        self.reason.borrow().clone()
     }
 }
 

@@ -29,7 +29,8 @@ pub struct Clients {
     /// unpair it; its session ends
     #[argh(switch)]
     unpair: bool,
-    /// what it may do: view, input and audio with commas between, all or none (not for Moonlight)
+    /// what it may do: view, input, audio, clipboard and microphone with commas between, all or
+    /// none (not for Moonlight)
     #[argh(option)]
     rights: Option<String>,
     /// applications that it may see, with commas between, or all (not for Moonlight)

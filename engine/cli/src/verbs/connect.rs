@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use bench::report::Report;
 use bench::run::from_outcome;
-use engine::client::{ClientError, DecoderChoice, Outcome, Outputs, Viewer};
+use engine::client::{
+    ClientError, ClipboardChoice, DecoderChoice, MicrophoneChoice, Outcome, Outputs, Viewer, Voice,
+};
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
 use net::client::{ConnectError, ConnectOptions, ReceiveSnapshot, Trust};
@@ -69,6 +71,18 @@ pub struct Connect {
     /// channels of the sound: 2, 6 or 8 (default: 2)
     #[argh(option)]
     audio_channels: Option<String>,
+    /// share this desktop's clipboard with the host's, text only; the host must allow it
+    #[argh(switch)]
+    clipboard: bool,
+    /// ask for the host's clipboard and write the newest text that is copied there to this file
+    #[argh(option)]
+    clipboard_out: Option<String>,
+    /// put this text on the clipboard of the host's desktop
+    #[argh(option)]
+    clipboard_test: Option<String>,
+    /// speak into a microphone on the host's desktop: a WAVE file (16 bits, 48 kHz), or tone
+    #[argh(option)]
+    mic: Option<String>,
     /// write statistics of every stage to this file
     #[argh(option)]
     stats: Option<String>,
@@ -100,6 +114,10 @@ impl Connect {
             png: settings.value("png")?,
             wave: settings.value("audio-out")?,
         };
+        let clipboard = clipboard(&settings)?;
+        let choice = settings.value::<MicrophoneChoice>("mic")?;
+        let voice = choice.as_ref().map(Voice::open).transpose();
+        let voice = voice.map_err(|error| Failure::usage(error.to_string()))?;
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
         let options = ConnectOptions {
@@ -110,24 +128,30 @@ impl Connect {
         };
         let decoder = settings.value::<String>("decoder")?;
         let decoder = DecoderChoice::make(decoder.as_deref()).map_err(failure)?;
-        let viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
+        let mut viewer = Viewer::connect(options, decoder, outputs, None).map_err(failure)?;
         // Not before: until there is a session, Ctrl-C simply ends the wait for one.
         let interrupt = Interrupt::install()?;
         store.pin(&host.to_string(), viewer.fingerprint())?;
+        share_clipboard(&mut viewer, clipboard)?;
+        speak(&mut viewer, voice)?;
         let input_test = settings.switch("input-test")?;
         let outcome = watch(viewer, &interrupt, seconds, input_test, plan)?;
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 16] {
+    fn settings(self) -> [(&'static str, Option<String>); 20] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
             ("bitrate", self.bitrate),
+            ("clipboard", self.clipboard.then(|| "true".to_owned())),
+            ("clipboard-out", self.clipboard_out),
+            ("clipboard-test", self.clipboard_test),
             ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
             ("input-test", self.input_test.then(|| "true".to_owned())),
+            ("mic", self.mic),
             ("mode", self.mode),
             ("out", self.out),
             ("pin-host", self.pin_host),
@@ -178,6 +202,9 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             received.audio_latency_us as f64 * 1e-3,
         ));
     }
+    if let Some(texts) = outcome.copied {
+        say(format_args!("clipboard: {texts} texts from the host"));
+    }
     remode::conclude(outcome);
     match &outcome.ended {
         Some(reason) => Err(Failure::new(
@@ -186,6 +213,30 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
+}
+
+/// Says so where the host does not want to.
+fn share_clipboard(viewer: &mut Viewer, choice: ClipboardChoice) -> Result<(), Failure> {
+    let wanted = choice.features();
+    if !viewer.welcome().features.contains(wanted) {
+        say(
+            "the host shares no clipboard: it is started with --clipboard, and a paired client \
+             needs the right to it (punktfunk clients NAME --rights view,input,audio,clipboard)",
+        );
+    }
+    viewer.share_clipboard(choice).map_err(failure)
+}
+
+/// Says so where the host does not listen.
+fn speak(viewer: &mut Viewer, voice: Option<Voice>) -> Result<(), Failure> {
+    let Some(voice) = voice else { return Ok(()) };
+    if !viewer.welcome().features.contains(Features::MICROPHONE) {
+        say(
+            "the host takes no microphone: it is started with --microphone, and a paired client \
+             needs the right to it (punktfunk clients NAME --rights view,input,audio,microphone)",
+        );
+    }
+    viewer.speak(voice).map_err(failure)
 }
 
 /// Prints a line a second until time is up, the user has enough or the host ends it.
@@ -283,12 +334,32 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         fec_codes: FecCodes::ALL,
         aeads: AeadSet::ALL,
         required: Features::NONE,
-        optional: Features::FRAME_TIMES.union(sound(settings)?),
+        optional: Features::FRAME_TIMES
+            .union(sound(settings)?)
+            .union(clipboard(settings)?.features())
+            .union(microphone(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
         datagram_bytes_max: DATAGRAM_BYTES_MAX as u16,
         name: machine_name(),
+    })
+}
+
+/// None, unless somebody speaks.
+fn microphone(settings: &Settings) -> Result<Features, Failure> {
+    Ok(match settings.value::<MicrophoneChoice>("mic")? {
+        Some(_) => Features::MICROPHONE,
+        None => Features::NONE,
+    })
+}
+
+/// The clipboard to share: none, unless somebody asks for it.
+fn clipboard(settings: &Settings) -> Result<ClipboardChoice, Failure> {
+    Ok(ClipboardChoice {
+        desktop: settings.switch("clipboard")?,
+        out: settings.value("clipboard-out")?,
+        text: settings.value("clipboard-test")?,
     })
 }
 

@@ -78,6 +78,14 @@ pub struct Host {
     /// the only source of sound to try: pipewire, synthetic (a tone) or off
     #[argh(option)]
     audio: Option<String>,
+    /// share the clipboard of a session's display with its client, text only; of paired clients with
+    /// those that have the right `clipboard` (punktfunk clients NAME --rights)
+    #[argh(switch)]
+    clipboard: bool,
+    /// give each session a microphone that hears what its client sends; of paired clients those that
+    /// have the right `microphone`
+    #[argh(switch)]
+    microphone: bool,
     /// leave out every Nth video datagram, to see error correction work
     #[argh(option)]
     video_drop: Option<String>,
@@ -129,7 +137,7 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 24] {
+    fn settings(self) -> [(&'static str, Option<String>); 26] {
         [
             ("app", self.app),
             ("apps", self.apps),
@@ -137,6 +145,7 @@ impl Host {
             ("bind", self.bind),
             ("bitrate", self.bitrate),
             ("blocks", self.blocks),
+            ("clipboard", self.clipboard.then(|| "true".to_owned())),
             ("desktop", self.desktop),
             ("encoder", self.encoder),
             ("encoder-threads", self.encoder_threads),
@@ -145,6 +154,7 @@ impl Host {
             ("gamestream-bind", self.gamestream_bind),
             ("gamestream-port", self.gamestream_port),
             ("max-sessions", self.max_sessions),
+            ("microphone", self.microphone.then(|| "true".to_owned())),
             ("mode", self.mode),
             ("name", self.name),
             ("open", self.open.then(|| "true".to_owned())),

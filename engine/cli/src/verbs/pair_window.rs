@@ -24,7 +24,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 #[derive(FromArgs)]
 #[argh(subcommand, name = "pair-window")]
 pub struct PairWindow {
-    /// what the client may do: view, input and audio with commas between (default: all)
+    /// what the client may do: view, input, audio, clipboard and microphone with commas between (default: the
+    /// first three)
     #[argh(option)]
     rights: Option<String>,
     /// applications that it may see, with commas between, by the host's names: testcard, or a

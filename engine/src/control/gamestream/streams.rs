@@ -239,8 +239,8 @@ impl StreamHost {
                 SessionEvent::ModeSet { wanted, result } => {
                     self.take_mode(number, wanted, result);
                 }
-                // Stock clients cannot ask for that.
-                SessionEvent::ModeChanged(_) => {}
+                // Stock clients cannot ask for these.
+                SessionEvent::ModeChanged(_) | SessionEvent::Copied => {}
                 SessionEvent::PadOutput => game.pass_pad_output(clock::now(), &mut self.enet),
                 SessionEvent::Failed(error) => {
                     let text = error.to_string();

@@ -10,8 +10,10 @@
 //!   has beyond that is left alone.
 #![allow(unsafe_code)]
 
+mod clipboard;
 mod identity;
 mod input;
+mod microphone;
 mod pair;
 mod session;
 
@@ -28,7 +30,7 @@ use crate::types::{
     PunktfunkConnectResult, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
     PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
     PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
-    PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
+    PunktfunkStatistics, PunktfunkText, PunktfunkTouch, PunktfunkUnit,
 };
 
 thread_local! {
@@ -110,6 +112,7 @@ structures! {
     PunktfunkSessionInfo 208,
     PunktfunkUnit 40 + 2 * size_of::<usize>(),
     PunktfunkAudio 8 + 2 * size_of::<usize>(),
+    PunktfunkText 8 + 2 * size_of::<usize>(),
     PunktfunkPadOutput 12,
     PunktfunkStatistics 136,
     PunktfunkTouch 32,

@@ -121,6 +121,20 @@ fn golden_small_messages() {
     );
     check(Message::Start, &[&[4, 0, 0, 0, 0, 0]]);
     check(
+        Message::Clipboard(ClipboardPiece {
+            serial: 0x0102,
+            seen: 3,
+            total_bytes: 0x2005,
+            offset: 0x2000,
+            bytes: b"later".to_vec(),
+        }),
+        &[
+            &[0x40, 0, 23, 0, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0],
+            &[5, 0x20, 0, 0, 0, 0x20, 0, 0, 5, 0],
+            b"later",
+        ],
+    );
+    check(
         Message::Input(vec![0xC8, 7]),
         &[&[0x20, 0, 2, 0, 0, 0, 0xC8, 7]],
     );
@@ -249,6 +263,13 @@ fn every_cut_of_every_message_is_an_error() {
         Message::Statistics(ClientStatistics::default()),
         Message::FrameTimes(frames),
         Message::End(end(EndReason::Done, "bye")),
+        Message::Clipboard(ClipboardPiece {
+            serial: 1,
+            seen: 0,
+            total_bytes: 3,
+            offset: 0,
+            bytes: b"abc".to_vec(),
+        }),
     ] {
         let body = &bytes_of(&message)[6..];
         for cut in 0..body.len() {

@@ -1,0 +1,220 @@
+//! The client's sound on its way to the session's microphone, on a thread of its own (`pf-mic`):
+//! datagrams come through a bounded channel, wait in the jitter buffer for their turn, are decoded
+//! and given to the source. What is missing Opus conceals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use net::audio::microphone::MICROPHONE_DATAGRAM_BYTES_MAX;
+use net::audio::{MicrophoneReceiver, Playout, SAMPLE_RATE};
+use net::clock;
+use opus::{Channels, Decoder};
+use platform::audio::microphone::Microphone;
+use platform::thread::{Role, RoleThread};
+
+/// Datagrams that the thread has not taken: 160 ms. Full: the newest is left out, and concealed.
+const DATAGRAMS: usize = 32;
+/// Samples of a packet: 5 ms.
+const SAMPLES: usize = SAMPLE_RATE as usize / 200;
+/// How often the thread looks whether it is wanted while nobody speaks.
+const PATIENCE: Duration = Duration::from_millis(100);
+const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The microphone has no thread or no decoder.
+#[derive(Debug, thiserror::Error)]
+pub enum MicrophoneError {
+    /// Opus refused.
+    #[error("the microphone's decoder cannot be opened: {0}")]
+    Opus(#[from] opus::Error),
+    /// No thread.
+    #[error("the thread for the microphone cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+struct Datagram {
+    length: usize,
+    bytes: [u8; MICROPHONE_DATAGRAM_BYTES_MAX],
+}
+
+/// Control's end. Clones are the same.
+#[derive(Clone)]
+pub struct MicrophoneQueue(Sender<Datagram>);
+
+impl MicrophoneQueue {
+    /// Takes a datagram; never waits. What is longer than any is none.
+    pub fn push(&self, datagram: &[u8]) {
+        let mut bytes = [0; MICROPHONE_DATAGRAM_BYTES_MAX];
+        let Some(place) = bytes.get_mut(..datagram.len()) else {
+            return;
+        };
+        place.copy_from_slice(datagram);
+        let length = datagram.len();
+        // Full: left out. Gone: so is the session.
+        let _ = self.0.try_send(Datagram { length, bytes });
+    }
+}
+
+/// The thread. Dropping it ends it and removes the source.
+pub struct MicrophoneThread {
+    queue: MicrophoneQueue,
+    stop: Arc<AtomicBool>,
+    thread: Option<RoleThread<()>>,
+}
+
+impl MicrophoneThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`MicrophoneError`].
+    pub fn spawn(microphone: Box<dyn Microphone>) -> Result<Self, MicrophoneError> {
+        let (datagrams_in, datagrams) = bounded(DATAGRAMS);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stage = Stage {
+            datagrams,
+            receiver: MicrophoneReceiver::default(),
+            decoder: Decoder::new(SAMPLE_RATE, Channels::Mono)?,
+            microphone,
+            stop: Arc::clone(&stop),
+        };
+        let thread = platform::thread::spawn(Role::Audio, "pf-mic", move || stage.run())
+            .map_err(MicrophoneError::Thread)?;
+        Ok(Self {
+            queue: MicrophoneQueue(datagrams_in),
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where datagrams go in.
+    #[must_use]
+    pub fn queue(&self) -> MicrophoneQueue {
+        self.queue.clone()
+    }
+}
+
+impl Drop for MicrophoneThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take()
+            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
+        {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// The thread's own half.
+struct Stage {
+    datagrams: Receiver<Datagram>,
+    receiver: MicrophoneReceiver,
+    decoder: Decoder,
+    microphone: Box<dyn Microphone>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stage {
+    fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            let due = self.receiver.poll_timeout();
+            let wait = due.map_or(PATIENCE, |due| due.since(clock::now()).min(PATIENCE));
+            match self.datagrams.recv_timeout(wait) {
+                Ok(datagram) => {
+                    let bytes = &datagram.bytes[..datagram.length];
+                    if let Err(error) = self.receiver.handle(clock::now(), bytes) {
+                        log::trace!("{error}");
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.play();
+        }
+    }
+
+    fn play(&mut self) {
+        let mut samples = [0.0; SAMPLES];
+        loop {
+            let now = clock::now();
+            let packet = match self.receiver.poll(now) {
+                Playout::Wait(_) => return,
+                Playout::Play { packet, .. } => packet,
+                Playout::Conceal(_) => &[],
+            };
+            // A packet of another length than 5 ms has no place here: it counts as missing.
+            let decoded = match self.decoder.decode_float(packet, &mut samples, false) {
+                Ok(count) if count == SAMPLES => Ok(count),
+                _ => self.decoder.decode_float(&[], &mut samples, false),
+            };
+            if decoded.is_err() {
+                samples.fill(0.0);
+            }
+            self.microphone.write(&samples);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use net::audio::MicrophoneSender;
+    use opus::{Application, Encoder};
+
+    use super::*;
+
+    struct Kept(Arc<Mutex<Vec<f32>>>);
+
+    impl Microphone for Kept {
+        fn environment(&self) -> Vec<(&'static str, String)> {
+            Vec::new()
+        }
+
+        fn write(&mut self, samples: &[f32]) {
+            self.0.lock().expect("no panic").extend_from_slice(samples);
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_of_5_ms_is_concealed_and_the_others_are_heard() {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let thread = MicrophoneThread::spawn(Box::new(Kept(Arc::clone(&kept)))).expect("spawns");
+        let queue = thread.queue();
+        let mut encoder =
+            Encoder::new(SAMPLE_RATE, Channels::Stereo, Application::LowDelay).expect("an encoder");
+        let loud = [0.5; 2 * SAMPLES * 4];
+        let long = encoder.encode_vec_float(&loud, 1000).expect("20 ms");
+        let mut sender = MicrophoneSender::default();
+        let mut datagram = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let is_loud = |sample: &f32| sample.abs() > 0.2;
+        for number in 0u64.. {
+            let short = encoder.encode_vec_float(&loud[..2 * SAMPLES], 1000);
+            let packet = match number % 3 {
+                0 => long.clone(),
+                1 => vec![0xff; 50],
+                _ => short.expect("5 ms"),
+            };
+            sender.send(&packet, &mut datagram).expect("short");
+            queue.push(&datagram);
+            queue.push(&[0; 5000]);
+            queue.push(&[]);
+            if kept
+                .lock()
+                .expect("no panic")
+                .iter()
+                .filter(|it| is_loud(it))
+                .count()
+                > 1000
+            {
+                break;
+            }
+            assert!(Instant::now() < deadline, "nothing is heard");
+            platform::thread::wait_until(clock::now() + Duration::from_millis(5));
+        }
+        let samples = kept.lock().expect("no panic").len();
+        assert!(samples.is_multiple_of(SAMPLES), "{samples}");
+    }
+}

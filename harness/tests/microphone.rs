@@ -1,0 +1,204 @@
+//! A client's microphone: what it says is heard in its own session, where the host and its rights
+//! allow it; and where a test says so with a real PipeWire, private to the test.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use engine::session::Backends;
+use engine::trust::native::Grant;
+use engine::trust::rights::Rights;
+use harness::facts::eventually;
+use harness::fakes::{FakeMicrophones, MicrophonesRemote};
+use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
+use harness::program::{Running, Sandbox};
+use harness::sound_server::SoundServer;
+use harness::wave::{Heard, write_tone};
+use net::client::{ConnectError, MicrophoneRefused, PairOptions, Trust, pair};
+use net::identity::Identity;
+use net::native::{Features, Hello, RefuseCode};
+use platform::display::synthetic::Synthetic;
+
+const TONE_HZ: f64 = 997.0;
+const OTHER_HZ: f64 = 1500.0;
+/// Tenths of a second in which a tone must be heard.
+const TENTHS: usize = 10;
+
+fn host(settings: &[(&'static str, &str)]) -> (LoopbackHost, MicrophonesRemote) {
+    let (microphones, remote) = FakeMicrophones::new();
+    let backends = Backends {
+        display: Arc::new(Synthetic),
+        encoder: &gpu::encode::candidates()[0],
+        audio: None,
+        microphone: Some(Arc::new(microphones)),
+    };
+    let mut all = vec![("app", "none")];
+    all.extend_from_slice(settings);
+    let host = LoopbackHost::start_on(&all, backends);
+    (host.expect("a host"), remote)
+}
+
+fn asking() -> Hello {
+    let hello = hello(MODE);
+    Hello {
+        optional: hello.optional.union(Features::MICROPHONE),
+        ..hello
+    }
+}
+
+fn is_taken(client: &LoopbackClient) -> bool {
+    client.welcome().features.contains(Features::MICROPHONE)
+}
+
+#[test]
+fn a_host_that_was_not_told_to_listens_to_nobody() {
+    let (host, remote) = host(&[]);
+    let client = LoopbackClient::with(host.address(), Trust::FirstUse, asking());
+    let mut client = client.expect("a session");
+    assert!(!is_taken(&client));
+    let refused = client.connector().microphone().send(&[0xf8]);
+    assert_eq!(refused, Err(MicrophoneRefused::NotTaken));
+    client.watch(3, |_, _| {});
+    assert!(remote.heard().is_empty(), "not even a source is made");
+    client.end();
+
+    let mut hello = asking();
+    hello.required = Features::MICROPHONE;
+    match LoopbackClient::with(host.address(), Trust::FirstUse, hello).err() {
+        Some(ConnectError::Refused { code, .. }) => assert_eq!(code, RefuseCode::Feature),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_who_has_the_right_is_heard() {
+    let (host, _remote) = host(&[("require-pairing", "true"), ("microphone", "true")]);
+    for (rights, taken) in [(Rights::default(), false), (Rights::all(), true)] {
+        let identity = Identity::generate().expect("an identity");
+        let grant = Grant {
+            rights,
+            ..Grant::default()
+        };
+        let opened = host.trust().open_window(grant).expect("random bytes");
+        let options = PairOptions {
+            host: host.address(),
+            identity: identity.clone(),
+            pin: opened.pin,
+            name: "tablet".to_owned(),
+        };
+        pair(options).expect("paired");
+        let trust = Trust::Pinned(host.fingerprint());
+        let client = LoopbackClient::known(host.address(), identity.clone(), trust, asking());
+        let mut client = client.expect("a session");
+        assert_eq!(is_taken(&client), taken);
+        client.watch(3, |_, _| {});
+        if taken {
+            let clients = host.trust().clients();
+            clients
+                .edit(identity.fingerprint(), |it| it.rights.microphone = false)
+                .expect("it is kept");
+            let reason = client.until_end();
+            assert!(reason.contains("taken a right"), "{reason}");
+        }
+    }
+}
+
+/// The executable as a client that says what is in `voice`.
+fn speaker(sandbox: &Sandbox, address: &str, voice: &str) -> Running {
+    let state = sandbox
+        .path()
+        .join(format!("{}.state", voice.replace('/', "-")));
+    let state = state.to_str().expect("a readable path").to_owned();
+    let arguments = [
+        "connect",
+        address,
+        "--headless",
+        "--mode",
+        MODE,
+        "--mic",
+        voice,
+    ];
+    sandbox.start(&[&arguments[..], &["--state-dir", &state]].concat())
+}
+
+fn is_at(heard: &[Option<f64>], pitch_hz: f64) -> usize {
+    heard.iter().filter(|it| **it == Some(pitch_hz)).count()
+}
+
+fn finish(client: Running) {
+    client.interrupt();
+    let ended = client.wait();
+    assert!(ended.status.success(), "{}", ended.stderr);
+}
+
+#[test]
+fn two_clients_are_heard_at_their_pitch_each_in_its_own_session() {
+    let sandbox = Sandbox::new();
+    let (host, remote) = host(&[("microphone", "true")]);
+    let address = host.address().to_string();
+    let file = sandbox.path().join("other.wav");
+    write_tone(&file, OTHER_HZ, 60);
+    let file = file.to_str().expect("a readable path").to_owned();
+    let mut clients = Vec::new();
+    for voice in ["tone", &file] {
+        clients.push(speaker(&sandbox, &address, voice));
+        // One after the other, so that it is known whose microphone is whose.
+        eventually("it has a microphone", || {
+            remote.heard().len() == clients.len()
+        });
+    }
+    let pitches = |number: usize| {
+        let heard = remote.heard();
+        Heard::of_floats(&heard[number]).pitches(&[TONE_HZ, OTHER_HZ])
+    };
+    for (number, pitch_hz) in [(0, TONE_HZ), (1, OTHER_HZ)] {
+        eventually("its tone is heard", || {
+            is_at(&pitches(number), pitch_hz) >= TENTHS
+        });
+    }
+    clients.into_iter().for_each(finish);
+    for (number, pitch_hz) in [(0, TONE_HZ), (1, OTHER_HZ)] {
+        let heard = pitches(number);
+        let wrong = heard.iter().flatten().count() - is_at(&heard, pitch_hz);
+        assert_eq!(wrong, 0, "{pitch_hz} Hz: {heard:?}");
+    }
+}
+
+/// What is recorded from a source of PipeWire's, so far.
+fn recorded(file: &Path) -> Vec<Option<f64>> {
+    Heard::so_far(file, 1, 0).pitches(&[TONE_HZ, OTHER_HZ])
+}
+
+#[test]
+fn applications_record_their_own_sessions_client_from_pipewire() {
+    let sandbox = Sandbox::new();
+    let _server = SoundServer::start(&sandbox);
+    let settings = ["--desktop", "synthetic", "--app", "none", "--microphone"];
+    let mut host = sandbox.start(&[&["host", "--port", "0"][..], &settings].concat());
+    let listening = host.line("listening");
+    let address = listening.split(' ').next().expect("an address").to_owned();
+    let other = sandbox.path().join("other.wav");
+    write_tone(&other, OTHER_HZ, 60);
+    let mut sessions = Vec::new();
+    for (number, voice) in [(1, "tone"), (2, other.to_str().expect("readable"))] {
+        let client = speaker(&sandbox, &address, voice);
+        let source = format!("punktfunk-mic-{}-{number}", host.id());
+        eventually("there is a source", || {
+            SoundServer::has_node(&sandbox, &source)
+        });
+        let file = sandbox.path().join(format!("{number}.wav"));
+        let recorder = SoundServer::record(&sandbox, &file, &source);
+        sessions.push((client, recorder, file));
+    }
+    for ((_, _, file), pitch_hz) in sessions.iter().zip([TONE_HZ, OTHER_HZ]) {
+        eventually("its client is recorded", || {
+            is_at(&recorded(file), pitch_hz) >= TENTHS
+        });
+    }
+    for ((client, recorder, file), pitch_hz) in sessions.into_iter().zip([TONE_HZ, OTHER_HZ]) {
+        finish(client);
+        drop(recorder);
+        let heard = recorded(&file);
+        let wrong = heard.iter().flatten().count() - is_at(&heard, pitch_hz);
+        assert_eq!(wrong, 0, "{pitch_hz} Hz: {heard:?}");
+    }
+}
