@@ -117,11 +117,15 @@ impl Features {
     pub const AUDIO_51: Self = Self(1 << 2);
     /// With [`Self::AUDIO`]: in 7.1, whatever [`Self::AUDIO_51`] says.
     pub const AUDIO_71: Self = Self(1 << 3);
+    /// The client draws the pointer: the host tells its shape and place and leaves it out of the
+    /// pictures.
+    pub const CURSOR: Self = Self(1 << 6);
     /// All that this version knows.
     pub const KNOWN: Self = Self::FRAME_TIMES
         .union(Self::AUDIO)
         .union(Self::AUDIO_51)
-        .union(Self::AUDIO_71);
+        .union(Self::AUDIO_71)
+        .union(Self::CURSOR);
 
     /// What to ask for to hear sound on these speakers.
     #[must_use]

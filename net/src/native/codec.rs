@@ -9,6 +9,7 @@ use crate::limits::{
 use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount};
 
+use super::cursor::{CursorState, ShapePart};
 use super::framing::HEADER_BYTES;
 use super::input::PACKET_BYTES_MAX;
 use super::messages::{
@@ -39,6 +40,8 @@ impl Message {
             Self::Reconfigured(_) => Kind::Reconfigured,
             Self::Input(_) => Kind::Input,
             Self::PadOutput(_) => Kind::PadOutput,
+            Self::CursorShape(_) => Kind::CursorShape,
+            Self::CursorState(_) => Kind::CursorState,
             Self::End(_) => Kind::End,
             Self::Pairing(message) => message.kind(),
         }
@@ -66,6 +69,8 @@ impl Message {
             Self::Reconfigured(answer) => answer.write(&mut writer),
             Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
             Self::PadOutput(packet) => writer.bytes(packet),
+            Self::CursorShape(part) => part.write(&mut writer),
+            Self::CursorState(state) => writer.bytes(&state.packet()),
             Self::Pairing(message) => message.write(&mut writer),
             Self::End(End { reason, text }) => {
                 writer.u16(reason.to_wire());
@@ -107,6 +112,8 @@ impl Message {
                 Self::Input(body.to_vec())
             }
             Kind::PadOutput => Self::PadOutput(reader.array()?),
+            Kind::CursorShape => Self::CursorShape(ShapePart::read(reader)?),
+            Kind::CursorState => Self::CursorState(CursorState::parse(body)?),
             Kind::PairRequest | Kind::PairReply | Kind::PairConfirm | Kind::PairDone => {
                 Self::Pairing(PairingMessage::parse(kind, reader)?)
             }

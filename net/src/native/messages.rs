@@ -16,6 +16,8 @@
 //! | 0x0020 | Input | C→H | a packet of [`super::input`] |
 //! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x001F | End | both | u16 reason; text |
+//! | 0x0048 | CursorShape | H→C | rows of a shape, as in [`super::cursor`] |
+//! | 0x0049 | CursorState | H→C | a state, likewise |
 //! | 0x0030 to 0x0033 | PairRequest, PairReply, PairConfirm, PairDone | | as in [`super::pairing`] |
 //!
 //! | Hello, offset | size | field | | Welcome, offset | size | field |
@@ -114,6 +116,10 @@ pub enum Kind {
     PairConfirm = 0x0032,
     /// The host does, and the client is paired.
     PairDone = 0x0033,
+    /// What the pointer looks like.
+    CursorShape = 0x0048,
+    /// Where it is.
+    CursorState = 0x0049,
 }
 
 impl Kind {
@@ -137,6 +143,8 @@ impl Kind {
             0x0031 => Some(Self::PairReply),
             0x0032 => Some(Self::PairConfirm),
             0x0033 => Some(Self::PairDone),
+            0x0048 => Some(Self::CursorShape),
+            0x0049 => Some(Self::CursorState),
             _ => None,
         }
     }
@@ -161,6 +169,8 @@ impl Kind {
             Self::PairReply => "PairReply",
             Self::PairConfirm => "PairConfirm",
             Self::PairDone => "PairDone",
+            Self::CursorShape => "CursorShape",
+            Self::CursorState => "CursorState",
         }
     }
 }
@@ -191,6 +201,10 @@ pub enum Message {
     Input(Vec<u8>),
     /// A packet for [`super::input::OutputReceiver`].
     PadOutput([u8; super::input::OUTPUT_BYTES]),
+    /// Rows of a cursor's shape.
+    CursorShape(super::cursor::ShapePart),
+    /// Where the cursor is.
+    CursorState(super::cursor::CursorState),
     /// See [`End`].
     End(End),
     /// See [`super::pairing`].

@@ -14,12 +14,14 @@
 //!    | Reconfigure ────────────────────────▶ |   another mode; Reconfigured answers
 //!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
 //!    | ◀─ FrameTimes, PadOutput, Reconfigured |
+//!    | ◀─ CursorShape, CursorState          |   what the pointer looks like, and where it is
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 
 mod capabilities;
 pub mod client;
 mod codec;
+pub mod cursor;
 pub mod framing;
 pub mod host;
 pub mod input;
