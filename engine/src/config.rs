@@ -104,6 +104,7 @@ pub const SETTINGS: &[&str] = &[
     "bind",
     "bitrate",
     "blocks",
+    "cursor",
     "decoder",
     "desktop",
     "encoder",

@@ -65,6 +65,7 @@ impl Ladder {
             terms,
             encoder_threads: 1,
             audio: None,
+            cursor: false,
         };
         let backends = Backends {
             display: Arc::new(backend),
@@ -116,6 +117,7 @@ impl Ladder {
             SessionEvent::Ready { .. } => panic!("it is ready"),
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
+            SessionEvent::Cursor => panic!("nobody draws it"),
             SessionEvent::ModeSet { .. } | SessionEvent::ModeChanged(_) => {
                 panic!("nobody asked for a mode")
             }

@@ -9,6 +9,8 @@ mod audio_plane;
 mod clock_echo;
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
+#[path = "../fuzz/bodies/cursor_plane.rs"]
+mod cursor_plane;
 #[path = "../fuzz/bodies/feedback.rs"]
 mod feedback;
 #[path = "../fuzz/bodies/input_plane.rs"]
@@ -30,7 +32,7 @@ mod reassembler;
 
 /// A stream of messages with valid headers and arbitrary, mostly short bodies.
 fn framed() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![0..6u16, 0x0f..0x14u16, 0x1f..0x22u16, any::<u16>()];
+    let kind = prop_oneof![0..6u16, 0x0f..0x14u16, 0x1f..0x22u16, 0x48..0x4au16, any::<u16>()];
     let body = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..90),
         prop::collection::vec(0..3u8, 0..90),
@@ -206,6 +208,11 @@ proptest! {
             data.extend_from_slice(&packet);
         }
         input_plane::run(&data);
+    }
+
+    #[test]
+    fn cursor(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        cursor_plane::run(&data);
     }
 
     #[test]

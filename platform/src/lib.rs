@@ -5,6 +5,7 @@
 
 pub mod audio;
 pub mod capture;
+pub mod cursor;
 pub mod display;
 pub mod inject;
 pub mod process;

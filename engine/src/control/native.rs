@@ -33,6 +33,7 @@ use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{FrameId, Timestamp};
 
 use super::admission::{Admission, LOOK_INTERVAL, Standing};
+use super::cursor::{self, CursorPlane};
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::remode;
@@ -103,6 +104,8 @@ struct Peer {
     session: Option<Session>,
     /// From the Welcome on, if the display takes input.
     input: Option<InputPlane>,
+    /// From the Welcome on, if the client draws the pointer and the capture tells of it.
+    cursor: Option<CursorPlane>,
     /// From Start on.
     steer: Option<Steer>,
     /// From Start on, if the client listens.
@@ -119,6 +122,8 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    /// Without which the client wants no session.
+    required: Features,
     client: String,
     number: u64,
     id: [u8; 16],
@@ -201,6 +206,8 @@ impl NativeHost {
         let reports = self.peers.values().any(|peer| peer.reports.is_some());
         let steers = self.peers.values().filter_map(|peer| peer.steer.as_ref());
         let steers = steers.map(Steer::poll_timeout).min();
+        let cursors = self.peers.values().filter_map(|peer| peer.cursor.as_ref());
+        let cursors = cursors.filter_map(CursorPlane::poll_timeout).min();
         let watched = self.peers.values().any(|peer| peer.standing.is_watched());
         [
             self.endpoint.timeout(),
@@ -208,6 +215,7 @@ impl NativeHost {
             machines.map(|at| at.since(now)),
             reports.then_some(REPORT_INTERVAL),
             steers.map(|at| at.since(now)),
+            cursors.map(|at| at.since(now)),
             (!self.ending.is_empty()).then_some(REPORT_INTERVAL),
             self.peers
                 .values()
@@ -267,12 +275,22 @@ impl NativeHost {
                     encoder,
                     slices,
                     input,
+                    cursor,
                     ..
                 } => {
                     let refused = peer.standing.refused_input(peer.session.as_ref());
                     peer.input = input.map(|queue| InputPlane::new(queue, refused));
+                    peer.cursor = cursor.map(CursorPlane::new);
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
+                    let settled = cursor::settle(wanted.agreed.features, wanted.required, &peer.cursor);
+                    match settled {
+                        Ok(features) => wanted.agreed.features = features,
+                        Err(refuse) => {
+                            peer.machine.refuse(refuse);
+                            continue;
+                        }
+                    }
                     let welcome = wanted.agreed.welcome(
                         wanted.id,
                         ClockDomain::derive(&self.boot_id, &wanted.id),
@@ -295,7 +313,7 @@ impl NativeHost {
                     }
                 }
                 // It waits where the peer's plane finds it.
-                SessionEvent::PadOutput => {}
+                SessionEvent::PadOutput | SessionEvent::Cursor => {}
                 // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
                 SessionEvent::ModeChanged(result) => {
@@ -388,6 +406,7 @@ impl NativeHost {
             return;
         };
         peer.pass_pad_output(link);
+        peer.pass_cursor(now, link);
         peer.follow(link);
         peer.pass_reports();
         if let Some(sound) = &mut peer.sound {
@@ -438,6 +457,7 @@ impl NativeHost {
         let spawned = new_session_id().and_then(|session_id| {
             peer.wanted = Some(Wanted {
                 agreed,
+                required: hello.required,
                 client: hello.name.clone(),
                 number: self.registry.number(),
                 id: session_id,
@@ -468,13 +488,14 @@ impl NativeHost {
             terms: AppTerms::default(),
             encoder_threads,
             audio: agreed.features.speakers(),
+            cursor: agreed.features.contains(Features::CURSOR),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Of controllers' output the wake-up alone tells. Of others a session sends three, and
+            // Of controllers' output and the cursor the wake-up alone tells. Of others a session sends three, and
             // one more while a change of its mode is in work. Gone means that the host has stopped.
-            if !matches!(event, SessionEvent::PadOutput) {
+            if !matches!(event, SessionEvent::PadOutput | SessionEvent::Cursor) {
                 let _ = events.try_send((id, event));
             }
             if let Err(error) = waker.wake() {
@@ -612,6 +633,7 @@ impl Peer {
             wanted: None,
             session: None,
             input: None,
+            cursor: None,
             steer: None,
             sound: None,
             reports: None,
@@ -696,6 +718,14 @@ impl Peer {
         }
     }
 
+    fn pass_cursor(&mut self, now: Timestamp, link: &mut Link) {
+        if let Some(cursor) = &mut self.cursor
+            && self.machine.state() == HostState::Streaming
+        {
+            cursor.pass_on(now, &mut self.machine, link);
+        }
+    }
+
     /// False if there is no session or it takes no command now.
     fn command(&self, command: SessionCommand) -> bool {
         let session = self.session.as_ref();
@@ -743,6 +773,7 @@ impl Peer {
         self.reports = None;
         self.steer = None;
         self.input = None;
+        self.cursor = None;
         self.sound = None;
         if let Some(mut session) = self.session.take() {
             session.end();

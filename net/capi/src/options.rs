@@ -12,7 +12,7 @@ use net::units::BitsPerSecond;
 
 use crate::status::Failure;
 use crate::types::{
-    PUNKTFUNK_CONNECT_NO_AES, PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES,
+    PUNKTFUNK_CONNECT_CURSOR, PUNKTFUNK_CONNECT_NO_AES, PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES,
     PUNKTFUNK_GRANULARITY_SLICES, PUNKTFUNK_TRUST_ASK, PUNKTFUNK_TRUST_FIRST_USE,
     PUNKTFUNK_TRUST_PINNED, PunktfunkConnectOptions,
 };
@@ -28,7 +28,7 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
         millihz: options.refresh_millihz,
     };
     mode.check().map_err(Failure::argument)?;
-    if options.flags & !PUNKTFUNK_CONNECT_NO_AES != 0 {
+    if options.flags & !(PUNKTFUNK_CONNECT_NO_AES | PUNKTFUNK_CONNECT_CURSOR) != 0 {
         return Err(Failure::argument("flags has bits that are not known"));
     }
     if options.reserved != [0; 6] {
@@ -41,6 +41,10 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
                 .ok_or_else(|| Failure::argument("audio_channels is none of 0, 2, 6 and 8"))?,
         ),
     };
+    let cursor = match options.flags & PUNKTFUNK_CONNECT_CURSOR {
+        0 => Features::NONE,
+        _ => Features::CURSOR,
+    };
     Ok(Hello {
         version: PROTOCOL_VERSION,
         mode,
@@ -52,7 +56,7 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
             AeadSet::CHACHA20_POLY1305
         },
         required: Features::NONE,
-        optional: sound,
+        optional: sound.union(cursor),
         slices: options.slices,
         bitrate: BitsPerSecond(options.bitrate),
         fec_percent: match options.fec_percent {

@@ -46,6 +46,8 @@ pub enum PunktfunkStatus {
     PairingClosed = 16,
     /// The PIN was wrong, or somebody is in between. The window is closed.
     PairingFailed = 17,
+    /// The pictures show the pointer: the client did not ask to draw it, or the host cannot tell.
+    NoCursor = 20,
 }
 
 /// A call failed.

@@ -57,7 +57,10 @@ pub fn run(data: &[u8]) {
         }
     }
     assert!(outputs <= 256, "the newest for each controller");
-    assert!(others <= 4, "Welcome or Refused, the newest mode, one end");
+    assert!(
+        others <= 5,
+        "Welcome or Refused, the newest mode, the cursor, one end"
+    );
 }
 
 fn now(ms: u64) -> Timestamp {

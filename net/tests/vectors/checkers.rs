@@ -39,7 +39,7 @@ fn check_with(checker: impl Fn() -> Command, files: &[&str]) {
     std::fs::remove_dir_all(&copy).expect("removed");
 }
 
-const ALL_FILES: [&str; 8] = [
+const ALL_FILES: [&str; 9] = [
     "messages.txt",
     "pairing.txt",
     "sealed.txt",
@@ -48,6 +48,7 @@ const ALL_FILES: [&str; 8] = [
     "feedback.txt",
     "audio.txt",
     "input.txt",
+    "cursor.txt",
 ];
 
 #[test]
@@ -90,6 +91,7 @@ fn a_c_program_of_its_own_agrees() {
         "feedback.txt",
         "audio.txt",
         "input.txt",
+        "cursor.txt",
     ];
     check_with(|| Command::new(&program), &files);
     std::fs::remove_file(&program).expect("removed");

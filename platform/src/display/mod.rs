@@ -19,6 +19,7 @@ pub use cancel::Cancel;
 pub(crate) use cancel::connect;
 
 use crate::capture::CaptureError;
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::select::Refusal;
 
 /// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
@@ -135,6 +136,12 @@ pub trait DisplayBackend: Send + Sync {
 pub trait VirtualDisplay: Send {
     /// Where to capture it, or `None` for a display that is its own source (synthetic).
     fn address(&self) -> Option<&OutputAddress>;
+
+    /// Its pointer, if it is its own source: whoever injects and captures uses it. `None` where a
+    /// compositor has it.
+    fn pointer(&self) -> Option<&SyntheticPointer> {
+        None
+    }
 
     /// The mode that it really has.
     fn mode(&self) -> Mode;

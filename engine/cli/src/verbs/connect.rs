@@ -60,9 +60,13 @@ pub struct Connect {
     /// write the H.264 stream to this file
     #[argh(option)]
     out: Option<String>,
-    /// write the last picture to this file
+    /// write the last picture to this file, the pointer drawn on it
     #[argh(option)]
     png: Option<String>,
+    /// on: be told of the pointer and draw it; off: have the host paint it into the pictures
+    /// (default: on, but off with --out, whose pictures would lack it)
+    #[argh(option)]
+    cursor: Option<String>,
     /// ask for the desktop's sound and write what was heard to this file (WAVE)
     #[argh(option)]
     audio_out: Option<String>,
@@ -119,11 +123,12 @@ impl Connect {
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 16] {
+    fn settings(self) -> [(&'static str, Option<String>); 17] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
             ("bitrate", self.bitrate),
+            ("cursor", self.cursor),
             ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
@@ -176,6 +181,16 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             received.audio_overrun,
             sound.refused,
             received.audio_latency_us as f64 * 1e-3,
+        ));
+    }
+    if outcome.welcome.features.contains(Features::CURSOR) {
+        let received = &outcome.received;
+        say(format_args!(
+            "cursor: {} changes, {} repaired by the stream, {} late, {} shapes",
+            received.cursor_states,
+            received.cursor_repaired,
+            received.cursor_stale,
+            received.cursor_shapes,
         ));
     }
     remode::conclude(outcome);
@@ -283,7 +298,9 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         fec_codes: FecCodes::ALL,
         aeads: AeadSet::ALL,
         required: Features::NONE,
-        optional: Features::FRAME_TIMES.union(sound(settings)?),
+        optional: Features::FRAME_TIMES
+            .union(sound(settings)?)
+            .union(cursor(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
@@ -299,6 +316,37 @@ fn sound(settings: &Settings) -> Result<Features, Failure> {
         Some(_) => Features::sound(speakers),
         None => Features::NONE,
     })
+}
+
+/// Whether to draw the pointer: nobody can on what the host's stream is written to.
+fn cursor(settings: &Settings) -> Result<Features, Failure> {
+    let default = if settings.value::<PathBuf>("out")?.is_some() {
+        Cursor::Off
+    } else {
+        Cursor::On
+    };
+    Ok(match settings.value("cursor")?.unwrap_or(default) {
+        Cursor::On => Features::CURSOR,
+        Cursor::Off => Features::NONE,
+    })
+}
+
+/// `--cursor`.
+enum Cursor {
+    On,
+    Off,
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("use on or off"),
+        }
+    }
 }
 
 /// The first address of a name, with the default port if it has none.

@@ -240,7 +240,7 @@ impl StreamHost {
                     self.take_mode(number, wanted, result);
                 }
                 // Stock clients cannot ask for that.
-                SessionEvent::ModeChanged(_) => {}
+                SessionEvent::ModeChanged(_) | SessionEvent::Cursor => {}
                 SessionEvent::PadOutput => game.pass_pad_output(clock::now(), &mut self.enet),
                 SessionEvent::Failed(error) => {
                     let text = error.to_string();

@@ -10,6 +10,7 @@
 //!   has beyond that is left alone.
 #![allow(unsafe_code)]
 
+mod cursor;
 mod identity;
 mod input;
 mod pair;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use crate::status::{Failure, PunktfunkStatus};
 use crate::types::{
     PUNKTFUNK_ABI_VERSION, PUNKTFUNK_FOREVER, PunktfunkAudio, PunktfunkConnectOptions,
-    PunktfunkConnectResult, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
+    PunktfunkConnectResult, PunktfunkCursor, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
     PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
     PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
     PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
@@ -111,6 +112,7 @@ structures! {
     PunktfunkUnit 40 + 2 * size_of::<usize>(),
     PunktfunkAudio 8 + 2 * size_of::<usize>(),
     PunktfunkPadOutput 12,
+    PunktfunkCursor 48 + size_of::<usize>(),
     PunktfunkStatistics 136,
     PunktfunkTouch 32,
     PunktfunkPen 32,

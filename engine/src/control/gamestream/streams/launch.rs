@@ -145,6 +145,8 @@ impl StreamHost {
             terms,
             encoder_threads,
             audio: Speakers::from_channels(request.stream.surround.channels),
+            // Stock clients show what the pictures show.
+            cursor: false,
         })
     }
 
