@@ -15,7 +15,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use gpu::bitstream::GapTracker;
 use gpu::decode::{Decoder, DecoderKind, Part, Picture};
 use net::client::{
-    Client, ClientCursor, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+    Client, ClientCursor, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback,
+    ReceiveSnapshot,
 };
 use net::clock;
 use net::identity::Fingerprint;

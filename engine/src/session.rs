@@ -408,13 +408,14 @@ impl Stage<'_> {
         if self.cancel.is_asked() {
             return Ok(());
         }
+        // Lives until the end of this function, and ends before the display does. Before the capture,
+        // which can tell of the pointer only where the seat has one.
+        let input = self.open_input(display.as_ref());
         let mut source = self.open_source(display.as_ref(), self.terms_at_first())?;
         // One that could not even begin is a launch that failed.
         self.check(display.as_mut())?;
         let capabilities = source.encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
-        // Lives until the end of this function, and ends before the display does.
-        let input = self.open_input(display.as_ref());
         let mut cursor = self.start_cursor(source.cursor.take());
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,

@@ -12,8 +12,8 @@ use engine::trust::native::NativeTrust;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
-    Client, ClientCursor, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions, Feedback,
-    ReceiveSnapshot, Trust,
+    Client, ClientCursor, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions,
+    Feedback, ReceiveSnapshot, Trust,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;

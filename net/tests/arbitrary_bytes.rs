@@ -32,7 +32,13 @@ mod reassembler;
 
 /// A stream of messages with valid headers and arbitrary, mostly short bodies.
 fn framed() -> impl Strategy<Value = Vec<u8>> {
-    let kind = prop_oneof![0..6u16, 0x0f..0x14u16, 0x1f..0x22u16, 0x48..0x4au16, any::<u16>()];
+    let kind = prop_oneof![
+        0..6u16,
+        0x0f..0x14u16,
+        0x1f..0x22u16,
+        0x48..0x4au16,
+        any::<u16>()
+    ];
     let body = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..90),
         prop::collection::vec(0..3u8, 0..90),

@@ -283,7 +283,8 @@ impl NativeHost {
                     peer.cursor = cursor.map(CursorPlane::new);
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
-                    let settled = cursor::settle(wanted.agreed.features, wanted.required, &peer.cursor);
+                    let settled =
+                        cursor::settle(wanted.agreed.features, wanted.required, &peer.cursor);
                     match settled {
                         Ok(features) => wanted.agreed.features = features,
                         Err(refuse) => {

@@ -56,14 +56,21 @@ fn open_with(
     apart: bool,
 ) -> Result<Opened, CaptureError> {
     let name = backend.name();
-    if apart && let Some((capture, cursor)) = backend.open_with_cursor(address)? {
-        log::info!("{name}: the cursor by {}", cursor.name());
-        let cursor = Some(cursor);
-        return Ok(Opened {
-            capture,
-            name,
-            cursor,
-        });
+    if apart {
+        match backend.open_with_cursor(address) {
+            Ok(Some((capture, cursor))) => {
+                log::info!("{name}: the cursor by {}", cursor.name());
+                let cursor = Some(cursor);
+                return Ok(Opened {
+                    capture,
+                    name,
+                    cursor,
+                });
+            }
+            Ok(None) => {}
+            // What is wrong with the cursor alone costs no session.
+            Err(error) => log::warn!("{name}: no cursor: {error}"),
+        }
     }
     Ok(Opened {
         capture: backend.open(address)?,

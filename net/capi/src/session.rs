@@ -12,7 +12,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
-use net::client::{Client, ClientCursor, ClientInput, ClientNotice, Feedback, HeardPacket, InputRefused};
+use net::client::{
+    Client, ClientCursor, ClientInput, ClientNotice, Feedback, HeardPacket, InputRefused,
+};
 use net::input::{InputEvent, PadOutput};
 use net::native::Features;
 use net::reassemble::AccessUnit;

@@ -270,8 +270,7 @@ impl HostSession {
     /// Says what [`super::cursor::CursorSender::poll_message`] has to say. False, and it is lost,
     /// without room: ask [`HostSession::has_cursor_room`] before.
     pub fn send_cursor(&mut self, message: CursorMessage) -> bool {
-        self.state == HostState::Streaming
-            && self.outbox.push(&message.into(), Priority::Droppable)
+        self.state == HostState::Streaming && self.outbox.push(&message.into(), Priority::Droppable)
     }
 
     /// What came of [`HostEvent::ChangeMode`]: the mode that the display has now and the first

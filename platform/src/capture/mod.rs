@@ -1,5 +1,6 @@
 //! Capture: pictures of an output, when they change.
 
+mod cursor_session;
 pub mod ext_image_copy;
 pub(crate) mod link;
 mod pool;

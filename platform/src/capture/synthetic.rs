@@ -355,7 +355,10 @@ fn square_at(size: Size, number: u64) -> Rect {
 /// Paints it over what is there; where.
 fn paint_cursor(picture: &mut MemorySurface, cursor: &Cursor) -> Rect {
     let Cursor { pointer, shape, .. } = cursor;
-    let Some(shape) = shape.as_ref().filter(|_| pointer.visibility == Visibility::Shown) else {
+    let Some(shape) = shape
+        .as_ref()
+        .filter(|_| pointer.visibility == Visibility::Shown)
+    else {
         return NOTHING;
     };
     let (size, stride) = (picture.size(), picture.stride());

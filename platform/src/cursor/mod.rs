@@ -7,6 +7,8 @@
 //! | source | belongs to |
 //! |---|---|
 //! | [`synthetic`] | a display that draws its pictures itself |
+//! | `ext-image-copy-capture-v1`'s cursor session | [`crate::capture::ext_image_copy`], where the
+//! compositor has the pointer on a plane of its own |
 //!
 //! `wlr-screencopy` tells nothing of the pointer, so it has no source.
 

@@ -8,7 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam::channel::Receiver;
-use net::client::{Client, ClientCursor, ClientInput, ClientNotice, ConnectOptions, ReceiveSnapshot};
+use net::client::{
+    Client, ClientCursor, ClientInput, ClientNotice, ConnectOptions, ReceiveSnapshot,
+};
 use net::reassemble::Granularity;
 use net::units::{FrameId, Timestamp};
 use platform::thread::Role;

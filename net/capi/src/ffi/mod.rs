@@ -26,10 +26,10 @@ use std::time::Duration;
 use crate::status::{Failure, PunktfunkStatus};
 use crate::types::{
     PUNKTFUNK_ABI_VERSION, PUNKTFUNK_FOREVER, PunktfunkAudio, PunktfunkConnectOptions,
-    PunktfunkConnectResult, PunktfunkCursor, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
-    PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
-    PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
-    PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
+    PunktfunkConnectResult, PunktfunkCursor, PunktfunkMode, PunktfunkPadArrival,
+    PunktfunkPadBattery, PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState,
+    PunktfunkPadTouch, PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen,
+    PunktfunkSessionInfo, PunktfunkStatistics, PunktfunkTouch, PunktfunkUnit,
 };
 
 thread_local! {
