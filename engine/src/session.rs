@@ -408,8 +408,8 @@ impl Stage<'_> {
         if self.cancel.is_asked() {
             return Ok(());
         }
-        // Lives until the end of this function, and ends before the display does. Before the capture,
-        // which can tell of the pointer only where the seat has one.
+        // Lives until the end of this function, and ends before the display does. Opened before the
+        // capture, which can tell of the pointer only where the seat has one.
         let input = self.open_input(display.as_ref());
         let mut source = self.open_source(display.as_ref(), self.terms_at_first())?;
         // One that could not even begin is a launch that failed.

@@ -196,7 +196,8 @@ fn cursor_packets() {
                 packet.extend([0xcd, visibility]);
                 packet.extend((sequence + chance.below(3) as u32).to_le_bytes());
                 packet.extend((chance.below(4) as u32).to_le_bytes());
-                packet.extend(chance.bytes(16, [2, 256][chance.below(2)]));
+                let bound = [2, 256][chance.below(2)];
+                packet.extend(chance.bytes(16, bound));
             }
             if chance.below(6) == 0 {
                 chance.change(&mut packet, 3);

@@ -494,8 +494,9 @@ impl NativeHost {
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Of controllers' output and the cursor the wake-up alone tells. Of others a session sends three, and
-            // one more while a change of its mode is in work. Gone means that the host has stopped.
+            // Of controllers' output and the cursor the wake-up alone tells. Of others a session
+            // sends three, and one more while a change of its mode is in work. Gone means that the
+            // host has stopped.
             if !matches!(event, SessionEvent::PadOutput | SessionEvent::Cursor) {
                 let _ = events.try_send((id, event));
             }

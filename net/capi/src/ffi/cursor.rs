@@ -14,8 +14,8 @@ use crate::types::{
 /// whether it is to be drawn. Of changes that nobody takes only the newest is kept.
 /// PUNKTFUNK_STATUS_NO_CURSOR if the session was not agreed on with PUNKTFUNK_CONNECT_CURSOR.
 /// cursor.pixels is valid until the next call of this function for the session that succeeds, and
-/// until punktfunk_close. Before the first change there is no pointer to draw. One thread at a time,
-/// as with punktfunk_next_unit.
+/// until punktfunk_close. Before the first change there is no pointer to draw. One thread at a
+/// time, as with punktfunk_next_unit.
 ///
 /// # Safety
 /// `session` was not closed; `cursor` is valid.
