@@ -238,8 +238,8 @@ typedef struct PunktfunkIdentity PunktfunkIdentity;
 
 // A running session. Every function that takes one may be called from any thread at any time until
 // punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-// punktfunk_next_cursor and punktfunk_next_pad_output each serve one thread at a time; another one that calls the same
-// meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
+// punktfunk_next_cursor, and punktfunk_next_pad_output each serve one thread at a time; another
+// one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 typedef struct PunktfunkSession PunktfunkSession;
 
 // The host's pointer as it is to be drawn from now on.
@@ -675,8 +675,8 @@ const char *punktfunk_last_error(void);
 // whether it is to be drawn. Of changes that nobody takes only the newest is kept.
 // PUNKTFUNK_STATUS_NO_CURSOR if the session was not agreed on with PUNKTFUNK_CONNECT_CURSOR.
 // cursor.pixels is valid until the next call of this function for the session that succeeds, and
-// until punktfunk_close. Before the first change there is no pointer to draw. One thread at a time,
-// as with punktfunk_next_unit.
+// until punktfunk_close. Before the first change there is no pointer to draw. One thread at a
+// time, as with punktfunk_next_unit.
 //
 // # Safety
 // `session` was not closed; `cursor` is valid.
