@@ -4,6 +4,7 @@
 
 mod audio;
 mod clipboard;
+mod last;
 mod microphone;
 mod remode;
 
@@ -14,10 +15,10 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use gpu::bitstream::GapTracker;
-use gpu::convert::to_rgb;
 use gpu::decode::{Decoder, DecoderKind, Part, Picture};
 use net::client::{
-    Client, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback, ReceiveSnapshot,
+    Client, ClientCursor, ClientInput, ClientNotice, ConnectError, ConnectOptions, Feedback,
+    ReceiveSnapshot,
 };
 use net::clock;
 use net::identity::Fingerprint;
@@ -31,6 +32,7 @@ use platform::thread::{JoinError, Role, RoleThread};
 use crate::host::unchosen;
 use audio::{Listener, WaveFile};
 use clipboard::Sharing;
+use last::LastPicture;
 use microphone::Speaker;
 use remode::ModeLog;
 
@@ -61,7 +63,7 @@ pub struct Outputs {
     /// The H.264 stream as it was shown (Annex B), from the first IDR on. Where frames were lost,
     /// pictures that repeat the one before stand in for them, so that any player goes on.
     pub h264: Option<PathBuf>,
-    /// The last decoded picture.
+    /// The last decoded picture, with the pointer on it if the host left that to the client.
     pub png: Option<PathBuf>,
     /// What was heard, as a WAVE file; the Hello must ask for sound.
     pub wave: Option<PathBuf>,
@@ -242,6 +244,7 @@ impl Viewer {
             decoder,
             record,
             png: outputs.png,
+            cursors: client.cursors().clone(),
             observer,
             feedback,
             open: None,
@@ -405,6 +408,8 @@ struct Decoding {
     decoder: Box<dyn Decoder>,
     record: Option<Recording>,
     png: Option<PathBuf>,
+    /// Nobody else takes from it, so that at the end it holds the newest.
+    cursors: Receiver<ClientCursor>,
     observer: Option<Box<dyn PictureObserver>>,
     feedback: Feedback,
     /// The frame whose parts are coming.
@@ -433,7 +438,8 @@ impl Decoding {
             record.finish()?;
         }
         if let Some(path) = &self.png {
-            last.write_png(path)?;
+            let cursor = self.cursors.try_recv().unwrap_or_default();
+            last.write_png(path, &cursor)?;
         }
         Ok(self.decoded)
     }
@@ -582,51 +588,5 @@ fn output(path: &Path, source: std::io::Error) -> ClientError {
     ClientError::Output {
         path: path.to_owned(),
         source,
-    }
-}
-
-/// A copy of the picture decoded last.
-#[derive(Default)]
-struct LastPicture {
-    width: usize,
-    height: usize,
-    planes: [Vec<u8>; 3],
-    strides: [usize; 3],
-}
-
-impl LastPicture {
-    fn keep(&mut self, picture: &Picture<'_>) {
-        self.width = picture.width;
-        self.height = picture.height;
-        self.strides = picture.strides;
-        for (kept, plane) in self.planes.iter_mut().zip(picture.planes) {
-            kept.clear();
-            kept.extend_from_slice(plane);
-        }
-    }
-
-    fn write_png(&self, path: &Path) -> Result<(), ClientError> {
-        if self.width == 0 {
-            let none = std::io::Error::other("no picture was decoded");
-            return Err(output(path, none));
-        }
-        let picture = Picture {
-            width: self.width,
-            height: self.height,
-            planes: [&self.planes[0], &self.planes[1], &self.planes[2]],
-            strides: self.strides,
-        };
-        let mut rgb = vec![0; self.width * self.height * 3];
-        to_rgb(&picture, &mut rgb).map_err(|error| output(path, std::io::Error::other(error)))?;
-        let file = File::create(path).map_err(|source| output(path, source))?;
-        let (width, height) = (self.width as u32, self.height as u32);
-        let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let written = encoder
-            .write_header()
-            .and_then(|mut writer| writer.write_image_data(&rgb))
-            .map_err(|error| std::io::Error::other(error.to_string()));
-        written.map_err(|source| output(path, source))
     }
 }

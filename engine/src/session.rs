@@ -16,6 +16,7 @@
 mod clipboard;
 mod microphone;
 mod remode;
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,8 +31,8 @@ use net::udp::Socket;
 use net::units::{BitsPerSecond, FrameId, Mode, SliceCount};
 use platform::audio::microphone::{Microphone, MicrophoneBackend};
 use platform::audio::{AudioBackend, AudioRequest, AudioSource};
-use platform::capture::synthetic::{self, Pattern};
 use platform::capture::{Capture, CaptureError};
+use platform::cursor::CursorSource;
 use platform::display::{
     AppState, Cancel, DisplayBackend, DisplayError, DisplayRequest, VirtualDisplay,
 };
@@ -47,6 +48,7 @@ use crate::pipeline::{self, Parts, Pipeline};
 use crate::stage::StageFault;
 use crate::stage::audio::{self, AudioConfig, AudioOut, AudioStage};
 use crate::stage::clipboard::{ClipboardQueue, ClipboardThread};
+use crate::stage::cursor::{CursorFeed, CursorStage};
 use crate::stage::cutter::Cutter;
 use crate::stage::encode::EncodeCommand;
 use crate::stage::input::{InputQueue, InputThread};
@@ -88,6 +90,8 @@ pub struct SessionRequest {
     pub clipboard: bool,
     /// Its client speaks into a source of the session's own.
     pub microphone: bool,
+    /// The client draws the pointer, if the capture can leave it out of the pictures.
+    pub cursor: bool,
 }
 
 /// What reaches beyond pictures, sound and input, as far as it was asked for and is there.
@@ -195,6 +199,8 @@ pub enum SessionEvent {
         input: Option<InputQueue>,
         /// What it shares with its client.
         shared: Shared,
+        /// What the client is to draw; `None` if its pictures show the pointer.
+        cursor: Option<CursorFeed>,
     },
     /// The pipeline runs; finished frames' times come from here.
     Started {
@@ -207,6 +213,8 @@ pub enum SessionEvent {
     PadOutput,
     /// Somebody has copied a text: [`ClipboardQueue::poll_copied`].
     Copied,
+    /// The pointer is another: [`CursorFeed::take`].
+    Cursor,
     /// The answer to [`SessionCommand::SetMode`]: the display's mode by now, or why it still has
     /// the one of before.
     ModeSet {
@@ -383,44 +391,13 @@ impl Drop for Session {
     }
 }
 
-/// Captures a display: by the best backend for its output, or, where it has none because it is
-/// synthetic, by drawing.
-fn open_capture(
-    display: &dyn VirtualDisplay,
-) -> Result<(Box<dyn Capture>, &'static str), SessionError> {
-    let Some(address) = display.address() else {
-        return Ok((
-            synthetic::open(display.mode(), Pattern::Moving)?,
-            "synthetic",
-        ));
-    };
-    let candidates = platform::capture::candidates();
-    let selection = select::choose_capture(candidates, address, None);
-    match &selection.chosen {
-        Some(backend) => Ok((backend.open(address)?, backend.name())),
-        None => Err(SessionError::NoCapture {
-            reasons: selection.refusals(),
-        }),
-    }
-}
-
-/// As [`open_capture`], by the backend of that name alone; `None` if it does not fit.
-fn open_capture_by(
-    display: &dyn VirtualDisplay,
-    name: &str,
-) -> Option<Result<Box<dyn Capture>, CaptureError>> {
-    let address = display.address()?;
-    let candidates = platform::capture::candidates();
-    let backend = candidates.iter().find(|it| it.name() == name)?;
-    Some(backend.open(address))
-}
-
 /// What a pipeline begins with.
 struct Source {
     capture: Box<dyn Capture>,
     capture_name: &'static str,
     encoder: Box<dyn Encoder>,
     config: EncoderConfig,
+    cursor: Option<Box<dyn CursorSource>>,
 }
 
 /// How a pipeline's time ended without a fault.
@@ -456,15 +433,17 @@ impl Stage<'_> {
         if self.cancel.is_asked() {
             return Ok(());
         }
-        let source = self.open_source(display.as_ref(), self.terms_at_first())?;
+        // As the clipboard, lives until the end of this function, and ends before the display does.
+        // Opened before the capture, which can tell of the pointer only where the seat has one.
+        let input = self.open_input(display.as_ref());
+        let mut source = self.open_source(display.as_ref(), self.terms_at_first())?;
         // One that could not even begin is a launch that failed.
         self.check(display.as_mut())?;
         let capabilities = source.encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
-        // Lives until the end of this function, and ends before the display does.
-        let input = self.open_input(display.as_ref());
         let clipboard = clipboard::open(&self.request, display.as_ref(), self.on_event);
         let microphone = microphone.and_then(microphone::start);
+        let mut cursor = self.start_cursor(source.cursor.take());
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
@@ -476,6 +455,7 @@ impl Stage<'_> {
                 clipboard: clipboard.as_ref().map(ClipboardThread::queue),
                 microphone: microphone.as_ref().map(MicrophoneThread::queue),
             },
+            cursor: cursor.as_ref().map(CursorStage::feed),
         });
         let mut source = Some(source);
         loop {
@@ -488,8 +468,12 @@ impl Stage<'_> {
                     .and_then(|source| self.start_sound(source, audio)),
                 None => None,
             };
-            let source = self.source_for(&start, source.take(), display.as_ref())?;
+            let mut source = self.source_for(&start, source.take(), display.as_ref())?;
+            if let (Some(cursor), Some(again)) = (&mut cursor, source.cursor.take()) {
+                cursor.replace(Some(again), source.config.mode);
+            }
             let mut standing = Standing {
+                cursor: cursor.take(),
                 config: source.config,
                 capture_name: source.capture_name,
                 slice_bytes_max: pipeline::slice_bytes_max(&source.config),
@@ -503,6 +487,7 @@ impl Stage<'_> {
             });
             let served = self.serve(&pipeline, &faults, display.as_mut(), &mut standing);
             drop(pipeline);
+            cursor = standing.cursor;
             // The sink goes after the display with its applications, which play into it.
             sound = stage.and_then(AudioStage::stop).or(sound);
             match served? {
@@ -594,7 +579,7 @@ impl Stage<'_> {
         display: &dyn VirtualDisplay,
         terms: EncodeTerms,
     ) -> Result<Source, SessionError> {
-        let (capture, capture_name) = open_capture(display)?;
+        let opened = source::open(display, self.request.cursor)?;
         let config = EncoderConfig {
             mode: display.mode(),
             bitrate: terms.bitrate,
@@ -603,10 +588,11 @@ impl Stage<'_> {
         };
         let encoder = (self.backends.encoder.open)(&config)?;
         Ok(Source {
-            capture,
-            capture_name,
+            capture: opened.capture,
+            capture_name: opened.name,
             encoder,
             config,
+            cursor: opened.cursor,
         })
     }
 
@@ -636,7 +622,7 @@ impl Stage<'_> {
 
     /// A display that takes no input is shown all the same; the log says why it takes none.
     fn open_input(&self, display: &dyn VirtualDisplay) -> Option<InputThread> {
-        let candidates = platform::inject::candidates();
+        let candidates = platform::inject::candidates_for(display.pointer());
         let (injectors, _) = platform::inject::open(&candidates, display.address());
         if injectors.is_empty() {
             return None;
@@ -645,6 +631,15 @@ impl Stage<'_> {
         let on_output = Box::new(move || on_event(SessionEvent::PadOutput));
         InputThread::spawn(injectors, Arc::clone(&self.metrics), on_output)
             .inspect_err(|error| log::warn!("input has no thread: {error}"))
+            .ok()
+    }
+
+    /// Without its thread the pointer cannot be seen, but the session goes on.
+    fn start_cursor(&self, source: Option<Box<dyn CursorSource>>) -> Option<CursorStage> {
+        let on_event = Arc::clone(self.on_event);
+        let on_news = Arc::new(move || on_event(SessionEvent::Cursor));
+        CursorStage::spawn(source?, on_news)
+            .inspect_err(|error| log::error!("the cursor has no thread: {error}"))
             .ok()
     }
 

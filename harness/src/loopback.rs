@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crossbeam::channel::Receiver;
 use engine::config::{HostConfig, Settings};
 use engine::host::{Host, HostError, SessionEntry};
 use engine::session::Backends;
@@ -11,8 +12,8 @@ use engine::trust::native::NativeTrust;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
-    Client, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions, Feedback,
-    ReceiveSnapshot, Trust,
+    Client, ClientCursor, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions,
+    Feedback, ReceiveSnapshot, Trust,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;
@@ -250,6 +251,12 @@ impl LoopbackClient {
     /// If there is no socket to be had there.
     pub fn rebind(&self, local: IpAddr) {
         self.client.rebind(local).expect("a socket");
+    }
+
+    /// The host's pointer, whenever it has changed.
+    #[must_use]
+    pub fn cursors(&self) -> Receiver<ClientCursor> {
+        self.client.cursors().clone()
     }
 
     /// Asks for other modes.

@@ -16,7 +16,7 @@ use net::units::FrameId;
 /// Pictures that a program takes.
 const FRAMES: usize = 45;
 /// Events that it sends; the text of one is one, and the motion and what follows are not merged.
-const EVENTS: u64 = 16;
+const EVENTS: u64 = 17;
 /// PUNKTFUNK_STATUS_INVALID_ARGUMENT.
 const INVALID_ARGUMENT: i32 = 3;
 /// PUNKTFUNK_STATUS_PAIRING_CLOSED.
@@ -78,6 +78,8 @@ struct Said {
     units: Vec<(FrameId, usize, u32)>,
     /// What a controller was told.
     pad: String,
+    /// Size of the pointer's shape.
+    cursor: String,
     /// The mode that it asked for and got.
     mode: String,
     /// What the host's desktop copied of what it put there.
@@ -94,6 +96,7 @@ impl Said {
             let (kind, rest) = line.split_once(' ').expect("a kind of line");
             match kind {
                 "pad" => said.pad = rest.to_owned(),
+                "cursor" => said.cursor = rest.to_owned(),
                 "mode" => said.mode = rest.to_owned(),
                 "clipboard" => said.clipboard = rest.to_owned(),
                 "session" => said.session = rest.to_owned(),
@@ -158,6 +161,7 @@ fn a_whole_session(linked: Linked, pieces: &str) {
         "{}",
         said.received
     );
+    assert_eq!(said.cursor, "24x34");
     assert_eq!(said.mode, "640x360@30000");
     assert_eq!(said.clipboard, "COPIED IN C");
     assert_eq!(said.pad, "0 65535 0", "as its left trigger");

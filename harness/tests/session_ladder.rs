@@ -67,6 +67,7 @@ impl Ladder {
             audio: None,
             clipboard: false,
             microphone: false,
+            cursor: false,
         };
         let backends = Backends {
             display: Arc::new(backend),
@@ -120,6 +121,7 @@ impl Ladder {
             SessionEvent::Started { .. } => panic!("it has started"),
             SessionEvent::PadOutput => panic!("no controller is there"),
             SessionEvent::Copied => panic!("no clipboard is shared"),
+            SessionEvent::Cursor => panic!("nobody draws it"),
             SessionEvent::ModeSet { .. } | SessionEvent::ModeChanged(_) => {
                 panic!("nobody asked for a mode")
             }

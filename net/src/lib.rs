@@ -12,6 +12,7 @@ pub mod limits;
 pub mod bytes;
 pub mod media;
 pub mod input;
+pub mod cursor;
 pub mod times;
 pub mod crypto;
 pub mod identity;

@@ -98,6 +98,21 @@ const _: () = assert!(
     64 + CLIPBOARD_PIECE_BYTES <= CONTROL_OUTBOX_BYTES_MAX / 2,
     "a piece finds room in an empty outbox"
 );
+/// Longest side of a cursor's shape, pixels: what hardware planes take, and larger ones are pictures.
+pub const CURSOR_SIDE_PX_MAX: u16 = 256;
+/// Shapes that a client keeps: desktops use a dozen, and 16 of the largest are 4 MiB.
+pub const CURSOR_SHAPES_MAX: usize = 16;
+/// Pixels of a shape in one message, bytes: several messages, so that a large shape does not hold
+/// up what else the stream has to say; 16 rows of the longest.
+pub const CURSOR_PART_BYTES_MAX: usize = 16 * 1024;
+const _: () = assert!(
+    CURSOR_PART_BYTES_MAX >= 4 * CURSOR_SIDE_PX_MAX as usize,
+    "a row fits a part"
+);
+const _: () = assert!(
+    2 * (CURSOR_PART_BYTES_MAX + 64) <= CONTROL_OUTBOX_BYTES_MAX / 2,
+    "two parts fit what droppable messages may fill"
+);
 /// Longest name of a peer, bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Longest reason text in a refusal or an end, bytes of UTF-8.

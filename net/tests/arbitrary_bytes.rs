@@ -9,6 +9,8 @@ mod audio_plane;
 mod clock_echo;
 #[path = "../fuzz/bodies/control_stream.rs"]
 mod control_stream;
+#[path = "../fuzz/bodies/cursor_plane.rs"]
+mod cursor_plane;
 #[path = "../fuzz/bodies/feedback.rs"]
 mod feedback;
 #[path = "../fuzz/bodies/input_plane.rs"]
@@ -35,6 +37,7 @@ fn framed() -> impl Strategy<Value = Vec<u8>> {
         0x0f..0x14u16,
         0x1f..0x22u16,
         Just(0x40),
+        0x48..0x4au16,
         any::<u16>()
     ];
     let body = prop_oneof![
@@ -212,6 +215,11 @@ proptest! {
             data.extend_from_slice(&packet);
         }
         input_plane::run(&data);
+    }
+
+    #[test]
+    fn cursor(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+        cursor_plane::run(&data);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 /* Checks what of the conformance vectors needs no cipher: framing, pairing's but for its points, FEC
- * over GF(2^8), feedback, echo, sound and input. Written from net/PROTOCOL.md, with nothing but the
+ * over GF(2^8), feedback, echo, sound, input and cursor. Written from net/PROTOCOL.md, with nothing but the
  * standard library; check.py checks all of them.
  *
  *   cc -std=c11 check.c -o check && ./check DIRECTORY
@@ -253,6 +253,45 @@ static void check_microphone(void) {
   expect("packet", (uint64_t)memcmp(datagram->bytes + 8, packet->bytes, packet->length), 0);
 }
 
+static void check_cursor(void) {
+  static const char *const names[] = {"visibility",   "sequence",      "shape",     "x", "y",
+                                      "output-width", "output-height", "changed-us"};
+  static const int ends[] = {1, 2, 6, 10, 14, 18, 20, 22, 26};
+  static const char *const of_shape[] = {"number", "place", "width", "height", "hotspot-x", "hotspot-y"};
+  static const int begins[] = {0, 4, 6, 8, 10, 12}, sizes[] = {4, 1, 2, 2, 2, 2};
+  const struct line *state = find("state", 0), *message, *pixels;
+  size_t at = 0;
+  if (state != NULL) {
+    message = get("message");
+    expect("length", state->length, 26);
+    expect("kind", state->bytes[0], 0xCD);
+    for (int i = 0; i < 8; i++) {
+      expect(names[i], little(state->bytes + ends[i], ends[i + 1] - ends[i]), get(names[i])->number);
+    }
+    expect("type", little(message->bytes, 2), 0x0049);
+    expect("length", little(message->bytes + 2, 4), 26);
+    expect("message", memcmp(message->bytes + 6, state->bytes, 26) == 0 && message->length == 32, 1);
+    return;
+  }
+  pixels = get("pixels");
+  for (int n = 0; (message = find("part", n)) != NULL; n++) {
+    const uint8_t *body = message->bytes + 6;
+    size_t row = 4 * get("width")->number, bytes = row * little(body + 16, 2);
+    expect("type", little(message->bytes, 2), 0x0048);
+    expect("length", little(message->bytes + 2, 4), 18 + bytes);
+    expect("bytes", message->length, 24 + bytes);
+    for (int i = 0; i < 6; i++) {
+      expect(of_shape[i], little(body + begins[i], sizes[i]), get(of_shape[i])->number);
+    }
+    expect("first row", little(body + 14, 2) * row, at);
+    expect("rows", at + bytes <= pixels->length, 1);
+    expect("pixels", memcmp(pixels->bytes + at, body + 18, bytes) == 0, 1);
+    at += bytes;
+  }
+  expect("all pixels", at, pixels->length);
+  expect("height", at, 4 * get("width")->number * get("height")->number);
+}
+
 static void check_file(const char *directory, const char *name, void (*check)(void)) {
   static char text[LINE_BYTES_MAX];
   FILE *file;
@@ -294,6 +333,7 @@ int main(int count, char **arguments) {
   check_file(directory, "audio.txt", check_audio);
   check_file(directory, "input.txt", check_input);
   check_file(directory, "microphone.txt", check_microphone);
+  check_file(directory, "cursor.txt", check_cursor);
   printf("%d vectors hold\n", checked);
   return 0;
 }

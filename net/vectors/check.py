@@ -566,7 +566,7 @@ def check_pairing(block):
     expect("PairDone", block.bytes("done"), framed(0x0033, tag_b + named(host)))
 
 
-# --- Feedback, sound, input -----------------------------------------------------------------------
+# --- Feedback, sound, input, cursor ---------------------------------------------------------------
 
 
 def check_feedback(block):
@@ -650,6 +650,31 @@ def check_input(block):
         expect("length", at, len(packet))
 
 
+def check_cursor(block):
+    if block.has("state"):
+        packet = block.bytes("state")
+        kind, *fields = struct.unpack("<BBIIIIHHI", packet)
+        expect("kind", kind, 0xCD)
+        names = "visibility sequence shape x y output-width output-height changed-us".split()
+        for name, field in zip(names, fields):
+            expect(name, field, block.number(name))
+        expect("message", block.bytes("message"), framed(0x0049, packet))
+        return
+    pixels = b""
+    for message in block.all("part"):
+        body = message[6:]
+        expect("message", message, framed(0x0048, body))
+        number, place, _, *fields, first, rows = struct.unpack_from("<IBBHHHHHH", body)
+        for name, field in zip("number place width height hotspot-x hotspot-y".split(), [number, place, *fields]):
+            expect(name, field, block.number(name))
+        row_bytes = 4 * block.number("width")
+        expect("first row", first * row_bytes, len(pixels))
+        expect("length", len(body), 18 + rows * row_bytes)
+        pixels += body[18:]
+    expect("pixels", pixels, block.bytes("pixels"))
+    expect("rows", len(pixels), row_bytes * block.number("height"))
+
+
 # --------------------------------------------------------------------------------------------------
 
 FILES = {
@@ -662,6 +687,7 @@ FILES = {
     "audio.txt": check_audio,
     "input.txt": check_input,
     "microphone.txt": check_microphone,
+    "cursor.txt": check_cursor,
 }
 
 

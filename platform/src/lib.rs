@@ -7,6 +7,7 @@ pub mod audio;
 pub mod capture;
 pub mod clipboard;
 mod dbus;
+pub mod cursor;
 pub mod display;
 pub mod inject;
 pub mod process;

@@ -26,6 +26,7 @@ pub const SETTINGS: &[&str] = &[
     "clipboard",
     "clipboard-out",
     "clipboard-test",
+    "cursor",
     "decoder",
     "desktop",
     "encoder",

@@ -2,6 +2,7 @@
 //! socket that it shares with the sessions' send threads.
 
 mod admission;
+mod cursor;
 pub mod gamestream;
 mod input;
 mod media;

@@ -34,6 +34,7 @@ use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::{FrameId, Timestamp};
 
 use super::admission::{Admission, LOOK_INTERVAL, Standing};
+use super::cursor::{self, CursorPlane};
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::remode;
@@ -108,6 +109,8 @@ struct Peer {
     input: Option<InputPlane>,
     /// From the Welcome on, as far as it was agreed on.
     shared: Shared,
+    /// From the Welcome on, if the client draws the pointer and the capture tells of it.
+    cursor: Option<CursorPlane>,
     /// From Start on.
     steer: Option<Steer>,
     /// From Start on, if the client listens.
@@ -124,6 +127,7 @@ struct Peer {
 
 struct Wanted {
     agreed: Agreed,
+    /// Without which the client wants no session.
     required: Features,
     client: String,
     number: u64,
@@ -207,6 +211,8 @@ impl NativeHost {
         let reports = self.peers.values().any(|peer| peer.reports.is_some());
         let steers = self.peers.values().filter_map(|peer| peer.steer.as_ref());
         let steers = steers.map(Steer::poll_timeout).min();
+        let cursors = self.peers.values().filter_map(|peer| peer.cursor.as_ref());
+        let cursors = cursors.filter_map(CursorPlane::poll_timeout).min();
         let watched = self.peers.values().any(|peer| peer.standing.is_watched());
         [
             self.endpoint.timeout(),
@@ -214,6 +220,7 @@ impl NativeHost {
             machines.map(|at| at.since(now)),
             reports.then_some(REPORT_INTERVAL),
             steers.map(|at| at.since(now)),
+            cursors.map(|at| at.since(now)),
             (!self.ending.is_empty()).then_some(REPORT_INTERVAL),
             self.peers
                 .values()
@@ -274,6 +281,7 @@ impl NativeHost {
                     slices,
                     input,
                     shared,
+                    cursor,
                     ..
                 } => {
                     let (features, required) = (&mut wanted.agreed.features, wanted.required);
@@ -284,8 +292,18 @@ impl NativeHost {
                     peer.shared = shared;
                     let refused = peer.standing.refused_input(peer.session.as_ref());
                     peer.input = input.map(|queue| InputPlane::new(queue, refused));
+                    peer.cursor = cursor.map(CursorPlane::new);
                     wanted.agreed.mode = mode;
                     wanted.agreed.slices = slices;
+                    let settled =
+                        cursor::settle(wanted.agreed.features, wanted.required, &peer.cursor);
+                    match settled {
+                        Ok(features) => wanted.agreed.features = features,
+                        Err(refuse) => {
+                            peer.machine.refuse(refuse);
+                            continue;
+                        }
+                    }
                     let welcome = wanted.agreed.welcome(
                         wanted.id,
                         ClockDomain::derive(&self.boot_id, &wanted.id),
@@ -308,7 +326,7 @@ impl NativeHost {
                     }
                 }
                 // It waits where the peer's plane finds it.
-                SessionEvent::PadOutput | SessionEvent::Copied => {}
+                SessionEvent::PadOutput | SessionEvent::Copied | SessionEvent::Cursor => {}
                 // Nobody comes back here.
                 SessionEvent::ModeSet { .. } => {}
                 SessionEvent::ModeChanged(result) => {
@@ -403,6 +421,7 @@ impl NativeHost {
         };
         peer.pass_pad_output(link);
         shared::pass_on(now, &mut peer.machine, &peer.shared);
+        peer.pass_cursor(now, link);
         peer.follow(link);
         peer.pass_reports();
         if let Some(sound) = &mut peer.sound {
@@ -487,13 +506,19 @@ impl NativeHost {
             audio: agreed.features.speakers(),
             clipboard: agreed.features.contains(Features::CLIPBOARD),
             microphone: agreed.features.contains(Features::MICROPHONE),
+            cursor: agreed.features.contains(Features::CURSOR),
         };
         let events = self.events_in.clone();
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
-            // Of controllers' output and of texts the wake-up alone tells. Of others a session sends
-            // three, and one more while a change of its mode is in work. Gone means that the host has stopped.
-            if !matches!(event, SessionEvent::PadOutput | SessionEvent::Copied) {
+            // Of controllers' output, texts and the cursor the wake-up alone tells. Of others a
+            // session sends three, and one more while a change of its mode is in work. Gone means
+            // that the host has stopped.
+            let waits = matches!(
+                event,
+                SessionEvent::PadOutput | SessionEvent::Copied | SessionEvent::Cursor
+            );
+            if !waits {
                 let _ = events.try_send((id, event));
             }
             if let Err(error) = waker.wake() {
@@ -633,6 +658,7 @@ impl Peer {
             session: None,
             input: None,
             shared: Shared::default(),
+            cursor: None,
             steer: None,
             sound: None,
             reports: None,
@@ -718,6 +744,14 @@ impl Peer {
         }
     }
 
+    fn pass_cursor(&mut self, now: Timestamp, link: &mut Link) {
+        if let Some(cursor) = &mut self.cursor
+            && self.machine.state() == HostState::Streaming
+        {
+            cursor.pass_on(now, &mut self.machine, link);
+        }
+    }
+
     /// False if there is no session or it takes no command now.
     fn command(&self, command: SessionCommand) -> bool {
         let session = self.session.as_ref();
@@ -766,6 +800,7 @@ impl Peer {
         self.steer = None;
         self.input = None;
         self.shared = Shared::default();
+        self.cursor = None;
         self.sound = None;
         if let Some(mut session) = self.session.take() {
             session.end();

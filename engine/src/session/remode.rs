@@ -13,12 +13,13 @@ use std::time::Instant;
 
 use gpu::encode::{Encoder, EncoderConfig};
 use net::units::{FrameId, Mode};
-use platform::capture::Capture;
 use platform::display::VirtualDisplay;
 
-use super::{SessionError, SessionEvent, Stage, open_capture, open_capture_by};
+use super::source::{self, Opened as OpenedCapture};
+use super::{SessionError, SessionEvent, Stage};
 use crate::pipeline::{Pipeline, buffers_for, slice_bytes_max};
 use crate::stage::change::{EncoderChange, EncoderChanged};
+use crate::stage::cursor::CursorStage;
 
 /// What a session streams, for as long as somebody watches.
 pub(super) struct Standing {
@@ -31,6 +32,21 @@ pub(super) struct Standing {
     pub(super) slice_bytes_max: usize,
     /// A change that encode has not made yet: the display's mode.
     pub(super) in_work: Option<Mode>,
+    /// The pointer, if the client draws it.
+    pub(super) cursor: Option<CursorStage>,
+}
+
+impl Standing {
+    fn recapture(&self, display: &dyn VirtualDisplay) -> Result<OpenedCapture, SessionError> {
+        source::reopen(display, self.capture_name, self.cursor.is_some())
+    }
+
+    /// The pointer of that capture from now on.
+    fn point(&mut self, opened: &mut OpenedCapture, mode: Mode) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.replace(opened.cursor.take(), mode);
+        }
+    }
 }
 
 /// A new mode's encoder with its slices' buffers.
@@ -59,7 +75,7 @@ impl Stage<'_> {
             ..standing.config
         };
         let prepared = self.prepare(display, standing, &config);
-        let (source, (encoder, buffers)) = match prepared {
+        let (mut source, (encoder, buffers)) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.go_back(pipeline, display, standing, before)?;
@@ -78,7 +94,8 @@ impl Stage<'_> {
         standing.slice_bytes_max = standing.slice_bytes_max.max(slice_bytes_max(&config));
         standing.config = config;
         standing.in_work = Some(display.mode());
-        pipeline.change(source, change);
+        standing.point(&mut source, display.mode());
+        pipeline.change(source.capture, change);
         Ok(())
     }
 
@@ -96,7 +113,7 @@ impl Stage<'_> {
         display: &mut dyn VirtualDisplay,
         standing: &Standing,
         config: &EncoderConfig,
-    ) -> Result<(Box<dyn Capture>, Opened), SessionError> {
+    ) -> Result<(OpenedCapture, Opened), SessionError> {
         let begun = Instant::now();
         let open = self.backends.encoder.open;
         let fits = slice_bytes_max(config) <= standing.slice_bytes_max;
@@ -113,7 +130,7 @@ impl Stage<'_> {
             let set_after = begun.elapsed();
             let source = set
                 .map_err(SessionError::from)
-                .and_then(|()| recapture(display, standing.capture_name));
+                .and_then(|()| standing.recapture(display));
             let captured_after = begun.elapsed();
             let (encoder, buffers, opened_after) =
                 opening.join().map_err(|_| SessionError::Changing)?;
@@ -131,30 +148,20 @@ impl Stage<'_> {
         &self,
         pipeline: &Pipeline,
         display: &mut dyn VirtualDisplay,
-        standing: &Standing,
+        standing: &mut Standing,
         before: Mode,
     ) -> Result<(), SessionError> {
         display.check()?;
         if display.mode() != before {
             display.set_mode(before)?;
         }
-        pipeline.restore(recapture(display, standing.capture_name)?);
+        let mut source = standing.recapture(display)?;
+        standing.point(&mut source, before);
+        pipeline.restore(source.capture);
         Ok(())
     }
 
     pub(super) fn tell_mode(&self, result: Result<(Mode, FrameId), SessionError>) {
         (self.on_event)(SessionEvent::ModeChanged(result));
-    }
-}
-
-/// By the backend that captured it before, which is not asked again whether it can; if that fails,
-/// by any.
-fn recapture(
-    display: &dyn VirtualDisplay,
-    name: &'static str,
-) -> Result<Box<dyn Capture>, SessionError> {
-    match open_capture_by(display, name) {
-        Some(Ok(source)) => Ok(source),
-        Some(Err(_)) | None => open_capture(display).map(|(source, _)| source),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod change;
+pub mod cursor;
 pub mod cutter;
 pub mod encode;
 pub mod protect;

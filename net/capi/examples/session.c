@@ -236,6 +236,20 @@ static void *act(void *argument) {
   return NULL;
 }
 
+/* The pointer, drawn by the program: the synthetic host shows an arrow where it was put. */
+static void follow_the_pointer(const PunktfunkSession *session) {
+  PunktfunkCursor cursor = {.struct_size = sizeof cursor};
+  must("position", punktfunk_send_pointer_position(session, 0.25F, 0.75F));
+  do {
+    must("next cursor", punktfunk_next_cursor(session, PATIENCE_MS, &cursor));
+  } while (cursor.visibility != PUNKTFUNK_CURSOR_SHOWN || cursor.x != 80 || cursor.y != 180);
+  if (cursor.shape == 0 || cursor.pixels == NULL || cursor.pixels[3] != 255 ||
+      cursor.hotspot_x != 0 || cursor.output_width != 320 || cursor.output_height != 240) {
+    fail("the pointer has no shape", PUNKTFUNK_STATUS_OK);
+  }
+  printf("cursor %ux%u\n", cursor.width, cursor.height);
+}
+
 static void describe(const PunktfunkSession *session) {
   PunktfunkSessionInfo info = {.struct_size = sizeof info};
   PunktfunkMode mode = {.struct_size = sizeof mode};
@@ -311,6 +325,7 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
     pthread_cond_wait(&client.rumbled, &client.lock);
   }
   pthread_mutex_unlock(&client.lock);
+  follow_the_pointer(session);
   change_mode(session);
   share_clipboard(session);
   must("statistics", punktfunk_statistics(session, &statistics));
@@ -366,6 +381,7 @@ int main(int count, char **arguments) {
       .bitrate = 4000000,
       .flags = PUNKTFUNK_CONNECT_CLIPBOARD,
       .audio_channels = 2,
+      .flags = PUNKTFUNK_CONNECT_CURSOR,
       .timeout_ms = PATIENCE_MS,
       .ask = compare,
       .ask_user = fingerprint,

@@ -53,6 +53,27 @@
 // 2 of the ABI.
 #define PUNKTFUNK_CONNECT_CLIPBOARD 2
 
+// In PunktfunkConnectOptions.flags: speak into a microphone on the host, if the host makes one.
+// Since version 2 of the ABI.
+#define PUNKTFUNK_CONNECT_MICROPHONE 4
+
+// In PunktfunkConnectOptions.flags: the program draws the host's pointer, see punktfunk_next_cursor.
+// Where the host cannot tell of it the pictures show it, as without this flag.
+#define PUNKTFUNK_CONNECT_CURSOR 8
+
+// In PunktfunkCursor.visibility: there is no pointer to draw. An application has hidden it, mostly
+// because it takes motion instead of positions.
+#define PUNKTFUNK_CURSOR_HIDDEN 0
+
+// The program draws it.
+#define PUNKTFUNK_CURSOR_SHOWN 1
+
+// The pictures show it; the program draws none.
+#define PUNKTFUNK_CURSOR_PAINTED 2
+
+// Longest side of a cursor's shape, pixels.
+#define PUNKTFUNK_CURSOR_SIDE_MAX 256
+
 // In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 // while the one before has not ended, says that the one before was given up.
 #define PUNKTFUNK_UNIT_BEGINS 1
@@ -80,6 +101,9 @@
 
 // Longest text of a clipboard, bytes of UTF-8.
 #define PUNKTFUNK_CLIPBOARD_BYTES_MAX 1048576
+
+// Longest packet of the microphone, bytes.
+#define PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX 1024
 
 // Controllers of a session: they are numbered from 0.
 #define PUNKTFUNK_CONTROLLERS_MAX 16
@@ -213,6 +237,10 @@ enum PunktfunkStatus
   PUNKTFUNK_STATUS_PAIRING_FAILED = 17,
   // The session shares no clipboard: it was not asked for, or the host does not.
   PUNKTFUNK_STATUS_NO_CLIPBOARD = 18,
+  // The session has no microphone: it was not asked for, or the host makes none.
+  PUNKTFUNK_STATUS_NO_MICROPHONE = 19,
+  // The pictures show the pointer: the client did not ask to draw it, or the host cannot tell.
+  PUNKTFUNK_STATUS_NO_CURSOR = 20,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -228,8 +256,8 @@ typedef struct PunktfunkIdentity PunktfunkIdentity;
 
 // A running session. Every function that takes one may be called from any thread at any time until
 // punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-// punktfunk_next_clipboard and punktfunk_next_pad_output each serve one thread at a time; another one that calls the same
-// meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
+// punktfunk_next_clipboard, punktfunk_next_cursor and punktfunk_next_pad_output each serve one thread at a time; another
+// one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 typedef struct PunktfunkSession PunktfunkSession;
 
 // A text.
@@ -243,6 +271,41 @@ typedef struct {
   // Bytes of it.
   size_t length;
 } PunktfunkText;
+
+// The host's pointer as it is to be drawn from now on.
+typedef struct {
+  // sizeof(PunktfunkCursor).
+  uint32_t struct_size;
+  // Number of its shape: the same number, the same pixels; 0 for none.
+  uint32_t shape;
+  // When this client heard of it, ns on this machine's CLOCK_MONOTONIC.
+  uint64_t received_ns;
+  // Where the hotspot is, pixels from the left of the host's output; may lie outside.
+  int32_t x;
+  // From its top.
+  int32_t y;
+  // When it came to be so, us on the host's clock, modulo 2^32.
+  uint32_t changed_us;
+  // Width of that output, pixels.
+  uint16_t output_width;
+  // Height of that output, pixels.
+  uint16_t output_height;
+  // Width of the shape, pixels.
+  uint16_t width;
+  // Height of the shape, pixels.
+  uint16_t height;
+  // The pixel of the shape that lies on x and y, from the left.
+  uint16_t hotspot_x;
+  // From the top.
+  uint16_t hotspot_y;
+  // PUNKTFUNK_CURSOR_*. A program draws nothing for what it does not know.
+  uint8_t visibility;
+  // Zeros.
+  uint8_t reserved[7];
+  // width * height times blue, green, red, alpha, multiplied by alpha, sRGB, top row first, rows
+  // without gaps; inside the library, see punktfunk_next_cursor. NULL without a shape.
+  const uint8_t *pixels;
+} PunktfunkCursor;
 
 // How something touches.
 typedef struct {
@@ -619,6 +682,12 @@ typedef struct {
   uint64_t audio_concealed;
   // Packets of sound that nobody took in time.
   uint64_t audio_overrun;
+  // Changes of the host's pointer that were news.
+  uint64_t cursor_states;
+  // Of these, those that the reliable stream brought first.
+  uint64_t cursor_repaired;
+  // Shapes of the pointer that came.
+  uint64_t cursor_shapes;
 } PunktfunkStatistics;
 
 #ifdef __cplusplus
@@ -652,6 +721,19 @@ PunktfunkStatus punktfunk_set_clipboard(const PunktfunkSession *session,
 PunktfunkStatus punktfunk_next_clipboard(const PunktfunkSession *session,
                                          uint32_t timeout_ms,
                                          PunktfunkText *text);
+
+// Waits until the host's pointer has changed, at most timeout_ms: where it is, what it looks like,
+// whether it is to be drawn. Of changes that nobody takes only the newest is kept.
+// PUNKTFUNK_STATUS_NO_CURSOR if the session was not agreed on with PUNKTFUNK_CONNECT_CURSOR.
+// cursor.pixels is valid until the next call of this function for the session that succeeds, and
+// until punktfunk_close. Before the first change there is no pointer to draw. One thread at a
+// time, as with punktfunk_next_unit.
+//
+// # Safety
+// `session` was not closed; `cursor` is valid.
+PunktfunkStatus punktfunk_next_cursor(const PunktfunkSession *session,
+                                      uint32_t timeout_ms,
+                                      PunktfunkCursor *cursor);
 
 // Makes a new identity. Keep its certificate and its key, the latter in a file that nobody else
 // can read: hosts know the client by them.
@@ -797,6 +879,18 @@ PunktfunkStatus punktfunk_send_pad_motion(const PunktfunkSession *session,
 // `session` was not closed; `battery` is valid.
 PunktfunkStatus punktfunk_send_pad_battery(const PunktfunkSession *session,
                                            const PunktfunkPadBattery *battery);
+
+// Sends the next 5 ms of the microphone: an Opus packet of 240 samples at 48 kHz, of one or two
+// channels, at most PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX bytes. Never waits: where 16 packets wait
+// already it is not taken, PUNKTFUNK_STATUS_QUEUE_FULL. Send one each 5 ms; whoever is silent for
+// longer than 100 ms may stop and begin again. PUNKTFUNK_STATUS_NO_MICROPHONE if the host makes
+// none.
+//
+// # Safety
+// `session` was not closed; `opus` has `length` bytes.
+PunktfunkStatus punktfunk_send_microphone(const PunktfunkSession *session,
+                                          const uint8_t *opus,
+                                          size_t length);
 
 // Pairs with a host whose operator has opened a window and told its PIN: one connection, one try,
 // after which the window is closed. The host's fingerprint, which result has afterwards, is to be

@@ -12,10 +12,10 @@ use net::units::BitsPerSecond;
 
 use crate::status::Failure;
 use crate::types::{
-    PUNKTFUNK_CONNECT_CLIPBOARD, PUNKTFUNK_CONNECT_MICROPHONE, PUNKTFUNK_CONNECT_NO_AES,
-    PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES, PUNKTFUNK_GRANULARITY_SLICES,
-    PUNKTFUNK_TRUST_ASK, PUNKTFUNK_TRUST_FIRST_USE, PUNKTFUNK_TRUST_PINNED,
-    PunktfunkConnectOptions,
+    PUNKTFUNK_CONNECT_CLIPBOARD, PUNKTFUNK_CONNECT_CURSOR, PUNKTFUNK_CONNECT_MICROPHONE,
+    PUNKTFUNK_CONNECT_NO_AES, PUNKTFUNK_FEC_NONE, PUNKTFUNK_GRANULARITY_FRAMES,
+    PUNKTFUNK_GRANULARITY_SLICES, PUNKTFUNK_TRUST_ASK, PUNKTFUNK_TRUST_FIRST_USE,
+    PUNKTFUNK_TRUST_PINNED, PunktfunkConnectOptions,
 };
 
 /// The Hello that asks for it.
@@ -29,8 +29,10 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
         millihz: options.refresh_millihz,
     };
     mode.check().map_err(Failure::argument)?;
-    const KNOWN: u32 =
-        PUNKTFUNK_CONNECT_NO_AES | PUNKTFUNK_CONNECT_CLIPBOARD | PUNKTFUNK_CONNECT_MICROPHONE;
+    const KNOWN: u32 = PUNKTFUNK_CONNECT_NO_AES
+        | PUNKTFUNK_CONNECT_CLIPBOARD
+        | PUNKTFUNK_CONNECT_MICROPHONE
+        | PUNKTFUNK_CONNECT_CURSOR;
     if options.flags & !KNOWN != 0 {
         return Err(Failure::argument("flags has bits that are not known"));
     }
@@ -50,6 +52,7 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
     };
     let clipboard = asked(PUNKTFUNK_CONNECT_CLIPBOARD, Features::CLIPBOARD);
     let microphone = asked(PUNKTFUNK_CONNECT_MICROPHONE, Features::MICROPHONE);
+    let cursor = asked(PUNKTFUNK_CONNECT_CURSOR, Features::CURSOR);
     Ok(Hello {
         version: PROTOCOL_VERSION,
         mode,
@@ -61,7 +64,7 @@ pub fn hello(options: &PunktfunkConnectOptions, name: &str) -> Result<Hello, Fai
             AeadSet::CHACHA20_POLY1305
         },
         required: Features::NONE,
-        optional: sound.union(clipboard).union(microphone),
+        optional: sound.union(clipboard).union(microphone).union(cursor),
         slices: options.slices,
         bitrate: BitsPerSecond(options.bitrate),
         fec_percent: match options.fec_percent {

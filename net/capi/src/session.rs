@@ -1,7 +1,7 @@
 //! A session that any number of threads may use.
 //!
-//! Input, statistics and the like go from every thread at once. Access units, sound,
-//! the clipboard and controllers' output are four planes; one thread at a time takes from each, and a second one is
+//! Input, statistics and the like go from every thread at once. Access units, sound, the clipboard,
+//! the pointer and controllers' output are five planes; one thread at a time takes from each, and a second one is
 //! told that it is busy. What was taken last from a plane is kept until the next is taken from it.
 //!
 //! [`Session::end_and_empty`] ends the session first, which brings back the threads that wait in
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use net::client::{
-    Client, ClientInput, ClientMicrophone, ClientNotice, ClipboardRefused, Feedback, HeardPacket,
-    InputRefused, MicrophoneRefused,
+    Client, ClientCursor, ClientInput, ClientMicrophone, ClientNotice, ClipboardRefused, Feedback,
+    HeardPacket, InputRefused, MicrophoneRefused,
 };
 use net::input::{InputEvent, PadOutput};
 use net::native::Features;
@@ -32,6 +32,7 @@ pub struct Session {
     units: Mutex<Option<AccessUnit>>,
     heard: Mutex<Option<HeardPacket>>,
     copied: Mutex<String>,
+    cursor: Mutex<Option<ClientCursor>>,
     pads: Mutex<()>,
     gate: Gate,
 }
@@ -58,6 +59,7 @@ impl Session {
             units: Mutex::default(),
             heard: Mutex::default(),
             copied: Mutex::default(),
+            cursor: Mutex::default(),
             pads: Mutex::default(),
             gate: Gate::default(),
         }
@@ -176,6 +178,26 @@ impl Session {
         let mut kept = plane(&self.copied)?;
         *kept = self.wait(self.client.copied(), limit)?;
         Ok(look(&kept))
+    }
+
+    /// Hands out the host's pointer once it has changed; its shape is kept until the next call.
+    ///
+    /// # Errors
+    /// [`PunktfunkStatus::NoCursor`], and as [`Session::next_unit`].
+    pub fn next_cursor<T>(
+        &self,
+        limit: Option<Duration>,
+        look: impl FnOnce(&ClientCursor) -> T,
+    ) -> Result<T, Failure> {
+        let features = self.client.welcome().features;
+        if !features.contains(Features::CURSOR) {
+            let text = "the pictures show the pointer: the client did not ask to draw it, or the \
+                        host cannot tell of it";
+            return Err(Failure::new(PunktfunkStatus::NoCursor, text));
+        }
+        let mut kept = plane(&self.cursor)?;
+        let cursor = self.wait(self.client.cursors(), limit)?;
+        Ok(look(kept.insert(cursor)))
     }
 
     /// The next thing that an application wants of a controller.

@@ -50,6 +50,8 @@ pub enum PunktfunkStatus {
     NoClipboard = 18,
     /// The session has no microphone: it was not asked for, or the host makes none.
     NoMicrophone = 19,
+    /// The pictures show the pointer: the client did not ask to draw it, or the host cannot tell.
+    NoCursor = 20,
 }
 
 /// A call failed.

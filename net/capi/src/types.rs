@@ -41,6 +41,20 @@ pub const PUNKTFUNK_CONNECT_CLIPBOARD: u32 = 2;
 /// Since version 2 of the ABI.
 pub const PUNKTFUNK_CONNECT_MICROPHONE: u32 = 4;
 
+/// In PunktfunkConnectOptions.flags: the program draws the host's pointer, see punktfunk_next_cursor.
+/// Where the host cannot tell of it the pictures show it, as without this flag.
+pub const PUNKTFUNK_CONNECT_CURSOR: u32 = 8;
+
+/// In PunktfunkCursor.visibility: there is no pointer to draw. An application has hidden it, mostly
+/// because it takes motion instead of positions.
+pub const PUNKTFUNK_CURSOR_HIDDEN: u8 = 0;
+/// The program draws it.
+pub const PUNKTFUNK_CURSOR_SHOWN: u8 = 1;
+/// The pictures show it; the program draws none.
+pub const PUNKTFUNK_CURSOR_PAINTED: u8 = 2;
+/// Longest side of a cursor's shape, pixels.
+pub const PUNKTFUNK_CURSOR_SIDE_MAX: u16 = 256;
+
 /// In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 /// while the one before has not ended, says that the one before was given up.
 pub const PUNKTFUNK_UNIT_BEGINS: u32 = 1;
@@ -80,6 +94,7 @@ pub const PUNKTFUNK_PAD_RUMBLE: u8 = 1;
 const _: () = assert!(PUNKTFUNK_CONTROLLERS_MAX == net::input::CONTROLLERS_MAX);
 const _: () = assert!(PUNKTFUNK_CLIPBOARD_BYTES_MAX == net::limits::CLIPBOARD_BYTES_MAX);
 const _: () = assert!(PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX == net::audio::PACKET_BYTES_MAX);
+const _: () = assert!(PUNKTFUNK_CURSOR_SIDE_MAX == net::limits::CURSOR_SIDE_PX_MAX);
 const _: () = assert!(PUNKTFUNK_NAME_BYTES == net::limits::NAME_BYTES_MAX + 1);
 const _: () = assert!(PUNKTFUNK_AUDIO_CHANNELS_MAX == net::audio::CHANNELS_MAX);
 const _: () = assert!(PUNKTFUNK_AUDIO_SAMPLE_RATE == net::audio::SAMPLE_RATE);
@@ -320,6 +335,43 @@ pub struct PunktfunkPadOutput {
     pub reserved: [u8; 2],
 }
 
+/// The host's pointer as it is to be drawn from now on.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PunktfunkCursor {
+    /// sizeof(PunktfunkCursor).
+    pub struct_size: u32,
+    /// Number of its shape: the same number, the same pixels; 0 for none.
+    pub shape: u32,
+    /// When this client heard of it, ns on this machine's CLOCK_MONOTONIC.
+    pub received_ns: u64,
+    /// Where the hotspot is, pixels from the left of the host's output; may lie outside.
+    pub x: i32,
+    /// From its top.
+    pub y: i32,
+    /// When it came to be so, us on the host's clock, modulo 2^32.
+    pub changed_us: u32,
+    /// Width of that output, pixels.
+    pub output_width: u16,
+    /// Height of that output, pixels.
+    pub output_height: u16,
+    /// Width of the shape, pixels.
+    pub width: u16,
+    /// Height of the shape, pixels.
+    pub height: u16,
+    /// The pixel of the shape that lies on x and y, from the left.
+    pub hotspot_x: u16,
+    /// From the top.
+    pub hotspot_y: u16,
+    /// PUNKTFUNK_CURSOR_*. A program draws nothing for what it does not know.
+    pub visibility: u8,
+    /// Zeros.
+    pub reserved: [u8; 7],
+    /// width * height times blue, green, red, alpha, multiplied by alpha, sRGB, top row first, rows
+    /// without gaps; inside the library, see punktfunk_next_cursor. NULL without a shape.
+    pub pixels: *const u8,
+}
+
 /// Counts since the session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -360,6 +412,12 @@ pub struct PunktfunkStatistics {
     pub audio_concealed: u64,
     /// Packets of sound that nobody took in time.
     pub audio_overrun: u64,
+    /// Changes of the host's pointer that were news.
+    pub cursor_states: u64,
+    /// Of these, those that the reliable stream brought first.
+    pub cursor_repaired: u64,
+    /// Shapes of the pointer that came.
+    pub cursor_shapes: u64,
 }
 
 /// What a finger or pen does: PUNKTFUNK_CONTACT_*.

@@ -59,7 +59,7 @@ pub fn run(data: &[u8]) {
     assert!(outputs <= 256, "the newest for each controller");
     assert!(
         others <= 5,
-        "Welcome or Refused, the newest mode and text, one end"
+        "Welcome or Refused, the newest mode and text, the cursor, one end"
     );
 }
 

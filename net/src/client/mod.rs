@@ -6,6 +6,7 @@
 
 mod audio;
 mod clipboard;
+mod cursor;
 mod delivery;
 mod pair;
 mod microphone;
@@ -35,12 +36,14 @@ use crate::udp::{Socket, SocketConfig};
 use crate::units::FrameId;
 
 use clipboard::{Newest, Slot};
+use cursor::CursorOut;
 use microphone::SpokenPacket;
 use modes::Requests;
 use receive::Receiving;
 
 pub use audio::HeardPacket;
 pub use clipboard::{ClientClipboard, ClipboardRefused};
+pub use cursor::ClientCursor;
 pub use microphone::{ClientMicrophone, MicrophoneRefused};
 pub use modes::ClientModes;
 pub use pair::{PairError, PairOptions, Paired, pair};
@@ -207,6 +210,14 @@ pub struct ReceiveSnapshot {
     /// From the first sample of a packet being played by the application to the packet being given
     /// out, smoothed, µs; 0 while the clocks are not compared.
     pub audio_latency_us: u64,
+    /// Changes of the host's pointer that were news.
+    pub cursor_states: u64,
+    /// Of these, those that the stream brought, because their datagram was lost or late.
+    pub cursor_repaired: u64,
+    /// Datagrams with a pointer that was known or older.
+    pub cursor_stale: u64,
+    /// Shapes of the pointer that came.
+    pub cursor_shapes: u64,
 }
 
 /// The receive thread's counters; one writer, relaxed.
@@ -233,6 +244,10 @@ struct Counters {
     audio_skipped: AtomicU64,
     audio_overrun: AtomicU64,
     audio_latency_us: AtomicU64,
+    cursor_states: AtomicU64,
+    cursor_repaired: AtomicU64,
+    cursor_stale: AtomicU64,
+    cursor_shapes: AtomicU64,
     /// Written by the decoder's side.
     decoded: AtomicU64,
     /// Time that the decoder took for its newest frame, µs.
@@ -263,6 +278,10 @@ impl Counters {
             audio_skipped: self.audio_skipped.load(Relaxed),
             audio_overrun: self.audio_overrun.load(Relaxed),
             audio_latency_us: self.audio_latency_us.load(Relaxed),
+            cursor_states: self.cursor_states.load(Relaxed),
+            cursor_repaired: self.cursor_repaired.load(Relaxed),
+            cursor_stale: self.cursor_stale.load(Relaxed),
+            cursor_shapes: self.cursor_shapes.load(Relaxed),
         }
     }
 }
@@ -285,6 +304,7 @@ pub struct Client {
     fingerprint: Fingerprint,
     units: Option<Receiver<AccessUnit>>,
     heard: Option<Receiver<HeardPacket>>,
+    cursors: Receiver<ClientCursor>,
     notices: Receiver<ClientNotice>,
     commands: Sender<Command>,
     inputs: Sender<InputEvent>,
@@ -307,6 +327,7 @@ struct Ends {
     answer: Sender<Result<(Welcome, Fingerprint), ConnectError>>,
     units: Sender<AccessUnit>,
     heard: Sender<HeardPacket>,
+    cursors: CursorOut,
     notices: Sender<ClientNotice>,
     modes: Arc<Requests>,
     clipboard: Arc<Slot>,
@@ -354,6 +375,7 @@ impl Client {
         let (answer_in, answer) = bounded(1);
         let (units_in, units) = bounded(UNITS);
         let (heard_in, heard) = bounded(AUDIO_PACKETS);
+        let (cursors_in, cursors) = CursorOut::new();
         let (notices_in, notices) = bounded(NOTICES);
         let (commands_in, commands) = bounded(COMMANDS);
         let (inputs_in, inputs) = bounded(INPUTS);
@@ -367,6 +389,7 @@ impl Client {
             answer: answer_in,
             units: units_in,
             heard: heard_in,
+            cursors: cursors_in,
             notices: notices_in,
             commands,
             inputs,
@@ -405,6 +428,7 @@ impl Client {
                 fingerprint,
                 units: Some(units),
                 heard: Some(heard),
+                cursors,
                 notices,
                 commands: commands_in,
                 inputs: inputs_in,
@@ -456,6 +480,14 @@ impl Client {
     #[must_use]
     pub fn heard(&self) -> &Receiver<HeardPacket> {
         self.heard.as_ref().expect("there until drop")
+    }
+
+    /// The host's pointer whenever it has changed, if the host agreed to leave it out of the
+    /// pictures ([`crate::native::Features::CURSOR`] of the Welcome). It holds the newest alone, for
+    /// one reader. Closed when the session is over.
+    #[must_use]
+    pub const fn cursors(&self) -> &Receiver<ClientCursor> {
+        &self.cursors
     }
 
     /// What else happens.

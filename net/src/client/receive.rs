@@ -11,6 +11,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::audio::Hearing;
+use super::cursor;
 use super::microphone::Speaking;
 use super::pair::any_port;
 use super::quiet::Quiet;
@@ -26,6 +27,7 @@ use crate::crypto::{
 use crate::identity::Fingerprint;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DATAGRAM_BYTES_MAX, REFRESH_MILLIHZ_MIN};
 use crate::media;
+use crate::native::cursor::CURSOR_DATAGRAM;
 use crate::native::input::{InputSender, OUTPUT_DATAGRAM, OutputReceiver};
 use crate::native::{
     ClientEvent, ClientSession, ClientState, ClientStatistics, End, EndReason, Reconfigured,
@@ -291,6 +293,7 @@ impl Receiving {
                     take_pad_output(&mut self.pad_output, &self.ends, datagram);
                 }
                 (Some(&KIND_AUDIO), Some(hearing)) => hearing.handle(now, datagram),
+                (Some(&CURSOR_DATAGRAM), _) => self.session.handle_cursor_datagram(datagram),
                 _ => {}
             }
         }
@@ -482,6 +485,11 @@ impl Receiving {
                 }
                 ClientEvent::PadOutput(packet) => {
                     take_pad_output(&mut self.pad_output, &self.ends, &packet);
+                }
+                ClientEvent::Cursor => {
+                    let cursor = self.session.cursor();
+                    cursor::count(cursor, &self.ends.counters);
+                    self.ends.cursors.put(clock::now(), cursor);
                 }
                 ClientEvent::Reconfigured(answer) => {
                     self.ends.modes.answered(answer.clone());

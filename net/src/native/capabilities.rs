@@ -121,13 +121,17 @@ impl Features {
     pub const CLIPBOARD: Self = Self(1 << 4);
     /// The client sends sound: Opus, 48 kHz, packets of 5 ms, in QUIC datagrams (0xCC).
     pub const MICROPHONE: Self = Self(1 << 5);
+    /// The client draws the pointer: the host tells its shape and place and leaves it out of the
+    /// pictures.
+    pub const CURSOR: Self = Self(1 << 6);
     /// All that this version knows.
     pub const KNOWN: Self = Self::FRAME_TIMES
         .union(Self::AUDIO)
         .union(Self::AUDIO_51)
         .union(Self::AUDIO_71)
         .union(Self::CLIPBOARD)
-        .union(Self::MICROPHONE);
+        .union(Self::MICROPHONE)
+        .union(Self::CURSOR);
 
     /// What to ask for to hear sound on these speakers.
     #[must_use]

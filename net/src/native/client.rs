@@ -19,6 +19,7 @@ use crate::times::FrameTimes;
 use crate::units::Timestamp;
 
 use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
+use super::cursor::CursorReceiver;
 use super::framing::Framer;
 use super::input::{CONTROLLER_AT, OUTPUT_BYTES};
 use super::messages::{
@@ -70,6 +71,8 @@ pub enum ClientEvent {
     /// A packet for [`super::input::OutputReceiver`]. Of those that are not polled the newest for
     /// each controller stays.
     PadOutput([u8; OUTPUT_BYTES]),
+    /// [`ClientSession::cursor`] has news.
+    Cursor,
     /// What came of a request for another mode; the newest only, which answers those before.
     Reconfigured(Reconfigured),
     /// Somebody has copied this text on the other side; the newest only.
@@ -95,6 +98,7 @@ pub struct ClientSession {
     waiting_mode: Option<Reconfigure>,
     /// From the Welcome on, if it was agreed on.
     clipboard: Option<Clipboard>,
+    cursor: CursorReceiver,
     dropped_statistics: u64,
     dropped_frame_times: u64,
 }
@@ -114,6 +118,7 @@ impl ClientSession {
             waiting_request: None,
             waiting_mode: None,
             clipboard: None,
+            cursor: CursorReceiver::default(),
             dropped_statistics: 0,
             dropped_frame_times: 0,
         }
@@ -135,6 +140,12 @@ impl ClientSession {
     #[must_use]
     pub const fn dropped_frame_times(&self) -> u64 {
         self.dropped_frame_times
+    }
+
+    /// What the host has told of its pointer.
+    #[must_use]
+    pub const fn cursor(&self) -> &CursorReceiver {
+        &self.cursor
     }
 
     /// QUIC's handshake is done, and the host is the one that the caller trusts.
@@ -171,6 +182,13 @@ impl ClientSession {
             }
         }
         Ok(())
+    }
+
+    /// A datagram of the cursor plane. Before Start there is none.
+    pub fn handle_cursor_datagram(&mut self, bytes: &[u8]) {
+        if self.state == ClientState::Streaming && self.cursor.handle_datagram(bytes) {
+            self.tell_cursor(true);
+        }
     }
 
     /// The stream or its connection is gone.
@@ -332,6 +350,18 @@ impl ClientSession {
             }
             (ClientState::Streaming, Message::FrameTimes(frames)) => self.push_times(frames),
             (ClientState::Streaming, Message::PadOutput(packet)) => self.push_output(packet),
+            (ClientState::Streaming, Message::CursorShape(part)) => {
+                let handled = self.cursor.handle_part(&part);
+                let is_news = handled.map_err(|error| ProtocolError::Message {
+                    kind: Kind::CursorShape.name(),
+                    error,
+                })?;
+                self.tell_cursor(is_news);
+            }
+            (ClientState::Streaming, Message::CursorState(state)) => {
+                let is_news = self.cursor.handle_state(state);
+                self.tell_cursor(is_news);
+            }
             (ClientState::Streaming, Message::Reconfigured(answer)) => {
                 self.events
                     .retain(|event| !matches!(event, ClientEvent::Reconfigured(_)));
@@ -373,6 +403,12 @@ impl ClientSession {
         };
         self.events.retain(|event| !is_older(event));
         self.events.push_back(ClientEvent::PadOutput(packet));
+    }
+
+    fn tell_cursor(&mut self, is_news: bool) {
+        if is_news && !self.events.contains(&ClientEvent::Cursor) {
+            self.events.push_back(ClientEvent::Cursor);
+        }
     }
 
     fn flush_request(&mut self) {

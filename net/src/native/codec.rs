@@ -9,6 +9,7 @@ use crate::limits::{
 use crate::times::FrameTimes;
 use crate::units::{BitsPerSecond, FrameId, SliceCount};
 
+use super::cursor::{CursorState, ShapePart};
 use super::framing::HEADER_BYTES;
 use super::input::PACKET_BYTES_MAX;
 use super::messages::{
@@ -39,6 +40,8 @@ impl Message {
             Self::Reconfigured(_) => Kind::Reconfigured,
             Self::Input(_) => Kind::Input,
             Self::PadOutput(_) => Kind::PadOutput,
+            Self::CursorShape(_) => Kind::CursorShape,
+            Self::CursorState(_) => Kind::CursorState,
             Self::End(_) => Kind::End,
             Self::Clipboard(_) => Kind::Clipboard,
             Self::Pairing(message) => message.kind(),
@@ -68,6 +71,8 @@ impl Message {
             Self::Input(packet) => writer.bytes(&packet[..packet.len().min(PACKET_BYTES_MAX)]),
             Self::PadOutput(packet) => writer.bytes(packet),
             Self::Clipboard(piece) => piece.write(&mut writer),
+            Self::CursorShape(part) => part.write(&mut writer),
+            Self::CursorState(state) => writer.bytes(&state.packet()),
             Self::Pairing(message) => message.write(&mut writer),
             Self::End(End { reason, text }) => {
                 writer.u16(reason.to_wire());
@@ -110,6 +115,8 @@ impl Message {
             }
             Kind::PadOutput => Self::PadOutput(reader.array()?),
             Kind::Clipboard => Self::Clipboard(ClipboardPiece::read(reader)?),
+            Kind::CursorShape => Self::CursorShape(ShapePart::read(reader)?),
+            Kind::CursorState => Self::CursorState(CursorState::parse(body)?),
             Kind::PairRequest | Kind::PairReply | Kind::PairConfirm | Kind::PairDone => {
                 Self::Pairing(PairingMessage::parse(kind, reader)?)
             }

@@ -20,6 +20,7 @@ use crate::times::FrameTimes;
 use crate::units::{FrameId, Mode, Timestamp};
 
 use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
+use super::cursor::CursorMessage;
 use super::framing::Framer;
 use super::messages::{
     ClientStatistics, End, EndReason, Features, Hello, Kind, Message, Refuse, RefuseCode,
@@ -266,6 +267,19 @@ impl HostSession {
             && self
                 .outbox
                 .push(&Message::PadOutput(packet), Priority::Droppable)
+    }
+
+    /// True if [`HostSession::send_cursor`] would take the largest message.
+    #[must_use]
+    pub fn has_cursor_room(&self) -> bool {
+        let bytes = super::framing::HEADER_BYTES + super::cursor::PART_BYTES_MAX;
+        self.state == HostState::Streaming && self.outbox.has_room(bytes)
+    }
+
+    /// Says what [`super::cursor::CursorSender::poll_message`] has to say. False, and it is lost,
+    /// without room: ask [`HostSession::has_cursor_room`] before.
+    pub fn send_cursor(&mut self, message: CursorMessage) -> bool {
+        self.state == HostState::Streaming && self.outbox.push(&message.into(), Priority::Droppable)
     }
 
     /// What came of [`HostEvent::ChangeMode`]: the mode that the display has now and the first

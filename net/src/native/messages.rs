@@ -17,6 +17,8 @@
 //! | 0x0021 | PadOutput | H→C | a packet of controllers' output, as [`super::input`] has it |
 //! | 0x0040 | Clipboard | both | a piece of text, as in [`super::clipboard`] |
 //! | 0x001F | End | both | u16 reason; text |
+//! | 0x0048 | CursorShape | H→C | rows of a shape, as in [`super::cursor`] |
+//! | 0x0049 | CursorState | H→C | a state, likewise |
 //! | 0x0030 to 0x0033 | PairRequest, PairReply, PairConfirm, PairDone | | as in [`super::pairing`] |
 //!
 //! | Hello, offset | size | field | | Welcome, offset | size | field |
@@ -118,6 +120,10 @@ pub enum Kind {
     PairDone = 0x0033,
     /// A piece of a clipboard's text.
     Clipboard = 0x0040,
+    /// What the pointer looks like.
+    CursorShape = 0x0048,
+    /// Where it is.
+    CursorState = 0x0049,
 }
 
 impl Kind {
@@ -142,6 +148,8 @@ impl Kind {
             0x0032 => Some(Self::PairConfirm),
             0x0033 => Some(Self::PairDone),
             0x0040 => Some(Self::Clipboard),
+            0x0048 => Some(Self::CursorShape),
+            0x0049 => Some(Self::CursorState),
             _ => None,
         }
     }
@@ -167,6 +175,8 @@ impl Kind {
             Self::PairConfirm => "PairConfirm",
             Self::PairDone => "PairDone",
             Self::Clipboard => "Clipboard",
+            Self::CursorShape => "CursorShape",
+            Self::CursorState => "CursorState",
         }
     }
 }
@@ -197,6 +207,10 @@ pub enum Message {
     Input(Vec<u8>),
     /// A packet for [`super::input::OutputReceiver`].
     PadOutput([u8; super::input::OUTPUT_BYTES]),
+    /// Rows of a cursor's shape.
+    CursorShape(super::cursor::ShapePart),
+    /// Where the cursor is.
+    CursorState(super::cursor::CursorState),
     /// See [`End`].
     End(End),
     /// See [`ClipboardPiece`].

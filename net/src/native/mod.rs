@@ -15,6 +15,7 @@
 //!    | Input ──────────────────────────────▶ |   what datagrams told already, for certain
 //!    | ◀─ FrameTimes, PadOutput, Reconfigured |
 //!    | Clipboard ◀───────────────▶ Clipboard |   texts that somebody has copied
+//!    | ◀─ CursorShape, CursorState          |   what the pointer looks like, and where it is
 //!    | End    ◀────────────────────────────▶ |   either side
 //! ```
 
@@ -22,6 +23,7 @@ mod capabilities;
 pub mod client;
 pub mod clipboard;
 mod codec;
+pub mod cursor;
 pub mod framing;
 pub mod host;
 pub mod input;

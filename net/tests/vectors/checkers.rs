@@ -39,7 +39,7 @@ fn check_with(checker: impl Fn() -> Command, files: &[&str]) {
     std::fs::remove_dir_all(&copy).expect("removed");
 }
 
-const ALL_FILES: [&str; 9] = [
+const ALL_FILES: [&str; 10] = [
     "messages.txt",
     "pairing.txt",
     "sealed.txt",
@@ -49,6 +49,7 @@ const ALL_FILES: [&str; 9] = [
     "audio.txt",
     "input.txt",
     "microphone.txt",
+    "cursor.txt",
 ];
 
 #[test]
@@ -92,6 +93,7 @@ fn a_c_program_of_its_own_agrees() {
         "audio.txt",
         "input.txt",
         "microphone.txt",
+        "cursor.txt",
     ];
     check_with(|| Command::new(&program), &files);
     std::fs::remove_file(&program).expect("removed");

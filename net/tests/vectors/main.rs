@@ -7,6 +7,7 @@
 //! about. `#` begins a comment.
 
 mod checkers;
+mod cursor;
 mod pairing;
 mod text;
 

@@ -26,10 +26,11 @@ use wayland_protocols::ext::image_copy_capture::v1::client::{
     ext_image_copy_capture_session_v1::{self, ExtImageCopyCaptureSessionV1},
 };
 
+use super::cursor_session::ImageCopyCursor;
 use super::link::{Link, State, ended};
 use super::pool::{Layout, NOTHING, Pool, clip, rank};
 use super::steps::{Steps, next_frame};
-use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
+use super::{Apart, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
 use crate::display::{OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
@@ -58,7 +59,18 @@ impl CaptureBackend for ExtImageCopyBackend {
     }
 
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
-        Ok(Box::new(ExtImageCopy::open(output.over_wayland()?)?))
+        let output = output.over_wayland()?;
+        Ok(Box::new(ExtImageCopy::open(output, Options::PaintCursors)?))
+    }
+
+    fn open_with_cursor(&self, output: &OutputAddress) -> Result<Option<Apart>, CaptureError> {
+        let output = output.over_wayland()?;
+        let Some(mut cursor) = ImageCopyCursor::open(output)? else {
+            return Ok(None);
+        };
+        let capture = ExtImageCopy::open(output, Options::empty())?;
+        cursor.set_output(capture.pool.layout().size);
+        Ok(Some((Box::new(capture), Box::new(cursor))))
     }
 }
 
@@ -116,15 +128,14 @@ struct ExtImageCopy {
 }
 
 impl ExtImageCopy {
-    fn open(address: &WaylandOutput) -> Result<Self, CaptureError> {
+    fn open(address: &WaylandOutput, options: Options) -> Result<Self, CaptureError> {
         let mut link = Link::connect(address, Protocol::default())?;
         let (sources, manager) = bind(&link)?;
         let shm: WlShm = link.bind(1, 1)?;
         let output = link.find_output(&address.output)?;
         let handle = link.handle();
         let source = sources.create_source(&output, &handle, ());
-        // The cursor is painted into the picture, until it has a channel of its own.
-        let session = manager.create_session(&source, Options::PaintCursors, &handle, ());
+        let session = manager.create_session(&source, options, &handle, ());
         source.destroy();
         link.wait_for(|state| state.protocol.constraints.complete || state.protocol.stopped)?;
         let layout = wanted_layout(&link.state.protocol)?;

@@ -1,5 +1,6 @@
 //! Capture: pictures of an output, when they change.
 
+mod cursor_session;
 pub mod ext_image_copy;
 pub(crate) mod link;
 pub mod nest;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use gpu::frame::Frame;
 
+use crate::cursor::CursorSource;
 use crate::display::OutputAddress;
 use crate::select::Refusal;
 
@@ -70,7 +72,21 @@ pub trait CaptureBackend: Send + Sync {
     /// # Errors
     /// See [`CaptureError`].
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError>;
+
+    /// Like [`CaptureBackend::open`], without the pointer in the pictures: the source tells where it
+    /// is and what it looks like. `None` where this way, or this compositor, cannot do that; then
+    /// nothing was opened.
+    ///
+    /// # Errors
+    /// See [`CaptureError`].
+    fn open_with_cursor(&self, output: &OutputAddress) -> Result<Option<Apart>, CaptureError> {
+        let _ = output;
+        Ok(None)
+    }
 }
+
+/// A capture without the pointer in its pictures, and what tells of the pointer.
+pub type Apart = (Box<dyn Capture>, Box<dyn CursorSource>);
 
 /// What a wait for a frame came to.
 pub enum Captured {

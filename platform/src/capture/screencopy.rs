@@ -282,7 +282,7 @@ impl Source {
 
     fn ask(&self, link: &mut Link<Events>) -> ZwlrScreencopyFrameV1 {
         link.state.protocol = Events::default();
-        // 1: paint the cursor into the picture, until it has a channel of its own.
+        // 1: paint the cursor into the picture. The protocol tells nothing else of it.
         let (overlay_cursor, output) = (1, self.output.clone());
         let request = zwlr_screencopy_manager_v1::Request::CaptureOutput {
             overlay_cursor,

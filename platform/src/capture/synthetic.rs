@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use gpu::frame::{Frame, MemorySurface, PixelFormat, Rect, Size, Surface};
 use net::clock;
+use net::cursor::{Cursor, Visibility, blend};
 use net::units::{Mode, Timestamp};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::link::{EventWaker, ended};
+use super::pool::{NOTHING, clip};
 use super::{BUSY_INTERVAL, Capture, CaptureError, Captured, Waker};
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::process::timespec;
 
 /// As many as a real capture has.
@@ -74,25 +77,35 @@ pub enum Step {
 /// [`CaptureError::Ended`] if no eventfd can be had.
 pub fn open(mode: Mode, pattern: Pattern) -> Result<Box<dyn Capture>, CaptureError> {
     let waker = EventWaker::new().map_err(|error| ended(format!("no eventfd: {error}")))?;
-    let size = Size {
-        width: mode.width(),
-        height: mode.height(),
-    };
+    let size = size_of(mode);
     let source = match pattern {
         Pattern::Script(steps) => Source::Script(steps.into_iter()),
         Pattern::Still => Source::Ticks(Ticks::new(size, Scene::Still)),
         Pattern::Moving => Source::Ticks(Ticks::new(size, Scene::Moving)),
         Pattern::Drawn(draw) => Source::Ticks(Ticks::new(size, Scene::Drawn(draw))),
     };
-    let interval = mode.refresh().interval();
-    let start = clock::now();
-    Ok(Box::new(Synthetic {
-        waker: Arc::new(waker),
-        source,
-        start,
-        interval,
-        pending: None,
-    }))
+    Ok(Box::new(Synthetic::new(mode, waker, source)))
+}
+
+/// [`Pattern::Moving`] with this pointer painted into it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_pointer(
+    mode: Mode,
+    pointer: SyntheticPointer,
+) -> Result<Box<dyn Capture>, CaptureError> {
+    let waker = EventWaker::new().map_err(|error| ended(format!("no eventfd: {error}")))?;
+    let mut ticks = Ticks::new(size_of(mode), Scene::Moving);
+    ticks.pointer = Some(pointer);
+    Ok(Box::new(Synthetic::new(mode, waker, Source::Ticks(ticks))))
+}
+
+const fn size_of(mode: Mode) -> Size {
+    Size {
+        width: mode.width(),
+        height: mode.height(),
+    }
 }
 
 struct Synthetic {
@@ -141,6 +154,16 @@ impl Capture for Synthetic {
 }
 
 impl Synthetic {
+    fn new(mode: Mode, waker: EventWaker, source: Source) -> Self {
+        Self {
+            waker: Arc::new(waker),
+            source,
+            start: clock::now(),
+            interval: mode.refresh().interval(),
+            pending: None,
+        }
+    }
+
     /// When the next picture is due; `None` if there is none to come.
     fn due(&mut self) -> Option<Timestamp> {
         match &mut self.source {
@@ -209,35 +232,35 @@ struct Ticks {
     size: Size,
     scene: Scene,
     buffers: Vec<Buffer>,
-    /// The refresh drawn last and where the square was.
+    /// The refresh drawn last, and where square and pointer were.
     last: Option<(u64, Rect)>,
+    /// Painted into every picture, if there is one.
+    pointer: Option<SyntheticPointer>,
 }
 
 struct Buffer {
     surface: Arc<MemorySurface>,
     /// Where this buffer has the square.
     square: Rect,
+    /// Where it has the pointer.
+    pointer: Rect,
 }
 
 impl Ticks {
     fn new(size: Size, scene: Scene) -> Self {
         let mut ground = MemorySurface::new(size, PixelFormat::Bgrx);
         ground.fill_with(ground_rgb);
-        let nowhere = Rect {
-            x: 0,
-            y: 0,
-            width: 0,
-            height: 0,
-        };
         let buffer = || Buffer {
             surface: Arc::new(ground.clone()),
-            square: nowhere,
+            square: NOTHING,
+            pointer: NOTHING,
         };
         Self {
             size,
             scene,
             buffers: (0..BUFFERS).map(|_| buffer()).collect(),
             last: None,
+            pointer: None,
         }
     }
 
@@ -257,7 +280,11 @@ impl Ticks {
 
     fn draw(&mut self, number: u64) -> Option<Frame> {
         let index = self.free()?;
-        let Buffer { surface, square } = &mut self.buffers[index];
+        let Buffer {
+            surface,
+            square,
+            pointer,
+        } = &mut self.buffers[index];
         let picture = Arc::get_mut(surface).expect("found free, and nobody else clones it");
         let whole = Rect::whole(self.size);
         let (now_at, damage) = match &mut self.scene {
@@ -266,8 +293,12 @@ impl Ticks {
             Scene::Moving => {
                 let now_at = square_at(self.size, number);
                 paint(picture, *square, ground_rgb);
+                paint(picture, *pointer, ground_rgb);
                 paint(picture, now_at, |x, y| square_rgb(number, x, y));
                 *square = now_at;
+                let cursor = self.pointer.as_ref().map(SyntheticPointer::cursor);
+                *pointer = cursor.map_or(NOTHING, |it| paint_cursor(picture, &it));
+                let now_at = now_at.union(*pointer);
                 (
                     now_at,
                     self.last.map_or(whole, |(_, before)| before.union(now_at)),
@@ -319,6 +350,35 @@ fn square_at(size: Size, number: u64) -> Rect {
         width: side,
         height: side,
     }
+}
+
+/// Paints it over what is there; where.
+fn paint_cursor(picture: &mut MemorySurface, cursor: &Cursor) -> Rect {
+    let Cursor { pointer, shape, .. } = cursor;
+    let Some(shape) = shape
+        .as_ref()
+        .filter(|_| pointer.visibility == Visibility::Shown)
+    else {
+        return NOTHING;
+    };
+    let (size, stride) = (picture.size(), picture.stride());
+    let bytes = picture.bytes_mut();
+    let sides = (usize::from(size.width), usize::from(size.height));
+    shape.each_pixel((pointer.x, pointer.y), sides, |x, y, [over @ .., alpha]| {
+        let below = &mut bytes[y * stride + x * 4..][..3];
+        for (below, over) in below.iter_mut().zip(over) {
+            *below = blend(*below, over, alpha);
+        }
+    });
+    let layout = shape.layout();
+    let begin = |at: i32, hotspot: u16| i64::from(at) - i64::from(hotspot);
+    let rect = [
+        begin(pointer.x, layout.hotspot().0),
+        begin(pointer.y, layout.hotspot().1),
+        layout.width().into(),
+        layout.height().into(),
+    ];
+    clip(rect, size)
 }
 
 fn paint(picture: &mut MemorySurface, area: Rect, rgb: impl Fn(u16, u16) -> [u8; 3]) {

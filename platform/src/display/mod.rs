@@ -25,6 +25,7 @@ pub use nest::NestedOutput;
 
 use crate::capture::CaptureError;
 use crate::capture::pipewire::VideoNode;
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::inject::ei::EiAddress;
 use crate::inject::remote::RemoteAddress;
 use crate::select::Refusal;
@@ -170,6 +171,12 @@ pub trait DisplayBackend: Send + Sync {
 pub trait VirtualDisplay: Send {
     /// Where to capture it, or `None` for a display that is its own source (synthetic).
     fn address(&self) -> Option<&OutputAddress>;
+
+    /// Its pointer, if it is its own source: whoever injects and captures uses it. `None` where a
+    /// compositor has it.
+    fn pointer(&self) -> Option<&SyntheticPointer> {
+        None
+    }
 
     /// The mode that it really has.
     fn mode(&self) -> Mode;

@@ -151,13 +151,13 @@ impl DisplayBackend for Mutter {
         let mut display = VirtualMonitor {
             app: None,
             address: OutputAddress {
-                wayland: None,
                 node: Some(node),
                 ei: session.takes_ei.then(|| EiAddress {
                     mapping_id: session.mapping_id(),
                     server: Arc::clone(&session) as Arc<dyn EiServer>,
                 }),
                 remote: Some(RemoteAddress(Arc::clone(&session) as Arc<dyn RemoteSession>)),
+                ..OutputAddress::default()
             },
             stream,
             session,

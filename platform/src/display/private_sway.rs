@@ -199,6 +199,7 @@ impl PrivateDisplay {
         let address = OutputAddress {
             nested: nest.as_ref().map(Nest::output),
             wayland: Some(wayland.clone()),
+            ..OutputAddress::default()
         };
         let mut display = Self {
             app: None,

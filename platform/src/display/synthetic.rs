@@ -6,6 +6,7 @@ use net::units::Mode;
 use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
 };
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::select::Refusal;
 
 /// The backend; fits everywhere, and is used only when asked for.
@@ -28,17 +29,25 @@ impl DisplayBackend for Synthetic {
                 request.app
             );
         }
-        Ok(Box::new(SyntheticDisplay { mode: request.mode }))
+        Ok(Box::new(SyntheticDisplay {
+            mode: request.mode,
+            pointer: SyntheticPointer::new(request.mode),
+        }))
     }
 }
 
 struct SyntheticDisplay {
     mode: Mode,
+    pointer: SyntheticPointer,
 }
 
 impl VirtualDisplay for SyntheticDisplay {
     fn address(&self) -> Option<&OutputAddress> {
         None
+    }
+
+    fn pointer(&self) -> Option<&SyntheticPointer> {
+        Some(&self.pointer)
     }
 
     fn mode(&self) -> Mode {
@@ -47,6 +56,7 @@ impl VirtualDisplay for SyntheticDisplay {
 
     fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
         self.mode = mode;
+        self.pointer.set_mode(mode);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use std::os::fd::BorrowedFd;
 use net::input::{InputEvent, PadOutput};
 
 use crate::capture::CaptureError;
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::display::OutputAddress;
 use crate::select::{Answer, Refusal};
 
@@ -131,13 +132,21 @@ pub trait Injector: Send {
 /// All kinds of injection, best first.
 #[must_use]
 pub fn candidates() -> Vec<Box<dyn InjectBackend>> {
+    candidates_for(None)
+}
+
+/// The same for a display whose pointer is this.
+#[must_use]
+pub fn candidates_for(pointer: Option<&SyntheticPointer>) -> Vec<Box<dyn InjectBackend>> {
     vec![
         Box::new(ei::Ei),
         Box::new(remote::RemoteDesktop),
         Box::new(wlr::Wlr),
         Box::new(kwin::Kwin),
         Box::new(uinput::Uinput),
-        Box::new(synthetic::Synthetic),
+        Box::new(synthetic::Synthetic {
+            pointer: pointer.cloned(),
+        }),
     ]
 }
 

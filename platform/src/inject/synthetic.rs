@@ -11,6 +11,7 @@ use net::input::{CONTROLLERS_MAX, ControllerState, InputEvent, PadOutput};
 use net::units::Timestamp;
 
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
+use crate::cursor::synthetic::SyntheticPointer;
 use crate::display::OutputAddress;
 use crate::select::Refusal;
 
@@ -50,8 +51,11 @@ fn tell(event: &InputEvent) {
 }
 
 /// The backend; fits a display that has no compositor.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Synthetic;
+#[derive(Clone, Debug, Default)]
+pub struct Synthetic {
+    /// What it moves.
+    pub pointer: Option<SyntheticPointer>,
+}
 
 impl InjectBackend for Synthetic {
     fn name(&self) -> &'static str {
@@ -70,7 +74,10 @@ impl InjectBackend for Synthetic {
     }
 
     fn open(&self, _: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
-        Ok(Box::new(SyntheticInjector::default()))
+        Ok(Box::new(SyntheticInjector {
+            record: Record::default(),
+            pointer: self.pointer.clone(),
+        }))
     }
 }
 
@@ -138,6 +145,7 @@ impl Record {
 #[derive(Debug, Default)]
 pub struct SyntheticInjector {
     record: Record,
+    pointer: Option<SyntheticPointer>,
 }
 
 impl SyntheticInjector {
@@ -160,6 +168,9 @@ impl Injector for SyntheticInjector {
 
     fn inject(&mut self, event: &InputEvent) -> Result<Injected, InjectError> {
         tell(event);
+        if let Some(pointer) = &self.pointer {
+            pointer.handle(event);
+        }
         let mut kept = self.record.kept();
         kept.count += 1;
         if kept.events.len() < RECORD_MAX {

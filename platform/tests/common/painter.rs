@@ -114,13 +114,7 @@ struct State {
     free: Vec<usize>,
 }
 
-fn paint(
-    stream: UnixStream,
-    pictures: u32,
-    notes: &File,
-    stop: &AtomicBool,
-    drawn: &AtomicU32,
-) {
+fn paint(stream: UnixStream, pictures: u32, notes: &File, stop: &AtomicBool, drawn: &AtomicU32) {
     let connection = Connection::from_socket(stream).expect("a Wayland socket");
     let mut queue: EventQueue<State> = connection.new_event_queue();
     let handle = queue.handle();

@@ -6,6 +6,7 @@
 //! | part | display | measured |
 //! |---|---|---|
 //! | input | synthetic | [`ClientInput::send`] to the injector's call, beside a 720p30 stream |
+//! | cursor | synthetic | the injector's call to the pointer's place at the client |
 //! | connect | a running sway | [`Viewer::connect`] to the first decoded picture, with pairing |
 //! | mode | the best there is | [`Bench::change_modes`] |
 //! | many | synthetic | receive-only clients, 1 to 16 sessions at once |
@@ -17,6 +18,7 @@
 
 mod churn;
 mod connect;
+mod cursor;
 mod hostile;
 mod input;
 mod many;
@@ -48,6 +50,8 @@ const CHURN_DESKTOPS: usize = 60;
 pub enum Part {
     /// Input datagrams.
     Input,
+    /// The pointer's place.
+    Cursor,
     /// Connects of a paired client.
     Connect,
     /// Changes of the mode.
@@ -62,8 +66,9 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the table's order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Input,
+        Self::Cursor,
         Self::Connect,
         Self::Mode,
         Self::Many,
@@ -76,6 +81,7 @@ impl Part {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Input => "input",
+            Self::Cursor => "cursor",
             Self::Connect => "connect",
             Self::Mode => "mode",
             Self::Many => "many",
@@ -130,6 +136,7 @@ pub fn measure_protocol(
         progress(part.name());
         let measured = match part {
             Part::Input => run.input(),
+            Part::Cursor => run.cursor(),
             Part::Connect => run.connect(),
             Part::Mode => run.mode(),
             Part::Many => run.many(),

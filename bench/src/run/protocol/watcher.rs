@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use net::client::{Client, ClientInput, ClientNotice, ConnectOptions, ReceiveSnapshot};
+use crossbeam::channel::Receiver;
+use net::client::{
+    Client, ClientCursor, ClientInput, ClientNotice, ConnectOptions, ReceiveSnapshot,
+};
 use net::reassemble::Granularity;
 use net::units::{FrameId, Timestamp};
 use platform::thread::Role;
@@ -43,6 +46,7 @@ pub(super) struct Watcher {
     enough: Arc<AtomicBool>,
     frames: Arc<AtomicU64>,
     input: ClientInput,
+    cursors: Receiver<ClientCursor>,
     thread: JoinHandle<Watched>,
 }
 
@@ -53,7 +57,7 @@ impl Watcher {
             platform::thread::adopt(Role::Receive);
         })
         .map_err(engine::client::ClientError::Connect)?;
-        let input = client.input();
+        let (input, cursors) = (client.input(), client.cursors().clone());
         let enough = Arc::new(AtomicBool::new(false));
         let frames = Arc::new(AtomicU64::new(0));
         let (told, count) = (Arc::clone(&enough), Arc::clone(&frames));
@@ -65,6 +69,7 @@ impl Watcher {
             enough,
             frames,
             input,
+            cursors,
             thread,
         })
     }
@@ -72,6 +77,11 @@ impl Watcher {
     /// Where input goes in.
     pub(super) const fn input(&self) -> &ClientInput {
         &self.input
+    }
+
+    /// The host's pointer, if the Hello asked for it.
+    pub(super) const fn cursors(&self) -> &Receiver<ClientCursor> {
+        &self.cursors
     }
 
     /// Frames so far.

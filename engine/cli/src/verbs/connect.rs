@@ -62,9 +62,13 @@ pub struct Connect {
     /// write the H.264 stream to this file
     #[argh(option)]
     out: Option<String>,
-    /// write the last picture to this file
+    /// write the last picture to this file, the pointer drawn on it
     #[argh(option)]
     png: Option<String>,
+    /// on: be told of the pointer and draw it; off: have the host paint it into the pictures
+    /// (default: on, but off with --out, whose pictures would lack it)
+    #[argh(option)]
+    cursor: Option<String>,
     /// ask for the desktop's sound and write what was heard to this file (WAVE)
     #[argh(option)]
     audio_out: Option<String>,
@@ -139,7 +143,7 @@ impl Connect {
         conclude(&outcome, stats.as_deref())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 20] {
+    fn settings(self) -> [(&'static str, Option<String>); 21] {
         [
             ("audio-channels", self.audio_channels),
             ("audio-out", self.audio_out),
@@ -147,6 +151,7 @@ impl Connect {
             ("clipboard", self.clipboard.then(|| "true".to_owned())),
             ("clipboard-out", self.clipboard_out),
             ("clipboard-test", self.clipboard_test),
+            ("cursor", self.cursor),
             ("decoder", self.decoder),
             ("fec", self.fec),
             ("headless", self.headless.then(|| "true".to_owned())),
@@ -204,6 +209,16 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
     }
     if let Some(texts) = outcome.copied {
         say(format_args!("clipboard: {texts} texts from the host"));
+    }
+    if outcome.welcome.features.contains(Features::CURSOR) {
+        let received = &outcome.received;
+        say(format_args!(
+            "cursor: {} changes, {} repaired by the stream, {} late, {} shapes",
+            received.cursor_states,
+            received.cursor_repaired,
+            received.cursor_stale,
+            received.cursor_shapes,
+        ));
     }
     remode::conclude(outcome);
     match &outcome.ended {
@@ -337,7 +352,8 @@ fn hello(settings: &Settings) -> Result<Hello, Failure> {
         optional: Features::FRAME_TIMES
             .union(sound(settings)?)
             .union(clipboard(settings)?.features())
-            .union(microphone(settings)?),
+            .union(microphone(settings)?)
+            .union(cursor(settings)?),
         slices: settings.slices()?.map_or(0, SliceCount::get),
         bitrate: settings.bitrate()?.unwrap_or(BitsPerSecond(0)),
         fec_percent: settings.fec_percent()?,
@@ -370,6 +386,37 @@ fn sound(settings: &Settings) -> Result<Features, Failure> {
         Some(_) => Features::sound(speakers),
         None => Features::NONE,
     })
+}
+
+/// Whether to draw the pointer: nobody can on what the host's stream is written to.
+fn cursor(settings: &Settings) -> Result<Features, Failure> {
+    let default = if settings.value::<PathBuf>("out")?.is_some() {
+        Cursor::Off
+    } else {
+        Cursor::On
+    };
+    Ok(match settings.value("cursor")?.unwrap_or(default) {
+        Cursor::On => Features::CURSOR,
+        Cursor::Off => Features::NONE,
+    })
+}
+
+/// `--cursor`.
+enum Cursor {
+    On,
+    Off,
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("use on or off"),
+        }
+    }
 }
 
 /// The first address of a name, with the default port if it has none.

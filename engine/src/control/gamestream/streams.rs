@@ -240,7 +240,7 @@ impl StreamHost {
                     self.take_mode(number, wanted, result);
                 }
                 // Stock clients cannot ask for these.
-                SessionEvent::ModeChanged(_) | SessionEvent::Copied => {}
+                SessionEvent::ModeChanged(_) | SessionEvent::Copied | SessionEvent::Cursor => {}
                 SessionEvent::PadOutput => game.pass_pad_output(clock::now(), &mut self.enet),
                 SessionEvent::Failed(error) => {
                     let text = error.to_string();

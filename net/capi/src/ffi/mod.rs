@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod clipboard;
+mod cursor;
 mod identity;
 mod input;
 mod microphone;
@@ -27,10 +28,10 @@ use std::time::Duration;
 use crate::status::{Failure, PunktfunkStatus};
 use crate::types::{
     PUNKTFUNK_ABI_VERSION, PUNKTFUNK_FOREVER, PunktfunkAudio, PunktfunkConnectOptions,
-    PunktfunkConnectResult, PunktfunkMode, PunktfunkPadArrival, PunktfunkPadBattery,
-    PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState, PunktfunkPadTouch,
-    PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen, PunktfunkSessionInfo,
-    PunktfunkStatistics, PunktfunkText, PunktfunkTouch, PunktfunkUnit,
+    PunktfunkConnectResult, PunktfunkCursor, PunktfunkMode, PunktfunkPadArrival,
+    PunktfunkPadBattery, PunktfunkPadMotion, PunktfunkPadOutput, PunktfunkPadState,
+    PunktfunkPadTouch, PunktfunkPairOptions, PunktfunkPairResult, PunktfunkPen,
+    PunktfunkSessionInfo, PunktfunkStatistics, PunktfunkText, PunktfunkTouch, PunktfunkUnit,
 };
 
 thread_local! {
@@ -114,6 +115,7 @@ structures! {
     PunktfunkAudio 8 + 2 * size_of::<usize>(),
     PunktfunkText 8 + 2 * size_of::<usize>(),
     PunktfunkPadOutput 12,
+    PunktfunkCursor 48 + size_of::<usize>(),
     PunktfunkStatistics 136,
     PunktfunkTouch 32,
     PunktfunkPen 32,

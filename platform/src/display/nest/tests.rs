@@ -42,7 +42,7 @@ fn mode(text: &str) -> Mode {
 fn capture(nest: &Nest) -> Box<dyn Capture> {
     let address = OutputAddress {
         nested: Some(nest.output()),
-        wayland: None,
+        ..OutputAddress::default()
     };
     NestBackend.open(&address).expect("opens")
 }

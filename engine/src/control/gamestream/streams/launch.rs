@@ -147,6 +147,8 @@ impl StreamHost {
             audio: Speakers::from_channels(request.stream.surround.channels),
             clipboard: false,
             microphone: false,
+            // Stock clients show what the pictures show.
+            cursor: false,
         })
     }
 
