@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustbus::message_builder::{MarshalledMessage, MessageBuilder};
+use rustbus::message_builder::{HeaderFlags, MarshalledMessage, MessageBuilder};
 use rustbus::wire::errors::MarshalError;
 use rustbus::wire::marshal::{MarshalContext, marshal};
 use rustbus::wire::unmarshal::{
@@ -302,6 +302,16 @@ impl Bus {
             self.wait(deadline, cancel, &method)?;
             self.read()?;
         }
+    }
+
+    /// Calls, and wants no answer.
+    pub(crate) fn tell(
+        &mut self,
+        call: &mut MarshalledMessage,
+        limit: Duration,
+    ) -> Result<(), BusError> {
+        HeaderFlags::NoReplyExpected.set(&mut call.flags);
+        self.send(call, Instant::now() + limit).map(drop)
     }
 
     /// Has the bus send us the signals of one object's interface.

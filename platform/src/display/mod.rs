@@ -24,6 +24,7 @@ pub(crate) use cancel::connect;
 use crate::capture::CaptureError;
 use crate::capture::pipewire::VideoNode;
 use crate::inject::ei::EiAddress;
+use crate::inject::remote::RemoteAddress;
 use crate::select::Refusal;
 
 /// The ways that lead to an output: for its pictures, and for input to it. Each backend takes the
@@ -36,6 +37,8 @@ pub struct OutputAddress {
     pub node: Option<VideoNode>,
     /// For input, by the compositor's server of emulated input.
     pub ei: Option<EiAddress>,
+    /// For input, by the desktop's remote-desktop session.
+    pub remote: Option<RemoteAddress>,
 }
 
 impl OutputAddress {

@@ -21,8 +21,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gpu::frame::Size;
+use net::input::Position;
 use net::units::Mode;
+use rustbus::message_builder::MarshalledMessage;
 use rustbus::wire::ObjectPath;
+use rustbus::wire::errors::MarshalError;
 use rustbus::wire::unmarshal::traits::Variant;
 
 use super::app::App;
@@ -35,6 +38,7 @@ use crate::capture::CaptureError;
 use crate::capture::pipewire::{Memory, NodeName, NodeStream, Shape, VideoNode};
 use crate::dbus::{self, Bus, BusError, Double, Options, Target, unmarshallable};
 use crate::inject::ei::{EiAddress, EiServer, refused};
+use crate::inject::remote::{RemoteAct, RemoteAddress, RemoteSession};
 use crate::pipewire_link;
 use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
@@ -153,6 +157,7 @@ impl DisplayBackend for Mutter {
                     mapping_id: session.mapping_id(),
                     server: Arc::clone(&session) as Arc<dyn EiServer>,
                 }),
+                remote: Some(RemoteAddress(Arc::clone(&session) as Arc<dyn RemoteSession>)),
             },
             stream,
             session,
@@ -161,8 +166,9 @@ impl DisplayBackend for Mutter {
             _guard: guard,
         };
         log::info!("{NAME}: {} on a virtual monitor", display.mode);
+        display.session.set_size(request.mode);
         if !request.app.is_empty() {
-            display.session.point_at(request.mode);
+            display.session.point_at_middle();
             let environment = [
                 ("WAYLAND_DISPLAY", self.wayland_socket.clone()),
                 (TOKEN_VARIABLE, Some(display.directory.token().into())),
@@ -215,6 +221,7 @@ impl VirtualDisplay for VirtualMonitor {
             });
         }
         self.mode = mode;
+        self.session.set_size(mode);
         if let Some(node) = &mut self.address.node {
             node.shape = Shape::Asked(mode);
         }
@@ -261,6 +268,8 @@ struct Session {
     session: String,
     stream: String,
     takes_ei: bool,
+    /// Of the monitor, pixels: Mutter wants positions in them.
+    size: Mutex<(f64, f64)>,
 }
 
 impl std::fmt::Debug for Session {
@@ -311,6 +320,7 @@ impl Session {
             session,
             stream,
             takes_ei,
+            size: Mutex::default(),
         };
         Ok((session, node))
     }
@@ -332,20 +342,96 @@ impl Session {
         Some(id.to_owned())
     }
 
+    /// Positions are of a monitor of this mode from now on.
+    fn set_size(&self, mode: Mode) {
+        let size = (f64::from(mode.width()), f64::from(mode.height()));
+        *self.size.lock().unwrap_or_else(PoisonError::into_inner) = size;
+    }
+
+    /// A position in the monitor's pixels.
+    fn pixels(&self, position: Position) -> (Double, Double) {
+        let (width, height) = *self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        // The right and lower edges are the next monitor's.
+        let along = |length: f64, share: f32| {
+            (f64::from(share.clamp(0.0, 1.0)) * length)
+                .min(length - 0.5)
+                .max(0.0)
+        };
+        (
+            Double(along(width, position.x)),
+            Double(along(height, position.y)),
+        )
+    }
+
     /// Puts the pointer on the monitor's middle. One that stays where it is opens windows there.
-    fn point_at(&self, mode: Mode) {
-        let mut call = of_session(&self.session).call("NotifyPointerMotionAbsolute");
-        let (x, y) = (
-            f64::from(mode.width()) / 2.0,
-            f64::from(mode.height()) / 2.0,
-        );
-        let pushed = call.body.push_param3(self.stream.as_str(), Double(x), Double(y));
-        let told = pushed
-            .map_err(unmarshallable)
-            .and_then(|()| self.lock().call(&call, INPUT_TIMEOUT, &Cancel::default()));
-        if let Err(error) = told {
+    fn point_at_middle(&self) {
+        let middle = Position { x: 0.5, y: 0.5 };
+        if let Err(error) = self.act(RemoteAct::Place(middle)) {
             log::info!("{NAME}: the application may open on another monitor: {error}");
         }
+    }
+
+    fn call_of(&self, act: RemoteAct) -> Result<MarshalledMessage, MarshalError> {
+        let session = of_session(&self.session);
+        let stream = self.stream.as_str();
+        Ok(match act {
+            RemoteAct::Key { code, pressed } => {
+                let mut call = session.call("NotifyKeyboardKeycode");
+                call.body.push_param2(u32::from(code), pressed)?;
+                call
+            }
+            RemoteAct::Keysym { keysym, pressed } => {
+                let mut call = session.call("NotifyKeyboardKeysym");
+                call.body.push_param2(keysym, pressed)?;
+                call
+            }
+            RemoteAct::Motion { dx, dy } => {
+                let mut call = session.call("NotifyPointerMotionRelative");
+                call.body.push_param2(Double(dx), Double(dy))?;
+                call
+            }
+            RemoteAct::Place(position) => {
+                let mut call = session.call("NotifyPointerMotionAbsolute");
+                let (x, y) = self.pixels(position);
+                call.body.push_param3(stream, x, y)?;
+                call
+            }
+            RemoteAct::Button { code, pressed } => {
+                let mut call = session.call("NotifyPointerButton");
+                call.body.push_param2(code.cast_signed(), pressed)?;
+                call
+            }
+            RemoteAct::Notches {
+                is_horizontal,
+                count,
+            } => {
+                let mut call = session.call("NotifyPointerAxisDiscrete");
+                call.body.push_param2(u32::from(is_horizontal), count)?;
+                call
+            }
+            RemoteAct::Scroll { dx, dy } => {
+                let mut call = session.call("NotifyPointerAxis");
+                call.body.push_param3(Double(dx), Double(dy), 0u32)?;
+                call
+            }
+            RemoteAct::TouchDown(finger, position) => {
+                let mut call = session.call("NotifyTouchDown");
+                let (x, y) = self.pixels(position);
+                call.body.push_param4(stream, finger, x, y)?;
+                call
+            }
+            RemoteAct::TouchMove(finger, position) => {
+                let mut call = session.call("NotifyTouchMotion");
+                let (x, y) = self.pixels(position);
+                call.body.push_param4(stream, finger, x, y)?;
+                call
+            }
+            RemoteAct::TouchUp(finger) => {
+                let mut call = session.call("NotifyTouchUp");
+                call.body.push_param(finger)?;
+                call
+            }
+        })
     }
 
     fn check(&self) -> Result<(), BusError> {
@@ -398,6 +484,14 @@ impl EiServer for Session {
             typed = typed.and(told.map(drop).map_err(refused));
         }
         Some(typed)
+    }
+}
+
+impl RemoteSession for Session {
+    fn act(&self, act: RemoteAct) -> Result<(), CaptureError> {
+        let mut call = self.call_of(act).map_err(unmarshallable).map_err(refused)?;
+        let mut bus = self.lock();
+        bus.tell(&mut call, INPUT_TIMEOUT).map_err(refused)
     }
 }
 

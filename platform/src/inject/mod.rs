@@ -5,10 +5,12 @@
 //! drives them together as one [`Injectors`]. Everything that is down is lifted when an injector
 //! is dropped: nothing stays pressed when a client vanishes.
 
+mod desk;
 pub mod ei;
 pub mod keys;
 pub mod kwin;
 mod pointing;
+pub mod remote;
 pub mod synthetic;
 pub mod uinput;
 pub mod wlr;
@@ -131,6 +133,7 @@ pub trait Injector: Send {
 pub fn candidates() -> Vec<Box<dyn InjectBackend>> {
     vec![
         Box::new(ei::Ei),
+        Box::new(remote::RemoteDesktop),
         Box::new(wlr::Wlr),
         Box::new(kwin::Kwin),
         Box::new(uinput::Uinput),

@@ -9,9 +9,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use net::units::Timestamp;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -46,6 +47,7 @@ pub fn drawn_at(notes: &File, number: u32) -> Timestamp {
 pub struct Painter {
     stop: Arc<AtomicBool>,
     drawn: Arc<AtomicU32>,
+    times: Arc<Mutex<Vec<Instant>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -61,14 +63,23 @@ impl Painter {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU32::new(0)),
         );
+        let times = Arc::new(Mutex::new(Vec::new()));
         let (stop_seen, count) = (Arc::clone(&stop), Arc::clone(&drawn));
+        let told = Arc::clone(&times);
         let stream = UnixStream::connect(socket).expect("the compositor listens");
         let thread = std::thread::spawn(move || {
-            paint(stream, pictures, notes.as_ref(), &stop_seen, &count);
+            paint(
+                stream,
+                pictures,
+                notes.as_ref(),
+                &stop_seen,
+                (&count, &told),
+            );
         });
         Self {
             stop,
             drawn,
+            times,
             thread: Some(thread),
         }
     }
@@ -83,6 +94,12 @@ impl Painter {
     /// How many pictures have been given to the compositor.
     pub fn drawn(&self) -> u32 {
         self.drawn.load(Ordering::Acquire)
+    }
+
+    /// When picture `number` was given to the compositor.
+    pub fn drawn_at(&self, number: u32) -> Instant {
+        let times = self.times.lock().expect("nobody panics with it");
+        times[usize::try_from(number).expect("a count")]
     }
 }
 
@@ -109,7 +126,7 @@ fn paint(
     pictures: u32,
     notes: Option<&File>,
     stop: &AtomicBool,
-    drawn: &AtomicU32,
+    (drawn, times): (&AtomicU32, &Mutex<Vec<Instant>>),
 ) {
     let connection = Connection::from_socket(stream).expect("a Wayland socket");
     let mut queue: EventQueue<State> = connection.new_event_queue();
@@ -155,6 +172,9 @@ fn paint(
                 }
                 surface.frame(&handle, ());
                 surface.commit();
+                let mut times = times.lock().expect("nobody panics with it");
+                times.push(Instant::now());
+                drop(times);
                 drawn.store(number + 1, Ordering::Release);
             }
         }
