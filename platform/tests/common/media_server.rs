@@ -40,6 +40,15 @@ pub struct MediaServer {
 /// A running program. Killed when dropped.
 pub struct Program(Child);
 
+impl Program {
+    /// Sends it a signal, by the name that kill(1) knows.
+    pub fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // It may have ended with what it depends on.

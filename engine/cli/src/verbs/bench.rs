@@ -57,7 +57,8 @@ pub struct Bench {
     /// decoder: libavcodec or openh264 (default: the best that this machine has)
     #[argh(option)]
     decoder: Option<String>,
-    /// kind of display: sway, private-sway or synthetic (default: the best that this machine has)
+    /// kind of display: sway, mutter, private-sway or synthetic (default: the best that this
+    /// machine has)
     #[argh(option)]
     desktop: Option<String>,
     /// what to compare with, interleaved: whole (one slice a picture) or frames (slices, but whole

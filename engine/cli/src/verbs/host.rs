@@ -65,7 +65,7 @@ pub struct Host {
     /// threads inside the encoder (default: 1)
     #[argh(option)]
     encoder_threads: Option<String>,
-    /// the only kind of display to try: sway, private-sway or synthetic
+    /// the only kind of display to try: sway, mutter, private-sway or synthetic
     #[argh(option)]
     desktop: Option<String>,
     /// what runs on a session's display: a command line, testcard or none (default: testcard)
