@@ -1,9 +1,9 @@
 //! Capture of a video node of PipeWire: how KWin, Mutter, gamescope and the portals show an output.
 //!
 //! ```text
-//!  producer ─▶ its buffers (MemFd, dmabuf) ─▶ stream, thread pf-node ─▶ newest ─▶ next ─▶ encode
-//!      ▲                                                                                   │
-//!      └──────────── given back by pf-node, the moment that the frame is dropped ◀─────────┘
+//!  producer ─▶ its buffers (MemFd, dmabuf) ─▶ stream, thread pf-node ─▶ newest ─▶ next
+//!      ▲                                                                           │
+//!      └── given back by pf-node, at once ◀── frame dropped ◀── encode ◀───────────┘
 //! ```
 //!
 //! Nothing is copied: a frame's pixels lie in the producer's buffer, mapped by ourselves. (The one
