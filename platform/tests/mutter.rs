@@ -295,6 +295,24 @@ fn use_input(desktop: &Desktop, address: &OutputAddress, kind: &str) {
 }
 
 #[test]
+fn a_compositor_that_hangs_is_found_out_and_holds_nobody_up() {
+    let Some(desktop) = Desktop::start() else {
+        return;
+    };
+    let mut display = desktop.create("1280x720@60");
+    display.check().expect("it answers");
+    let compositor = desktop.compositor.as_ref().expect("it runs");
+    compositor.signal("STOP");
+    eventually("it is found out", || display.check().is_err());
+    let begun = Instant::now();
+    drop(display);
+    eprintln!("left in {:?}", begun.elapsed());
+    compositor.signal("CONT");
+    let monitors = || desktop.monitors();
+    eventually("the monitor is gone", || !monitors().contains("1280x720"));
+}
+
+#[test]
 fn the_end_of_the_compositor_is_the_end_of_the_display() {
     let Some(mut desktop) = Desktop::start() else {
         return;

@@ -440,7 +440,13 @@ impl Session {
         if bus.has_signal(|signal| signal.is_signal(SESSION, "Closed")) {
             return Err(BusError::Ended("Mutter ended the session".to_owned()));
         }
-        Ok(())
+        // One that hangs shows a still picture, as one does that has nothing new.
+        let ping = Target {
+            interface: "org.freedesktop.DBus.Peer",
+            ..of_session(&self.session)
+        };
+        bus.call(&ping.call("Ping"), CALL_TIMEOUT, &Cancel::default())
+            .map(drop)
     }
 
     /// Ends it; it would end with the connection.

@@ -40,6 +40,15 @@ pub struct MediaServer {
 /// A running program. Killed when dropped.
 pub struct Program(Child);
 
+impl Program {
+    /// Sends it a signal, by the name that kill(1) knows.
+    pub fn signal(&self, name: &str) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         // It may have ended with what it depends on.
@@ -165,7 +174,7 @@ impl Producer {
     fn start_with(server: &MediaServer, size: (u16, u16), allocates: bool) -> Self {
         platform::pipewire_link::load().expect("libpipewire is there");
         let (orders, asked) = pw::channel::channel();
-        let (tell, told) = mpsc::channel();
+        let (tell, told) = mpsc::sync_channel(1);
         let drawn = Arc::new(AtomicU32::new(0));
         let (count, remote) = (Arc::clone(&drawn), server.connect());
         let thread =
@@ -210,7 +219,7 @@ fn produce(
     asked: pw::channel::Receiver<Order>,
     (size, allocates): ((u16, u16), bool),
     drawn: Arc<AtomicU32>,
-    tell: mpsc::Sender<u32>,
+    tell: mpsc::SyncSender<u32>,
 ) {
     let main_loop = MainLoopRc::new(None).expect("a loop");
     let context = ContextRc::new(&main_loop, None).expect("a context");

@@ -1,16 +1,17 @@
 //! Capture of a video node of PipeWire: how KWin, Mutter, gamescope and the portals show an output.
 //!
 //! ```text
-//!  producer ─▶ its buffers (MemFd, dmabuf) ─▶ stream, thread pf-node ─▶ newest ─▶ next ─▶ encode
-//!      ▲                                                                                   │
-//!      └──────────── given back by pf-node, the moment that the frame is dropped ◀─────────┘
+//!  producer -> its buffers (MemFd, dmabuf) -> stream, thread pf-node -> newest -> next
+//!      ^                                                                           |
+//!      +--- given back by pf-node, at once <- frame dropped <- encode <------------+
 //! ```
 //!
 //! Nothing is copied: a frame's pixels lie in the producer's buffer, mapped by ourselves. (The one
-//! exception are producers that leave the buffers' memory to the daemon.) The producer's clock sets the pace; of pictures that nobody took the newest stays, with the damage
-//! of all. A node that went, a stream that does not come to streaming within
-//! [`NEGOTIATION_TIMEOUT`], or a daemon that ended is [`CaptureError::Ended`]: the session builds
-//! the output again. The daemon is never waited for but by the stream's own thread.
+//! exception are producers that leave the buffers' memory to the daemon.) The producer's clock sets
+//! the pace; of pictures that nobody took the newest stays, with the damage of all. A node that
+//! went, a stream that does not come to streaming within [`NEGOTIATION_TIMEOUT`], or a daemon that
+//! ended is [`CaptureError::Ended`]: the session builds the output again. The daemon is never
+//! waited for but by the stream's own thread.
 //!
 //! A cursor that the producer tells beside the picture is kept ([`NodeStream::cursor`]) and not
 //! painted.
