@@ -49,6 +49,20 @@ const SOCKET_PATH_BYTES_MAX: usize = 108;
 #[derive(Clone, Debug, Default)]
 pub struct PrivateSway;
 
+impl PrivateSway {
+    /// As [`DisplayBackend::create`], but headless whatever else it could be: a sway that takes
+    /// further outputs of any rate, as a desktop that a host runs in (`super::running_sway`).
+    ///
+    /// # Errors
+    /// See there.
+    pub fn create_desktop(
+        &self,
+        request: &DisplayRequest,
+    ) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
+        Ok(Box::new(PrivateDisplay::start(request, Way::Headless)?))
+    }
+}
+
 impl DisplayBackend for PrivateSway {
     fn name(&self) -> &'static str {
         NAME
