@@ -13,7 +13,7 @@ use harness::loopback::{LoopbackClient, LoopbackHost};
 use harness::program::{Ended, Sandbox, start};
 use net::identity::Identity;
 use platform::display::private_sway::PrivateSway;
-use platform::display::{Cancel, DisplayBackend, DisplayRequest};
+use platform::display::{Cancel, DisplayRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 // Exit codes, as the executable documents them.
@@ -648,7 +648,9 @@ fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
         environment: Vec::new(),
         cancel: Cancel::default(),
     };
-    let sway = PrivateSway.create(&request).expect("a private sway");
+    let sway = PrivateSway
+        .create_desktop(&request)
+        .expect("a private sway");
     let socket = sway
         .address()
         .and_then(|it| it.wayland.clone())

@@ -4,10 +4,12 @@ mod common;
 
 use std::sync::{PoisonError, RwLock};
 
+use common::painter::{Painter, colour};
 use common::*;
+use gpu::frame::{Frame, Size};
 use platform::display::private_sway::PrivateSway;
 use platform::display::sway_ipc::SwayIpc;
-use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest};
+use platform::display::{Cancel, DisplayBackend, DisplayError, DisplayRequest, OutputAddress};
 
 /// Held for reading by tests that make displays, for writing by the one that counts what is left:
 /// a neighbour's directory has no process yet for a moment, and none any more for another.
@@ -33,6 +35,61 @@ fn the_output_has_exactly_the_mode_asked_for() {
         assert_eq!(mode.width, u32::from(display.mode().width()));
         assert_eq!(mode.height, u32::from(display.mode().height()));
     }
+}
+
+#[test]
+fn another_mode_is_drawn_when_it_was_set() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
+    let mut display = private_display("640x480@60", &[]);
+    let _painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
+    let address = address(&*display);
+    let on_gpu = std::path::Path::new("/dev/dri").exists();
+    assert!(address.nested.is_some() || on_gpu, "nested where it can be");
+    let mut ipc =
+        SwayIpc::connect(&directory(&*display).join("ipc.sock"), PATIENCE).expect("connects");
+    for wanted in ["800x600@60", "800x600@144", "1280x720@30", "640x480@60"] {
+        let mode: net::units::Mode = wanted.parse().expect("a valid mode");
+        display.set_mode(mode).expect("sway follows");
+        assert_eq!(display.mode().to_string(), wanted);
+        let (width, height) = (mode.width(), mode.height());
+        assert_eq!(shown(&address), Size { width, height }, "{wanted}");
+        // An application of the session may ask sway for what it likes: the next mode comes.
+        let output = output(&*display).output;
+        ipc.run(&format!("output {output} mode --custom 720x400"))
+            .expect("changes");
+        while shown(&address).width != 720 {}
+    }
+}
+
+/// The size of the picture that is shown.
+fn shown(address: &OutputAddress) -> Size {
+    let capture = captures(address).remove(0).open(address);
+    next_frame(&mut *capture.expect("opens")).surface.size()
+}
+
+#[test]
+fn pictures_come_in_the_order_of_their_drawing_and_none_comes_twice() {
+    let _displays = DISPLAYS.read().unwrap_or_else(PoisonError::into_inner);
+    let display = private_display("640x480@60", &[]);
+    let painter = Painter::start(&output(&*display).wayland_socket, u32::MAX);
+    let address = address(&*display);
+    let mut capture = captures(&address).remove(0).open(&address).expect("opens");
+    let mut seen = Vec::new();
+    while seen.len() < 200 {
+        let frame = next_frame(&mut *capture);
+        let corner = corner(&frame);
+        let number = (0..=painter.drawn()).rfind(|number| colour(*number) == corner);
+        // What is shown before the painter's first picture has no number.
+        seen.extend(number.filter(|number| *number > 0));
+    }
+    assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
+}
+
+/// The colour in the top left corner.
+fn corner(frame: &Frame) -> u32 {
+    let pixels = frame.surface.map().expect("shared memory can be read");
+    let bytes = [pixels.bytes[0], pixels.bytes[1], pixels.bytes[2], 0];
+    u32::from_le_bytes(bytes)
 }
 
 #[test]

@@ -11,7 +11,7 @@ use platform::display::{AppState, Cancel, DisplayBackend, DisplayRequest, Virtua
 
 /// The "user's" sway, and a backend that points to it.
 fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
-    let desktop = private_display("800x600@60", &[]);
+    let desktop = common::desktop("800x600@60");
     let ipc_socket = directory(&*desktop).join("ipc.sock");
     let wayland_socket = output(&*desktop).wayland_socket;
     let ipc = SwayIpc::connect(&ipc_socket, PATIENCE).expect("connects");

@@ -49,6 +49,20 @@ const SOCKET_PATH_BYTES_MAX: usize = 108;
 #[derive(Clone, Debug, Default)]
 pub struct PrivateSway;
 
+impl PrivateSway {
+    /// As [`DisplayBackend::create`], but headless whatever else it could be: a sway that takes
+    /// further outputs of any rate, as a desktop that a host runs in (`super::running_sway`).
+    ///
+    /// # Errors
+    /// See there.
+    pub fn create_desktop(
+        &self,
+        request: &DisplayRequest,
+    ) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
+        Ok(Box::new(PrivateDisplay::start(request, Way::Headless)?))
+    }
+}
+
 impl DisplayBackend for PrivateSway {
     fn name(&self) -> &'static str {
         NAME
@@ -465,21 +479,24 @@ fn change_nested(
     before: Mode,
     wanted: Mode,
 ) -> Result<Mode, DisplayError> {
+    // With the size, in case an application has asked sway for another one: sway sets all that it
+    // was ever asked for, each time it is asked for something.
+    let (width, height) = (wanted.width(), wanted.height());
+    let command = format!("{} mode --custom {width}x{height}", nested_output(wanted));
+    let mut tell = || ipc.run(&command).map_err(|error| error.to_string());
+
+    let strayed = nest.shown_size() != Some(nest::size_of(before));
     nest.order(wanted);
-    let drawn = match nest.await_mode(wanted, CHANGE_TIMEOUT) {
+    let changed = if strayed { tell() } else { Ok(()) };
+    let changed = changed.and_then(|()| match nest.await_mode(wanted, CHANGE_TIMEOUT) {
         Ok(true) => Ok(()),
         Ok(false) => Err(not_drawn(nest, wanted)),
         Err(reason) => Err(reason),
-    };
-    let changed = drawn.and_then(|()| {
-        if nest::render_ms(before.refresh()) == nest::render_ms(wanted.refresh()) {
-            return Ok(());
-        }
-        // With the size, in case an application has asked sway for another one: sway sets all that
-        // it was ever asked for, each time it is asked for something.
-        let (width, height) = (wanted.width(), wanted.height());
-        let command = format!("{} mode --custom {width}x{height}", nested_output(wanted));
-        ipc.run(&command).map_err(|error| error.to_string())
+    });
+    let same_time = nest::render_ms(before.refresh()) == nest::render_ms(wanted.refresh());
+    let changed = changed.and_then(|()| match same_time || strayed {
+        true => Ok(()),
+        false => tell(),
     });
     changed.map_err(|reason| {
         nest.order(before);

@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gpu::frame::Frame;
-use net::units::Mode;
 use platform::capture::{Capture, CaptureBackend, Captured};
 use platform::display::private_sway::PrivateSway;
 use platform::display::{
-    Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay, WaylandOutput,
+    Cancel, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
+    WaylandOutput,
 };
 
 /// Long enough for any machine; a test that waits this long has failed.
@@ -28,23 +28,30 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A display of its own, with `app` on it.
 pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
-    let backend = PrivateSway;
-    if let Err(refusal) = backend.probe() {
+    created(PrivateSway.create(&request(mode, app)))
+}
+
+/// A desktop for a host to run in.
+pub fn desktop(mode: &str) -> Box<dyn VirtualDisplay> {
+    created(PrivateSway.create_desktop(&request(mode, &[])))
+}
+
+fn request(mode: &str, app: &[&str]) -> DisplayRequest {
+    if let Err(refusal) = PrivateSway.probe() {
         panic!("these tests need a private sway: {refusal}");
     }
     // As a host does; else ended orphans stay behind where process 1 does not collect them.
     platform::process::become_subreaper().expect("allowed to everybody");
-    let mode: Mode = mode.parse().expect("a valid mode");
-    let app = app.iter().map(|word| (*word).to_owned()).collect();
-    match backend.create(&DisplayRequest {
-        mode,
-        app,
+    DisplayRequest {
+        mode: mode.parse().expect("a valid mode"),
+        app: app.iter().map(|word| (*word).to_owned()).collect(),
         environment: Vec::new(),
         cancel: Cancel::default(),
-    }) {
-        Ok(display) => display,
-        Err(error) => panic!("{error}"),
     }
+}
+
+fn created(display: Result<Box<dyn VirtualDisplay>, DisplayError>) -> Box<dyn VirtualDisplay> {
+    display.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Where it is.

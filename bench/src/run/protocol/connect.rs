@@ -10,7 +10,7 @@ use engine::trust::native::Grant;
 use net::client::PairOptions;
 use net::units::Mode;
 use platform::display::private_sway::PrivateSway;
-use platform::display::{AppState, Cancel, DisplayBackend, DisplayRequest};
+use platform::display::{AppState, Cancel, DisplayRequest};
 use platform::select;
 
 use super::{Bench, BenchError, ProtocolRun, Scenario, hd, quantile, scenario};
@@ -90,7 +90,7 @@ impl ProtocolRun {
         };
         let ended = |error: &dyn std::fmt::Display| BenchError::Ended(error.to_string());
         let mut sway = PrivateSway
-            .create(&request)
+            .create_desktop(&request)
             .map_err(|error| ended(&error))?;
         let deadline = Instant::now() + INSIDE;
         let epitaph = loop {

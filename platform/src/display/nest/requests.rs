@@ -44,7 +44,7 @@ pub(super) struct Role {
 }
 
 macro_rules! global {
-    ($interface:ty, |$resource:ident| $greet:expr) => {
+    ($interface:ty, $greet:expr) => {
         impl GlobalDispatch<$interface, ()> for State {
             fn bind(
                 state: &mut Self,
@@ -54,15 +54,15 @@ macro_rules! global {
                 (): &(),
                 init: &mut DataInit<'_, Self>,
             ) {
-                let $resource = init.init(new, state.counted(client, handle));
-                $greet;
+                let greet: fn(&$interface) = $greet;
+                greet(&init.init(new, state.counted(client, handle)));
             }
         }
     };
 }
 
-global!(WlCompositor, |_compositor| ());
-global!(XdgWmBase, |_base| ());
+global!(WlCompositor, |_| {});
+global!(XdgWmBase, |_| {});
 global!(WpPresentation, |presentation| presentation
     .clock_id(CLOCK_MONOTONIC));
 global!(WlShm, |shm| {
