@@ -492,7 +492,8 @@ impl NativeHost {
         let waker = Arc::clone(&self.waker);
         let on_event = Arc::new(move |event| {
             // Of controllers' output and of texts the wake-up alone tells. Of others a session sends
-            // three, and one more while a change of its mode is in work. Gone means that the host has stopped.
+            // three, and one more while a change of its mode is in work. Gone means that the host
+            // has stopped.
             if !matches!(event, SessionEvent::PadOutput | SessionEvent::Copied) {
                 let _ = events.try_send((id, event));
             }

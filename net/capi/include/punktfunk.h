@@ -53,6 +53,10 @@
 // 2 of the ABI.
 #define PUNKTFUNK_CONNECT_CLIPBOARD 2
 
+// In PunktfunkConnectOptions.flags: speak into a microphone on the host, if the host makes one.
+// Since version 2 of the ABI.
+#define PUNKTFUNK_CONNECT_MICROPHONE 4
+
 // In PunktfunkUnit.flags: it begins with the frame's first slice. A unit that begins a frame,
 // while the one before has not ended, says that the one before was given up.
 #define PUNKTFUNK_UNIT_BEGINS 1
@@ -80,6 +84,9 @@
 
 // Longest text of a clipboard, bytes of UTF-8.
 #define PUNKTFUNK_CLIPBOARD_BYTES_MAX 1048576
+
+// Longest packet of the microphone, bytes.
+#define PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX 1024
 
 // Controllers of a session: they are numbered from 0.
 #define PUNKTFUNK_CONTROLLERS_MAX 16
@@ -213,6 +220,8 @@ enum PunktfunkStatus
   PUNKTFUNK_STATUS_PAIRING_FAILED = 17,
   // The session shares no clipboard: it was not asked for, or the host does not.
   PUNKTFUNK_STATUS_NO_CLIPBOARD = 18,
+  // The session has no microphone: it was not asked for, or the host makes none.
+  PUNKTFUNK_STATUS_NO_MICROPHONE = 19,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -228,8 +237,8 @@ typedef struct PunktfunkIdentity PunktfunkIdentity;
 
 // A running session. Every function that takes one may be called from any thread at any time until
 // punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-// punktfunk_next_clipboard and punktfunk_next_pad_output each serve one thread at a time; another one that calls the same
-// meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
+// punktfunk_next_clipboard and punktfunk_next_pad_output each serve one thread at a time; another one
+// that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 typedef struct PunktfunkSession PunktfunkSession;
 
 // A text.
@@ -797,6 +806,18 @@ PunktfunkStatus punktfunk_send_pad_motion(const PunktfunkSession *session,
 // `session` was not closed; `battery` is valid.
 PunktfunkStatus punktfunk_send_pad_battery(const PunktfunkSession *session,
                                            const PunktfunkPadBattery *battery);
+
+// Sends the next 5 ms of the microphone: an Opus packet of 240 samples at 48 kHz, of one or two
+// channels, at most PUNKTFUNK_MICROPHONE_PACKET_BYTES_MAX bytes. Never waits: where 16 packets wait
+// already it is not taken, PUNKTFUNK_STATUS_QUEUE_FULL. Send one each 5 ms; whoever is silent for
+// longer than 100 ms may stop and begin again. PUNKTFUNK_STATUS_NO_MICROPHONE if the host makes
+// none.
+//
+// # Safety
+// `session` was not closed; `opus` has `length` bytes.
+PunktfunkStatus punktfunk_send_microphone(const PunktfunkSession *session,
+                                          const uint8_t *opus,
+                                          size_t length);
 
 // Pairs with a host whose operator has opened a window and told its PIN: one connection, one try,
 // after which the window is closed. The host's fingerprint, which result has afterwards, is to be
