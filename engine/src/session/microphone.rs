@@ -5,7 +5,8 @@ use platform::audio::microphone::Microphone;
 use super::{Backends, SessionRequest};
 use crate::stage::microphone::MicrophoneThread;
 
-/// A source of the session's own, if its client is to speak. Without one the session goes on; the log says why.
+/// A source of the session's own, if its client is to speak. Without one the session goes
+/// on; the log says why.
 pub(super) fn open(request: &SessionRequest, backends: &Backends) -> Option<Box<dyn Microphone>> {
     let backend = backends.microphone.as_ref();
     let opened = backend.filter(|_| request.microphone)?.open();

@@ -1,8 +1,9 @@
 //! A session that any number of threads may use.
 //!
 //! Input, statistics and the like go from every thread at once. Access units, sound, the clipboard,
-//! the pointer and controllers' output are five planes; one thread at a time takes from each, and a second one is
-//! told that it is busy. What was taken last from a plane is kept until the next is taken from it.
+//! the pointer and controllers' output are five planes; one thread at a time takes from each, and
+//! a second one is told that it is busy. What was taken last from a plane is kept until the next is
+//! taken from it.
 //!
 //! [`Session::end_and_empty`] ends the session first, which brings back the threads that wait in
 //! it, and waits for every call that is under way. Dropping it then ends its thread.

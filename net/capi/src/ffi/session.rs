@@ -25,8 +25,8 @@ use crate::types::{
 
 /// A running session. Every function that takes one may be called from any thread at any time until
 /// punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-/// punktfunk_next_clipboard, punktfunk_next_cursor and punktfunk_next_pad_output each serve one thread at a time; another
-/// one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
+/// punktfunk_next_clipboard, punktfunk_next_cursor and punktfunk_next_pad_output each serve one
+/// thread at a time; another one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 pub struct PunktfunkSession(Session);
 
 /// Connects, and waits for the host's answer. The session has a thread of its own, which does all
