@@ -245,7 +245,7 @@ fn on_a_path_that_loses_the_last_word_arrives() {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        way == Way::Up || !is_quic || (state >> 33) % 3 != 0
+        way == Way::Up || !is_quic || !(state >> 33).is_multiple_of(3)
     }));
     let buttons = [PointerButton::Middle, PointerButton::Back];
     for turn in 0..60 {

@@ -104,7 +104,7 @@ mod tests {
         cursor.seen.shape = Some(Arc::new(
             CursorShape::new(layout, pixel).expect("one pixel"),
         ));
-        let mut drawn = |cursor: &ClientCursor| {
+        let drawn = |cursor: &ClientCursor| {
             let mut rgb = vec![0; 8 * 4 * 3];
             picture.draw(cursor, &mut rgb);
             let first = rgb.iter().position(|byte| *byte != 0);
