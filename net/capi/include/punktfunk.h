@@ -256,8 +256,8 @@ typedef struct PunktfunkIdentity PunktfunkIdentity;
 
 // A running session. Every function that takes one may be called from any thread at any time until
 // punktfunk_close is called. punktfunk_next_unit and punktfunk_release_unit, punktfunk_next_audio,
-// punktfunk_next_clipboard, punktfunk_next_cursor and punktfunk_next_pad_output each serve one thread at a time; another
-// one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
+// punktfunk_next_clipboard, punktfunk_next_cursor and punktfunk_next_pad_output each serve one
+// thread at a time; another one that calls the same meanwhile gets PUNKTFUNK_STATUS_BUSY at once.
 typedef struct PunktfunkSession PunktfunkSession;
 
 // A text.
