@@ -171,8 +171,7 @@ impl Shared {
         inner.fresh = inner.shown.is_some();
         if let Some(shown) = &mut inner.shown {
             shown.damage = Rect::whole(shown.surface.size());
-            // New to the watcher, though it may have been drawn long ago.
-            shown.captured = clock::now();
+            shown.captured = Timestamp::ZERO;
         }
         if inner.fresh || inner.closed.is_some() {
             news.wake();
@@ -213,7 +212,11 @@ impl Shared {
         Ok(inner.shown.as_ref().map(|shown| Frame {
             surface: Arc::clone(&shown.surface),
             damage: shown.damage,
-            captured: shown.captured,
+            // What stood before the watcher came is new to it, whenever it was drawn.
+            captured: match shown.captured.is_zero() {
+                true => clock::now(),
+                false => shown.captured,
+            },
         }))
     }
 
