@@ -7,8 +7,9 @@
 //!  4. let every peer's machine read, decide and write ([`NativeHost::serve`]);
 //!  5. send what QUIC has to send, forget who is gone.
 
+mod peer;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,24 +17,20 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use net::audio::datagram::KIND_REPORT;
-use net::audio::microphone::KIND_MICROPHONE;
 use net::clock;
 use net::identity::Identity;
 use net::limits::{CONTROL_BODY_BYTES_MAX, SESSIONS_MAX};
 use net::media;
-use net::native::input::INPUT_DATAGRAM;
 use net::native::{
-    Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostSession, HostState,
-    Refuse, RefuseCode, StepLimits, negotiate,
+    Agreed, ClockDomain, End, EndReason, Features, Hello, HostEvent, HostState, Refuse, RefuseCode,
+    negotiate,
 };
 use net::packetize::{Packetizer, PacketizerConfig};
-use net::quic::{Endpoint, Link, LinkId, PACKET_BYTES_MAX};
-use net::times::FrameTimes;
+use net::quic::{Endpoint, LinkId, PACKET_BYTES_MAX};
 use net::udp::{Datagram, SendError, Socket, Wait};
-use net::units::{FrameId, Timestamp};
+use net::units::Timestamp;
 
-use super::admission::{Admission, LOOK_INTERVAL, Standing};
+use super::admission::{Admission, LOOK_INTERVAL};
 use super::cursor::{self, CursorPlane};
 use super::input::InputPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
@@ -46,11 +43,11 @@ use super::{HostCommand, SOCKET, WAKE};
 use crate::config::HostConfig;
 use crate::host::{HostError, Registry, SessionEntry};
 use crate::session::{
-    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, Shared,
-    StartMedia,
+    self, AppTerms, Backends, Session, SessionCommand, SessionEvent, SessionRequest, StartMedia,
 };
-use crate::stage::encode::EncodeCommand;
 use crate::trust::native::NativeTrust;
+
+use peer::{Peer, Wanted};
 
 /// Events of sessions under way: each sends three in its life, and one for each change of its mode,
 /// of which it makes one at a time.
@@ -59,9 +56,6 @@ const SESSION_EVENTS: usize = 4 * SESSIONS_MAX;
 const RECEIVES_PER_TURN: usize = 16;
 /// How often finished frames' times are passed on to a client that wants them.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// A frame that has not come after this long will not: longer than any round trip that is played
-/// over, and than the client's own deadlines.
-const OVERDUE: Duration = Duration::from_millis(700);
 /// A client that was told the end has this long to close the connection itself.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -95,43 +89,6 @@ pub(super) struct NativeHost {
     events_in: Sender<(LinkId, SessionEvent)>,
     boot_id: String,
     scratch: Box<[u8]>,
-}
-
-/// One connection whose handshake is done.
-struct Peer {
-    machine: HostSession,
-    standing: Standing,
-    /// From Hello on.
-    wanted: Option<Wanted>,
-    /// From the decision on.
-    session: Option<Session>,
-    /// From the Welcome on, if the display takes input.
-    input: Option<InputPlane>,
-    /// From the Welcome on, as far as it was agreed on.
-    shared: Shared,
-    /// From the Welcome on, if the client draws the pointer and the capture tells of it.
-    cursor: Option<CursorPlane>,
-    /// From Start on.
-    steer: Option<Steer>,
-    /// From Start on, if the client listens.
-    sound: Option<Sound>,
-    /// From Start on.
-    reports: Option<Receiver<FrameTimes>>,
-    /// The frame sent last, and when control heard of it.
-    last_sent: Option<(FrameId, Timestamp)>,
-    /// Where the client has moved, until its session knows.
-    moved: Option<SocketAddr>,
-    /// Since when the machine has been at its end.
-    ended: Option<Timestamp>,
-}
-
-struct Wanted {
-    agreed: Agreed,
-    /// Without which the client wants no session.
-    required: Features,
-    client: String,
-    number: u64,
-    id: [u8; 16],
 }
 
 impl NativeHost {
@@ -644,170 +601,6 @@ impl NativeHost {
         let deadline = Instant::now() + session::JOIN_TIMEOUT;
         for session in self.ending.drain(..) {
             session.join_by(deadline);
-        }
-    }
-}
-
-impl Peer {
-    fn new(now: Timestamp) -> Self {
-        let machine = HostSession::new(now, StepLimits::default());
-        Self {
-            machine,
-            standing: Standing::default(),
-            wanted: None,
-            session: None,
-            input: None,
-            shared: Shared::default(),
-            cursor: None,
-            steer: None,
-            sound: None,
-            reports: None,
-            last_sent: None,
-            moved: None,
-            ended: None,
-        }
-    }
-
-    fn read(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {
-        loop {
-            match link.read(scratch) {
-                Ok(0) => return,
-                Ok(bytes) => {
-                    if let Err(error) = self.machine.handle_stream(now, &scratch[..bytes]) {
-                        log::info!("{} broke the protocol: {error}", link.peer());
-                        return;
-                    }
-                }
-                Err(_) => return self.machine.handle_closed(),
-            }
-        }
-    }
-
-    /// Told apart by their first byte; of a kind that nobody here knows they are dropped.
-    fn read_datagrams(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {
-        while let Some(bytes) = link.read_datagram(scratch) {
-            let datagram = &scratch[..bytes];
-            match datagram.first() {
-                Some(&KIND_REPORT) => {
-                    if let Some(sound) = &mut self.sound {
-                        sound.handle_report(now, datagram);
-                    }
-                }
-                Some(&INPUT_DATAGRAM) => self.take_input(now, datagram),
-                Some(&KIND_MICROPHONE) => shared::hear(&self.machine, &self.shared, datagram),
-                _ => {}
-            }
-        }
-    }
-
-    fn write(&mut self, link: &mut Link) {
-        while let Some(bytes) = self.machine.poll_transmit() {
-            match link.write(bytes) {
-                Ok(0) => return,
-                Ok(taken) => self.machine.consumed(taken),
-                Err(_) => return self.machine.handle_closed(),
-            }
-        }
-    }
-
-    /// A media datagram of the client's.
-    fn handle_media(&mut self, now: Timestamp, datagram: &mut [u8]) {
-        let Some(steer) = &mut self.steer else { return };
-        steer.handle_datagram(now, datagram);
-        self.pass_repairs();
-    }
-
-    /// What steering asks of the encoder.
-    fn pass_repairs(&mut self) {
-        let Some(steer) = &mut self.steer else { return };
-        while let Some(command) = steer.poll_repair() {
-            // Left out where the queue is full; the client reports its damage until it is gone.
-            let session = self.session.as_ref();
-            let _ = session.is_some_and(|it| it.command(SessionCommand::Encode(command)));
-        }
-    }
-
-    /// Input that is ahead of the stream. Before Start nothing is taken.
-    fn take_input(&mut self, now: Timestamp, datagram: &[u8]) {
-        if let Some(input) = &mut self.input
-            && self.machine.state() == HostState::Streaming
-        {
-            input.handle_packet(now, datagram);
-        }
-    }
-
-    fn pass_pad_output(&mut self, link: &mut Link) {
-        if let Some(input) = &mut self.input
-            && self.machine.state() == HostState::Streaming
-        {
-            input.pass_output(&mut self.machine, link);
-        }
-    }
-
-    fn pass_cursor(&mut self, now: Timestamp, link: &mut Link) {
-        if let Some(cursor) = &mut self.cursor
-            && self.machine.state() == HostState::Streaming
-        {
-            cursor.pass_on(now, &mut self.machine, link);
-        }
-    }
-
-    /// False if there is no session or it takes no command now.
-    fn command(&self, command: SessionCommand) -> bool {
-        let session = self.session.as_ref();
-        session.is_some_and(|session| session.command(command))
-    }
-
-    /// Media follows the path that QUIC has validated. QUIC tells it once, so it is kept until
-    /// the session has taken it.
-    fn follow(&mut self, link: &mut Link) {
-        self.moved = link.take_migration().or(self.moved);
-        if let Some(peer) = self.moved
-            && self.command(SessionCommand::Redirect(peer))
-        {
-            self.moved = None;
-            log::info!("media follows its client to {peer}");
-            if let Some(steer) = &mut self.steer {
-                steer.handle_move(clock::now());
-            }
-            self.pass_repairs();
-        }
-    }
-
-    fn pass_reports(&mut self) {
-        let Some(reports) = &self.reports else { return };
-        let times: Vec<FrameTimes> = reports.try_iter().collect();
-        if let Some(last) = times.last() {
-            self.last_sent = Some((last.frame, clock::now()));
-            self.machine.send_frame_times(&times);
-        }
-    }
-
-    /// A client that has lost the last frame before stillness cannot know: nothing follows that
-    /// would show the gap. Its statistics tell.
-    fn mend_the_end(&self, now: Timestamp, newest_at_client: Option<FrameId>) {
-        if let Some((newest_lost, at)) = self.last_sent
-            && now.since(at) >= OVERDUE
-            && newest_at_client < Some(newest_lost)
-        {
-            let keyframe = EncodeCommand::Keyframe { newest_lost };
-            self.command(SessionCommand::Encode(keyframe));
-        }
-    }
-
-    fn end_session(&mut self, ending: &mut Vec<Session>, registry: &Registry) {
-        self.reports = None;
-        self.steer = None;
-        self.input = None;
-        self.shared = Shared::default();
-        self.cursor = None;
-        self.sound = None;
-        if let Some(mut session) = self.session.take() {
-            session.end();
-            ending.push(session);
-        }
-        if let Some(wanted) = self.wanted.take() {
-            registry.remove(wanted.number);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! own applications.
 //!
 //! Samples are 32-bit floats at 48 kHz, one channel. Whoever writes never waits: applications take
-//! what there is ([`fifo`]), and hear silence where there is nothing.
+//! what there is, and hear silence where there is nothing.
 
 mod fifo;
 mod pipewire;
