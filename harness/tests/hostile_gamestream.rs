@@ -1,6 +1,6 @@
 //! Nonsense at each of GameStream's ports, over real sockets, from a neighbour who has no
 //! certificate: the host answers or closes, and serves on. What the bytes mean to the machines
-//! behind is in `net/tests/gamestream_generated.rs`, in bulk.
+//! behind is in `net/tests/generated/gamestream.rs`, in bulk.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};

@@ -35,7 +35,7 @@ const NAME: &str = "private-sway";
 /// wlroots names the outputs of its headless backend so, counting from 1.
 const HEADLESS: &str = "HEADLESS-1";
 /// For the question which version it is, which somebody waits for at the host's start.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// From exec to the verified mode. Measured: 0.1 s idle; a loaded machine gets its time.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a nested sway to draw in another size: a refresh, and what the drawing takes.

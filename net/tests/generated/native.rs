@@ -1,103 +1,30 @@
-//! Everything that a network brings to the native protocol, in bulk: inputs near those of a real
-//! peer, changed by chance, through the bodies of the fuzz targets in `net/fuzz`. Each test runs
-//! 10⁶ inputs (datagrams, packets, messages) and says how many got past the first checks; a failure
-//! names its seed. With the variable `PUNKTFUNK_GENERATED_INPUTS` each runs so many, and
-//! `PUNKTFUNK_GENERATED_SEED` is where its seeds begin, so that a long run goes where none was:
-//!
-//! ```text
-//! PUNKTFUNK_GENERATED_INPUTS=15000000 cargo test --release -p net --test native_generated -- --nocapture
-//! ```
-//!
-//! is 10⁸ over the first seven parsers, and as many each over those that came later.
+//! The native protocol's planes: datagrams, packets and messages. Each test says how many of its
+//! inputs got past the first checks; a failure names its seed.
 
-#[path = "../fuzz/bodies/audio_plane.rs"]
+#[path = "../../fuzz/bodies/audio_plane.rs"]
 mod audio_plane;
-#[path = "../fuzz/bodies/clipboard.rs"]
+#[path = "../../fuzz/bodies/clipboard.rs"]
 mod clipboard;
-#[path = "../fuzz/bodies/clock_echo.rs"]
+#[path = "../../fuzz/bodies/clock_echo.rs"]
 mod clock_echo;
-#[path = "../fuzz/bodies/control_stream.rs"]
+#[path = "../../fuzz/bodies/control_stream.rs"]
 mod control_stream;
-#[path = "../fuzz/bodies/cursor_plane.rs"]
+#[path = "../../fuzz/bodies/cursor_plane.rs"]
 mod cursor_plane;
-#[path = "../fuzz/bodies/feedback.rs"]
+#[path = "../../fuzz/bodies/feedback.rs"]
 mod feedback;
-#[path = "../fuzz/bodies/input_plane.rs"]
+#[path = "../../fuzz/bodies/input_plane.rs"]
 mod input_plane;
-#[path = "../fuzz/bodies/media_header.rs"]
+#[path = "../../fuzz/bodies/media_header.rs"]
 mod media_header;
-#[path = "../fuzz/bodies/microphone.rs"]
+#[path = "../../fuzz/bodies/microphone.rs"]
 mod microphone;
-#[path = "../fuzz/bodies/reassembler.rs"]
+#[path = "../../fuzz/bodies/reassembler.rs"]
 mod reassembler;
 
+use super::chance::{Chance, all};
 use net::feedback::Feedback;
 use net::media::VideoHeader;
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.bits() % bound.max(1) as u64) as usize
-    }
-
-    /// So many of any value, or all below `bound`.
-    fn bytes(&mut self, count: usize, bound: usize) -> Vec<u8> {
-        (0..count).map(|_| self.below(bound) as u8).collect()
-    }
-
-    /// Sets up to `most` bytes, one in two to something small.
-    fn change(&mut self, bytes: &mut [u8], most: usize) {
-        for _ in 0..self.below(most + 1) {
-            let at = self.below(bytes.len());
-            let bound = [4, 256][self.below(2)];
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = self.below(bound) as u8;
-            }
-        }
-    }
-}
-
-fn variable(name: &str, otherwise: u64) -> u64 {
-    let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().expect("a number"))
-}
-
-/// Runs `test` until it has had all inputs, `each` of them in a round with a seed of its own that
-/// a panic names. It tells how many of a round's got past the first checks.
-fn all(name: &str, each: u64, mut test: impl FnMut(&mut Chance) -> u64) {
-    struct Told<'a>(&'a str, u64);
-    impl Drop for Told<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("{}: round of seed {}", self.0, self.1);
-            }
-        }
-    }
-    let inputs = variable("PUNKTFUNK_GENERATED_INPUTS", 1_000_000);
-    let first = variable("PUNKTFUNK_GENERATED_SEED", 0);
-    let rounds = inputs.div_ceil(each);
-    let mut deep = 0;
-    for seed in first..first + rounds {
-        let _told = Told(name, seed);
-        deep += test(&mut Chance(seed));
-    }
-    let inputs = rounds * each;
-    println!("{name}: seeds from {first}: {deep} of {inputs} inputs got past the first checks");
-    assert!(
-        deep > inputs / 100,
-        "{name}: {deep} of {inputs}: too far from anything real"
-    );
-    assert!(deep < inputs, "{name}: all {inputs}: too near");
-}
 
 #[test]
 fn media_datagrams() {

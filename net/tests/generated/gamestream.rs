@@ -1,95 +1,22 @@
-//! Everything that a network brings to GameStream's ports, in bulk: inputs near those of a real
-//! client, changed by chance, through the bodies of the fuzz targets in `net/fuzz`. Each test runs
-//! 10⁵ inputs or more and says how many got past the first checks; a failure names its seed.
+//! GameStream's ports: requests, descriptions, datagrams, packets, and the slices that a host makes
+//! packets of. Each test says how many of its inputs got past the first checks; a failure names its
+//! seed.
 
-#[path = "../fuzz/bodies/gamestream_audio.rs"]
+#[path = "../../fuzz/bodies/gamestream_audio.rs"]
 mod gamestream_audio;
-#[path = "../fuzz/bodies/gamestream_control.rs"]
+#[path = "../../fuzz/bodies/gamestream_control.rs"]
 mod gamestream_control;
-#[path = "../fuzz/bodies/gamestream_http.rs"]
+#[path = "../../fuzz/bodies/gamestream_http.rs"]
 mod gamestream_http;
-#[path = "../fuzz/bodies/gamestream_pings.rs"]
+#[path = "../../fuzz/bodies/gamestream_pings.rs"]
 mod gamestream_pings;
-#[path = "../fuzz/bodies/gamestream_text.rs"]
+#[path = "../../fuzz/bodies/gamestream_text.rs"]
 mod gamestream_text;
-#[path = "../fuzz/bodies/gamestream_video.rs"]
+#[path = "../../fuzz/bodies/gamestream_video.rs"]
 mod gamestream_video;
 
+use super::chance::{Chance, all};
 use net::gamestream::input;
-
-/// Inputs of each test.
-const INPUTS: u64 = 100_000;
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.bits() % bound.max(1) as u64) as usize
-    }
-
-    fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[self.below(choices.len())]
-    }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.bits() as u8).collect()
-    }
-
-    /// The same, or with some bytes set, a piece left out, doubled or cut off.
-    fn changed(&mut self, template: &[u8]) -> Vec<u8> {
-        let mut bytes = template.to_vec();
-        for _ in 0..self.below(4) {
-            if bytes.is_empty() {
-                return bytes;
-            }
-            let (at, to) = (self.below(bytes.len()), self.below(bytes.len() + 1));
-            let (from, to) = (at.min(to), at.max(to));
-            match self.below(8) {
-                0 => bytes.truncate(at),
-                1 => drop(bytes.drain(from..to)),
-                2 => {
-                    let piece = bytes[from..to].to_vec();
-                    bytes.splice(from..from, piece);
-                }
-                3 => bytes[at] ^= 1 << self.below(8),
-                4 => bytes[at] = *self.of(&[&0, &1, &0x7f, &0x80, &0xff, &b'\r', &b' ']),
-                _ => bytes[at] = self.bits() as u8,
-            }
-        }
-        bytes
-    }
-}
-
-/// Runs `test` on each of the inputs, each with a seed of its own that a panic names.
-fn each(name: &str, inputs: u64, mut test: impl FnMut(&mut Chance) -> bool) {
-    struct Told<'a>(&'a str, u64);
-    impl Drop for Told<'_> {
-        fn drop(&mut self) {
-            if std::thread::panicking() {
-                eprintln!("{}: input of seed {}", self.0, self.1);
-            }
-        }
-    }
-    let mut deep = 0;
-    for seed in 0..inputs {
-        let _told = Told(name, seed);
-        deep += u64::from(test(&mut Chance(seed)));
-    }
-    println!("{name}: {deep} of {inputs} inputs got past the first checks");
-    assert!(
-        deep > inputs / 100,
-        "{name}: {deep} of {inputs}: too far from anything real"
-    );
-    assert!(deep < inputs, "{name}: all {inputs}: too near");
-}
 
 const REQUESTS: [&str; 6] = [
     "/serverinfo?uniqueid=0123456789ABCDEF&uuid=1",
@@ -105,12 +32,12 @@ const REQUESTS: [&str; 6] = [
 
 #[test]
 fn http_requests() {
-    each("http", 2 * INPUTS, |chance| {
+    all("http", 1, |chance| {
         let target = chance.of(&REQUESTS);
         let request = format!("GET {target} HTTP/1.1\r\nHost: den:47989\r\n\r\n");
         let mut input = vec![chance.bits() as u8];
         input.extend(chance.changed(request.as_bytes()));
-        gamestream_http::run(&input)
+        u64::from(gamestream_http::run(&input))
     });
 }
 
@@ -123,10 +50,10 @@ const SDP: &str = "v=0\r\no=android 0 14 IN IPv4 10.0.0.1\r\ns=NVIDIA Streaming 
 
 #[test]
 fn session_descriptions() {
-    each("sdp", 2 * INPUTS, |chance| {
+    all("sdp", 1, |chance| {
         let sdp = chance.changed(SDP.as_bytes());
         gamestream_text::run(&sdp);
-        net::gamestream::sdp::StreamConfig::parse(&sdp).is_ok()
+        u64::from(net::gamestream::sdp::StreamConfig::parse(&sdp).is_ok())
     });
 }
 
@@ -144,7 +71,7 @@ fn rtsp_requests() {
         "PLAY / RTSP/1.0\r\nCSeq: 7\r\nSession: 1;timeout = 90\r\n\r\n",
         &announce,
     ];
-    each("rtsp", 2 * INPUTS, |chance| {
+    all("rtsp", 1, |chance| {
         let text = chance.of(&texts);
         let mut bytes = chance.changed(text.as_bytes());
         if chance.below(8) == 0 {
@@ -155,7 +82,7 @@ fn rtsp_requests() {
         }
         gamestream_text::run(&bytes);
         let mut reader = net::gamestream::rtsp::RtspReader::new();
-        matches!(reader.handle_bytes(&bytes), Ok(Some(_)))
+        u64::from(matches!(reader.handle_bytes(&bytes), Ok(Some(_))))
     });
 }
 
@@ -173,7 +100,7 @@ fn enet(chance: &mut Chance, command: usize, peer: u16, number: u16) -> Vec<u8> 
     };
     // Shorter ones are no encrypted message. Even ones come from the first of two ports.
     let payload = 16 + 2 * chance.below(20);
-    let payload = chance.bytes(payload);
+    let payload = chance.bytes(payload, 256);
     let length = word(payload.len() as u16);
     match command {
         0 => {
@@ -207,7 +134,7 @@ fn enet(chance: &mut Chance, command: usize, peer: u16, number: u16) -> Vec<u8> 
 fn enet_datagrams() {
     const EACH: usize = 60;
     let mut total = (0, 0);
-    each("enet", 2 * INPUTS / EACH as u64, |chance| {
+    all("enet", EACH as u64, |chance| {
         let mut input = Vec::new();
         // Which two bits the session gets, the host tells.
         let session = (chance.below(4) as u16) << 12;
@@ -230,7 +157,7 @@ fn enet_datagrams() {
         }
         let (connected, received) = gamestream_control::run(&input);
         total = (total.0 + connected, total.1 + received);
-        received > 0
+        if received > 0 { EACH as u64 - 1 } else { 0 }
     });
     println!("enet: {} connections, {} messages", total.0, total.1);
 }
@@ -238,7 +165,7 @@ fn enet_datagrams() {
 /// A key, text, moves, buttons, scrolling, a controller, touch: length (big-endian) and kind.
 #[test]
 fn input_packets() {
-    each("input", 5 * INPUTS, |chance| {
+    all("input", 1, |chance| {
         let kinds: [u32; 14] = [
             3,
             4,
@@ -257,20 +184,20 @@ fn input_packets() {
         ];
         let kind = kinds[chance.below(kinds.len())];
         let length = chance.below(56);
-        let body = chance.bytes(length);
+        let body = chance.bytes(length, 256);
         let mut packet = (body.len() as u32 + 4).to_be_bytes().to_vec();
         packet.extend(kind.to_le_bytes());
         packet.extend(body);
         if chance.below(4) == 0 {
             packet = chance.changed(&packet);
         }
-        input::parse(&packet).is_ok_and(|event| event.is_some())
+        u64::from(input::parse(&packet).is_ok_and(|event| event.is_some()))
     });
 }
 
 #[test]
 fn pings() {
-    each("pings", 2 * INPUTS, |chance| {
+    all("pings", 8, |chance| {
         let mut input = vec![chance.bits() as u8];
         for number in 0..8u32 {
             let ping = [&gamestream_pings::SECRET[..], &number.to_be_bytes()].concat();
@@ -282,7 +209,7 @@ fn pings() {
             input.extend([ping.len() as u8, chance.bits() as u8]);
             input.extend(ping);
         }
-        gamestream_pings::run(&input) > 0
+        gamestream_pings::run(&input) as u64
     });
 }
 
@@ -290,7 +217,7 @@ fn pings() {
 #[test]
 fn sound() {
     let (mut whole, mut lost) = (0, 0);
-    each("sound", INPUTS / 16, |chance| {
+    all("sound", 16, |chance| {
         let mut input = vec![chance.bits() as u8];
         let size = 1 + chance.below(400) as u16;
         for _ in 0..16 {
@@ -304,19 +231,20 @@ fn sound() {
         }
         let reached = gamestream_audio::run(&input);
         (whole, lost) = (whole + reached.whole, lost + reached.lost);
-        reached.whole > 2
+        reached.whole as u64
     });
     println!("sound: {whole} blocks whole, {lost} lost");
     assert!(whole > 0 && lost > 0);
 }
 
 /// Slices of any size into packets, and those into the model of a client, which refuses what a
-/// debug build of a real one asserts; ten slices an input.
+/// debug build of a real one asserts; ten slices a round, and more than a hundred packets.
 #[test]
 fn video_slices() {
-    each("video", INPUTS / 10, |chance| {
-        let input = chance.bytes(40);
+    const EACH: u64 = 100;
+    all("video", EACH, |chance| {
+        let input = chance.bytes(40, 256);
         gamestream_video::run(&input);
-        input[0] > 2
+        EACH * u64::from(input[0] > 2)
     });
 }
