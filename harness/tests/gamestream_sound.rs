@@ -23,15 +23,15 @@ const OTHER_HZ: f64 = 1500.0;
 /// Of the synthetic source: each channel's pitch above the one before.
 const STEP_HZ: f64 = 400.0;
 /// Of the right tone so much is heard on every channel. A client listens until it has heard twice
-/// that on the first: a busy machine is late with some packets, which spoils the tenth of a second
+/// that on each: a busy machine is late with some packets, which spoils the tenth of a second
 /// around them.
 const TENTHS_MIN: usize = 10;
 
-/// A stream that lasts until so many seconds of the first channel were at this pitch.
-fn options(act: &str, app: u32, wave: &Path, heard_s: u32, pitch_hz: f64) -> Value {
+/// A stream that lasts until so many seconds of each of the first channels were at these pitches.
+fn options(act: &str, app: u32, wave: &Path, heard_s: u32, tones: &[f64]) -> Value {
     json!({
         "do": act, "app": app, "width": 640, "height": 360, "fps": 30, "kbps": 10_000,
-        "frames": 30, "heard": wave, "heard_s": heard_s, "pitch_hz": pitch_hz,
+        "frames": 30, "heard": wave, "heard_s": heard_s, "tones": tones,
     })
 }
 
@@ -67,9 +67,14 @@ fn heard(wave: &Path, channels: usize, channel: usize, pitches: &[f64], at: f64)
     (right, heard.iter().flatten().count() - right)
 }
 
+/// Of the synthetic source's channels, at most eight.
+fn own_tones() -> [f64; 8] {
+    std::array::from_fn(|channel| TONE_HZ + STEP_HZ * channel as f64)
+}
+
 /// The first `sounding` channels of a recording hold their own tones, the others none.
 fn assert_tones(wave: &Path, channels: usize, sounding: usize) {
-    let pitches: Vec<f64> = (0..8).map(|n| TONE_HZ + STEP_HZ * f64::from(n)).collect();
+    let pitches = own_tones();
     for (channel, &at) in pitches[..channels].iter().enumerate() {
         let (right, wrong) = heard(wave, channels, channel, &pitches, at);
         let least = if channel < sounding { TENTHS_MIN } else { 0 };
@@ -97,7 +102,7 @@ fn each_layout_is_heard_channel_by_channel() {
     ];
     for (channels, kbps, how, layout) in cases {
         let wave = host.sandbox.path().join("heard.wav");
-        let mut wanted = options("launch", 1, &wave, 2, TONE_HZ);
+        let mut wanted = options("launch", 1, &wave, 2, &own_tones()[..channels]);
         wanted["channels"] = json!(channels);
         wanted["kbps"] = json!(kbps);
         wanted[how] = json!(true);
@@ -128,7 +133,7 @@ fn a_client_that_comes_back_hears_on_with_other_speakers_too() {
     let client = paired(&host, "client");
     for (act, channels) in [("launch", 2), ("resume", 2), ("resume", 6)] {
         let wave = host.sandbox.path().join("heard.wav");
-        let mut wanted = options(act, 1, &wave, 2, TONE_HZ);
+        let mut wanted = options(act, 1, &wave, 2, &own_tones()[..2]);
         wanted["channels"] = json!(channels);
         let _lines = play(&client, &wanted);
         assert_tones(&wave, channels, 2);
@@ -159,7 +164,7 @@ fn two_sessions_hear_their_own_applications_and_go_on_when_they_come_back() {
     for act in ["launch", "resume"] {
         let waves = pitches.map(|it| host.sandbox.path().join(format!("{act}-{it}.wav")));
         let start = |index: usize| {
-            let wanted = options(act, index as u32 + 1, &waves[index], 2, pitches[index]);
+            let wanted = options(act, index as u32 + 1, &waves[index], 2, &[pitches[index]]);
             clients[index].play(&wanted.to_string())
         };
         for running in [start(0), start(1)] {
@@ -179,7 +184,7 @@ fn without_a_sound_server_there_are_pictures_and_silence_and_it_is_said_once() {
     let mut host = Host::new("synthetic");
     let client = paired(&host, "client");
     let wave = host.sandbox.path().join("heard.wav");
-    let mut wanted = options("launch", 1, &wave, 0, TONE_HZ);
+    let mut wanted = options("launch", 1, &wave, 0, &[TONE_HZ]);
     wanted["frames"] = json!(90);
     let lines = play(&client, &wanted);
     let pictures = lines.iter().filter(|line| line["pictures"] == 1);
@@ -209,7 +214,7 @@ fn sound_allocates_nothing_once_it_runs() {
     let home = Sandbox::new();
     let client = Moonlight::new(home.path(), port);
     gamestream_program::pair(host.state(), &client, "1234");
-    let mut wanted = options("launch", 1, &home.path().join("heard.wav"), 600, TONE_HZ);
+    let mut wanted = options("launch", 1, &home.path().join("heard.wav"), 600, &[TONE_HZ]);
     wanted["encrypted"] = json!(true);
     let _running = client.play(&wanted.to_string());
     eventually("it streams", || !host.sessions().is_empty());

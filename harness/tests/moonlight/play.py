@@ -7,7 +7,7 @@ slices, invalidation, frames (how many to take; then it leaves without a word to
 keep (a file for the newest of every 60th picture, 4:2:0), hold (a virtual key that it presses and
 never lifts), type (a text that it types), point (where it moves the pointer: x, y, and what they are
 of), media_address (where it finds everything but HTTP, if not at ADDRESS), say_mode (a resume names the mode over HTTP too), channels, heard (a WAVE file for what is
-heard), heard_s (it leaves when so much of that is pitch_hz on the first channel), slow_opus (it decodes slowly,
+heard), heard_s (it leaves when it has heard so much of each of tones, the pitches in Hz of the first channels), slow_opus (it decodes slowly,
 so it asks for longer packets), plain (it encrypts no media). Prints one JSON object a line.
 """
 
@@ -83,14 +83,14 @@ class Session(stream.StreamingSession):
 class Listener(threading.Thread):
     """Decodes what is heard, with the layout that the client's library took from the host."""
 
-    def __init__(self, session, path, until_s, pitch_hz):
+    def __init__(self, session, path, until_s, tones):
         super().__init__(daemon=True)
         self.session, self.until = session, until_s * 10
-        self.wave_form = numpy.exp(2j * numpy.pi * pitch_hz / 48000 * numpy.arange(WINDOW))
-        self.first = numpy.empty(0)
+        self.tones = numpy.exp(2j * numpy.pi * numpy.outer(numpy.arange(WINDOW), tones) / 48000)
         self.opus = session.wait_for_opus_config()
         say(opus=vars(self.opus))
         channels = self.opus.channel_count
+        self.heard = numpy.empty((0, channels))
         # The reference decoder, as clients have it; its samples come interleaved, 16 bits.
         self.decoder = av.CodecContext.create("libopus", "r")
         # RFC 7845 section 5.1.
@@ -101,7 +101,8 @@ class Listener(threading.Thread):
         self.wave = wave.open(path, "wb")
         self.wave.setparams((channels, 2, 48000, 0, "NONE", ""))
         self.has_heard = threading.Event()
-        self.tenths = self.packets = self.lost = 0
+        self.tenths = numpy.zeros(len(tones), int)
+        self.packets = self.lost = 0
         if until_s == 0:
             self.has_heard.set()
 
@@ -115,21 +116,23 @@ class Listener(threading.Thread):
         self.packets += 1
         if not data:
             self.lost += 1
-            silence = self.opus.samples_per_frame * self.opus.channel_count
-            return self.wave.writeframes(bytes(2 * silence))
+            shape = self.opus.samples_per_frame, self.opus.channel_count
+            return self.keep(numpy.zeros(shape, numpy.int16))
         for frame in self.decoder.decode(av.Packet(data)):
-            samples = frame.to_ndarray().reshape(-1, self.opus.channel_count)
-            self.wave.writeframes(samples.tobytes())
-            self.first = numpy.append(self.first, samples[:, 0] / 32768)
-        if len(self.first) >= WINDOW:
-            self.look(self.first[:WINDOW])
-            self.first = self.first[WINDOW:]
+            self.keep(frame.to_ndarray().reshape(-1, self.opus.channel_count))
+
+    def keep(self, samples):
+        self.wave.writeframes(samples.tobytes())
+        self.heard = numpy.concatenate((self.heard, samples / 32768))
+        if len(self.heard) >= WINDOW:
+            self.look(self.heard[:WINDOW, :len(self.tenths)])
+            self.heard = self.heard[WINDOW:]
 
     def look(self, samples):
         """The test has the last word; this says when it is time to leave."""
-        power = (samples**2).sum() * WINDOW / 2
-        self.tenths += int(power > 1 and abs((samples * self.wave_form).sum()) ** 2 > 0.9 * power)
-        if self.tenths >= self.until and not self.has_heard.is_set():
+        power = (samples**2).sum(axis=0) * WINDOW / 2
+        self.tenths += (power > 1) & (abs((samples * self.tones).sum(axis=0)) ** 2 > 0.9 * power)
+        if self.tenths.min() >= self.until and not self.has_heard.is_set():
             self.has_heard.set()
             # A picture that stands still brings no frame.
             self.session.wake()
@@ -137,7 +140,7 @@ class Listener(threading.Thread):
     def finish(self):
         self.join()
         self.wave.close()
-        say(tenths=self.tenths, packets=self.packets, lost=self.lost)
+        say(tenths=self.tenths.tolist(), packets=self.packets, lost=self.lost)
 
 
 def wake_at_the_end(session):
@@ -225,8 +228,8 @@ def main():
         session.point(*options["point"])
     listener = None
     if hears:
-        until_s, pitch_hz = options.get("heard_s", 0), options.get("pitch_hz", 0)
-        listener = Listener(session, options["heard"], until_s, pitch_hz)
+        until_s, tones = options.get("heard_s", 0), options.get("tones", [0])
+        listener = Listener(session, options["heard"], until_s, tones)
         listener.start()
     # The library does not wake who waits for a picture when the host ends the session.
     threading.Thread(target=wake_at_the_end, args=(session,), daemon=True).start()
