@@ -56,6 +56,13 @@ class Seen:
             sys.exit("the client got no frame")
         self.began = self.frames[0][WHOLE]
 
+    def moves(self):
+        """Since when the application draws: from this frame on ten come in less than a quarter of a
+        second. Before it there is the empty desktop, which does not move."""
+        times = [it[WHOLE] for it in self.frames]
+        moving = (a for a, b in zip(times, times[10:]) if b - a < 250)
+        return next(moving, self.began)
+
     def between(self, begin, end):
         return [it for it in self.frames if begin <= it[WHOLE] < end]
 
@@ -87,11 +94,14 @@ def answer(name, bound, seen, is_held):
 
 def frames(work, _):
     [seen] = sessions(work / "plain.seen")
-    window = seen.between(seen.began, seen.began + 15000)
-    decoded = sum(it[PICTURES] for it in window)
-    missing = seen.gaps(seen.began, seen.began + 15000)
+    begin = seen.moves()
+    decoded = sum(it[PICTURES] for it in seen.between(begin, begin + 15000))
+    missing = seen.gaps(seen.began, begin + 15000)
     share = 100 * decoded / (60 * 15)
-    text = f"{share:.2f} % ({decoded / 15:.2f} fps), {missing} missing"
+    text = (
+        f"{share:.2f} % ({decoded / 15:.2f} fps), {missing} missing; the application drew "
+        f"{begin - seen.began:.0f} ms after the first frame"
+    )
     behind = seen.session["decoder_fell_behind"]
     if behind:
         text += f"; the client's decoder fell behind by {behind}"
