@@ -161,8 +161,8 @@ impl Ladder {
     fn leaves_nothing(mut self) {
         self.session = None;
         assert_eq!(self.display.alive(), 0, "displays");
-        let left = threads(THREADS);
-        assert!(left.is_empty(), "threads: {left:?}");
+        // The kernel lets go of a joined thread's entry a moment later.
+        eventually("no thread is left", || threads(THREADS).is_empty());
         assert!(self.events.is_empty(), "it has nothing more to say");
     }
 }
