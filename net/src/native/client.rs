@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use crate::times::FrameTimes;
 use crate::units::Timestamp;
 
-use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
+use super::clipboard::{self, Clipboard, ClipboardPiece, ClipboardStats, TooLong};
 use super::cursor::CursorReceiver;
 use super::framing::Framer;
 use super::input::{CONTROLLER_AT, OUTPUT_BYTES};
@@ -434,19 +434,7 @@ impl ClientSession {
     }
 
     fn take_clipboard(&mut self, piece: &ClipboardPiece) -> Result<(), ProtocolError> {
-        let Some(clipboard) = &mut self.clipboard else {
-            return Err(ProtocolError::Unexpected {
-                kind: Kind::Clipboard.name(),
-                state: "sharing no clipboard",
-            });
-        };
-        let text = clipboard
-            .handle(piece)
-            .map_err(|error| ProtocolError::Message {
-                kind: Kind::Clipboard.name(),
-                error,
-            })?;
-        if let Some(text) = text {
+        if let Some(text) = clipboard::take(self.clipboard.as_mut(), piece)? {
             self.events
                 .retain(|event| !matches!(event, ClientEvent::Clipboard(_)));
             self.events.push_back(ClientEvent::Clipboard(text));
@@ -455,21 +443,15 @@ impl ClientSession {
     }
 
     fn flush_clipboard(&mut self, now: Timestamp) {
-        if self.state == ClientState::Streaming
-            && self.outbox.waiting().is_none()
-            && let Some(piece) = self.clipboard.as_mut().and_then(|it| it.poll_piece(now))
-        {
-            // The outbox is empty, and has room for a piece then.
-            self.outbox
-                .push(&Message::Clipboard(piece), Priority::Droppable);
+        if self.state == ClientState::Streaming {
+            clipboard::flush(self.clipboard.as_mut(), &mut self.outbox, now);
         }
     }
 
-    /// Not while the stream is behind: it goes on once it has taken what waits.
     fn clipboard_timeout(&self) -> Option<Timestamp> {
-        let clipboard = self.clipboard.as_ref()?;
-        let is_due = self.state == ClientState::Streaming && self.outbox.waiting().is_none();
-        clipboard.poll_timeout().filter(|_| is_due)
+        let is_streaming = self.state == ClientState::Streaming;
+        let clipboard = self.clipboard.as_ref().filter(|_| is_streaming);
+        clipboard::timeout(clipboard, &self.outbox)
     }
 
     fn finish(&mut self, end: End) {

@@ -29,7 +29,9 @@ use crate::bytes::{Reader, Writer};
 use crate::limits::{CLIPBOARD_BYTES_MAX, CLIPBOARD_PIECE_BYTES};
 use crate::units::Timestamp;
 
-use super::messages::MessageError;
+use super::ProtocolError;
+use super::messages::{Kind, Message, MessageError};
+use super::outbox::{Outbox, Priority};
 
 /// Between two pieces: 0.8 MB a second, so that the longest text takes 1.3 s.
 const PIECE_INTERVAL: Duration = Duration::from_millis(10);
@@ -297,6 +299,37 @@ impl Clipboard {
             self.stats.abandoned += 1;
         }
     }
+}
+
+/// Takes a piece that came on the stream; the text, if it is whole now. For both ends of it.
+///
+/// # Errors
+/// A breach of the protocol: a piece that is none, or where no clipboard is shared.
+pub(super) fn take(
+    shared: Option<&mut Clipboard>,
+    piece: &ClipboardPiece,
+) -> Result<Option<String>, ProtocolError> {
+    let kind = Kind::Clipboard.name();
+    let state = "sharing no clipboard";
+    let clipboard = shared.ok_or(ProtocolError::Unexpected { kind, state })?;
+    let text = clipboard.handle(piece);
+    text.map_err(|error| ProtocolError::Message { kind, error })
+}
+
+/// Puts the next piece into the stream, if one is due and the stream has taken all before it.
+pub(super) fn flush(shared: Option<&mut Clipboard>, outbox: &mut Outbox, now: Timestamp) {
+    if outbox.waiting().is_none()
+        && let Some(piece) = shared.and_then(|it| it.poll_piece(now))
+    {
+        // The outbox is empty, and has room for a piece then.
+        outbox.push(&Message::Clipboard(piece), Priority::Droppable);
+    }
+}
+
+/// When to [`flush`]. Not while the stream is behind: it goes on once it has taken what waits.
+pub(super) fn timeout(shared: Option<&Clipboard>, outbox: &Outbox) -> Option<Timestamp> {
+    let is_due = outbox.waiting().is_none();
+    shared?.poll_timeout().filter(|_| is_due)
 }
 
 fn value(field: &'static str, value: u32) -> MessageError {

@@ -19,7 +19,7 @@ use crate::limits::FRAME_TIMES_PER_BATCH_MAX;
 use crate::times::FrameTimes;
 use crate::units::{FrameId, Mode, Timestamp};
 
-use super::clipboard::{Clipboard, ClipboardPiece, ClipboardStats, TooLong};
+use super::clipboard::{self, Clipboard, ClipboardPiece, ClipboardStats, TooLong};
 use super::cursor::CursorMessage;
 use super::framing::Framer;
 use super::messages::{
@@ -429,19 +429,7 @@ impl HostSession {
     }
 
     fn take_clipboard(&mut self, piece: &ClipboardPiece) -> Result<(), ProtocolError> {
-        let Some(clipboard) = &mut self.clipboard else {
-            return Err(ProtocolError::Unexpected {
-                kind: Kind::Clipboard.name(),
-                state: "sharing no clipboard",
-            });
-        };
-        let text = clipboard
-            .handle(piece)
-            .map_err(|error| ProtocolError::Message {
-                kind: Kind::Clipboard.name(),
-                error,
-            })?;
-        if let Some(text) = text {
+        if let Some(text) = clipboard::take(self.clipboard.as_mut(), piece)? {
             self.events
                 .retain(|event| !matches!(event, HostEvent::Clipboard(_)));
             self.events.push_back(HostEvent::Clipboard(text));
@@ -450,21 +438,15 @@ impl HostSession {
     }
 
     fn flush_clipboard(&mut self, now: Timestamp) {
-        if self.state == HostState::Streaming
-            && self.outbox.waiting().is_none()
-            && let Some(piece) = self.clipboard.as_mut().and_then(|it| it.poll_piece(now))
-        {
-            // The outbox is empty, and has room for a piece then.
-            self.outbox
-                .push(&Message::Clipboard(piece), Priority::Droppable);
+        if self.state == HostState::Streaming {
+            clipboard::flush(self.clipboard.as_mut(), &mut self.outbox, now);
         }
     }
 
-    /// Not while the stream is behind: it goes on once it has taken what waits.
     fn clipboard_timeout(&self) -> Option<Timestamp> {
-        let clipboard = self.clipboard.as_ref()?;
-        let is_due = self.state == HostState::Streaming && self.outbox.waiting().is_none();
-        clipboard.poll_timeout().filter(|_| is_due)
+        let is_streaming = self.state == HostState::Streaming;
+        let clipboard = self.clipboard.as_ref().filter(|_| is_streaming);
+        clipboard::timeout(clipboard, &self.outbox)
     }
 
     fn finish(&mut self, end: End) {
