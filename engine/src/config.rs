@@ -19,6 +19,7 @@ use net::limits::SESSIONS_MAX;
 use net::units::{BitsPerSecond, Mode, SliceCount};
 
 use crate::control::gamestream::{DEFAULT_BASE_PORT, GameStreamConfig, Ports};
+use crate::host;
 
 use settings::config_file;
 pub use settings::{SETTINGS, Settings, parse_bitrate};
@@ -27,6 +28,8 @@ pub use settings::{SETTINGS, Settings, parse_bitrate};
 pub const DEFAULT_PORT: u16 = 9777;
 /// What a host sends when neither side says otherwise.
 pub const DEFAULT_BITRATE: BitsPerSecond = BitsPerSecond(20_000_000);
+/// Most threads inside one encoder: what bounds them in practice is its slices.
+pub const ENCODER_THREADS_MAX: u8 = 16;
 
 /// The name that asks for no sound.
 pub const AUDIO_OFF: &str = "off";
@@ -98,7 +101,7 @@ pub struct HostConfig {
     pub fec_percent: Option<u8>,
     /// The only encoder to try.
     pub encoder: Option<String>,
-    /// Threads inside an encoder.
+    /// Threads inside an encoder, up to [`ENCODER_THREADS_MAX`].
     pub encoder_threads: u8,
     /// The only kind of display to try.
     pub desktop: Option<String>,
@@ -210,8 +213,11 @@ impl HostConfig {
             count.ok_or(format!("use a number from 1 to {SESSIONS_MAX}"))
         })?;
         let encoder_threads = settings.parse("encoder-threads", |text| {
-            let count = text.parse().ok().filter(|n| (1..=16).contains(n));
-            count.ok_or("use a number from 1 to 16".to_owned())
+            let count = text
+                .parse()
+                .ok()
+                .filter(|n| (1..=ENCODER_THREADS_MAX).contains(n));
+            count.ok_or(format!("use a number from 1 to {ENCODER_THREADS_MAX}"))
         })?;
         let app = settings.parse("app", parse_app)?;
         let name = settings.value("name")?.unwrap_or_else(machine_name);
@@ -228,7 +234,7 @@ impl HostConfig {
             bitrate: settings.bitrate()?,
             fec_percent: settings.fec_percent()?,
             encoder: settings.value("encoder")?,
-            encoder_threads: encoder_threads.unwrap_or(1),
+            encoder_threads: encoder_threads.unwrap_or_else(host::encoder_threads_default),
             desktop: settings.value("desktop")?,
             audio: settings.parse("audio", parse_audio)?,
             clipboard: settings.switch("clipboard")?,

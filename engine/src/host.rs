@@ -31,7 +31,7 @@ use crate::trust::{Side, Store, TrustError};
 use janitor::Janitor;
 use places::Taken;
 
-pub use places::{Place, encoder_threads_max};
+pub use places::{Place, encoder_threads_default, encoder_threads_max};
 
 /// A host could not be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]

@@ -15,6 +15,9 @@
 //! | protect | `pf-protect` | own from 4 cores up | 2nd | slices of [`FRAMES_OF_SLICES`] | encode blocks |
 //! | send | `pf-send` | own from 4 cores up | 1st | [`BATCHES`] batches | protect blocks |
 //!
+//! An encoder's own threads, `pf-slices`, share the work of a picture while `pf-encode` waits for
+//! them; they come third.
+//!
 //! What control tells the stages beside, and hears from send, goes the ways of
 //! [`crate::steering`].
 //!

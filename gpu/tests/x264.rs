@@ -67,6 +67,7 @@ fn every_slice_count_is_met_in_order_and_early() {
                 .expect("encodes");
             let returned = clock::now();
             assert_eq!(sink.slices.len(), usize::from(count));
+            assert!(sink.threads.is_empty(), "the caller's needs no place");
             assert!(sink.received[0] < returned);
             assert_eq!(encoded.keyframe, id == 0);
             let total: usize = sink.slices.iter().map(|(bytes, _)| bytes.len()).sum();
@@ -176,6 +177,7 @@ fn sliced_threads_keep_picture_order_and_the_slice_count() {
         let mut encoder = open(count, threads);
         let mut decoder = OpenH264Decoder::open().expect("opens");
         let mut film = Film::new(SIZE, 60, 2);
+        let mut began = Vec::new();
         for id in 0..6 {
             let mut sink = Collector::default();
             let (source, _) = film.next();
@@ -188,6 +190,7 @@ fn sliced_threads_keep_picture_order_and_the_slice_count() {
                 assert_eq!(usize::from(info.index.0), place);
                 assert_eq!(info.last, place + 1 == sink.slices.len());
             }
+            began.append(&mut sink.threads);
             let unit = sink.take();
             assert!(
                 decoder
@@ -196,6 +199,8 @@ fn sliced_threads_keep_picture_order_and_the_slice_count() {
                     .is_some()
             );
         }
+        let each: Vec<_> = (0..threads).map(|index| (index, threads)).collect();
+        assert_eq!(began, each, "each is told of once");
     }
 }
 

@@ -69,6 +69,36 @@ pub(crate) fn set_fifo(priority: i32) -> io::Result<()> {
     }
 }
 
+/// Names the calling thread; the kernel keeps 15 bytes.
+pub(crate) fn name_thread(name: &str) -> io::Result<()> {
+    let name = std::ffi::CString::new(name)?;
+    Ok(rustix::thread::set_name(&name)?)
+}
+
+/// The calling thread's CPU clock, as other threads read it (pthread_getcpuclockid(3)).
+pub(crate) fn thread_clock() -> libc::clockid_t {
+    let mut clock = libc::CLOCK_THREAD_CPUTIME_ID;
+    // SAFETY: the thread is the caller, and `clock` is written to before the call returns.
+    let rc = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
+    debug_assert_eq!(rc, 0, "a running thread has a CPU clock");
+    clock
+}
+
+/// What a clock shows, ns; 0 if there is none such any more.
+pub(crate) fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is written to before the call returns; the kernel checks the clock's number.
+    let rc = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    if rc != 0 {
+        return 0;
+    }
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+    unsigned(time.tv_sec) * 1_000_000_000 + unsigned(time.tv_nsec)
+}
+
 /// `mallopt(3)`. False if the allocator does not take it.
 #[cfg(target_env = "gnu")]
 pub(crate) fn set_allocator_option(option: libc::c_int, value: libc::c_int) -> bool {

@@ -183,10 +183,19 @@ impl ThreadUse {
     /// True for threads that a host has: the bench has a client's beside them.
     #[must_use]
     pub fn is_of_host(&self) -> bool {
-        const STAGES: [&str; 4] = ["pf-capture", "pf-encode", "pf-protect", "pf-send"];
-        const OTHERS: [&str; 3] = ["pf-control", "pf-session", "spawn"];
+        const NAMES: [&str; 9] = [
+            "pf-capture",
+            "pf-encode",
+            "pf-slices",
+            "pf-protect",
+            "pf-send",
+            "pf-control",
+            "pf-session",
+            "pf-nest",
+            "spawn",
+        ];
         let name = self.name.as_str();
-        STAGES.contains(&name) || OTHERS.contains(&name) || name.starts_with("log ")
+        NAMES.contains(&name) || name.starts_with("log ")
     }
 }
 

@@ -10,6 +10,8 @@ use crate::report::{self, Comparison, Report};
 /// Rounds of a comparison, each with a session of either kind.
 const ROUNDS: u32 = 4;
 
+const ENCODER_THREADS: &str = "encoder-threads";
+
 /// Both sides of a comparison.
 #[derive(Clone, Debug)]
 pub struct Compared {
@@ -21,7 +23,8 @@ pub struct Compared {
     pub comparison: Comparison,
 }
 
-/// Measures `scenario` and the same with one slice a picture, in turn, for its time each.
+/// Measures `scenario` and the same with one slice a picture, in turn, for its time each. Where
+/// nobody says otherwise both have one encoder thread: a whole picture has no work for a second.
 ///
 /// # Errors
 /// See [`BenchError`].
@@ -35,7 +38,11 @@ pub fn compare_whole(
         slices: Some(SliceCount::ONE),
         ..scenario.clone()
     };
-    compare(setup, scenario, &whole, link)
+    let mut setup = setup.clone();
+    if setup.settings.value::<u8>(ENCODER_THREADS)?.is_none() {
+        setup.settings.overrule(ENCODER_THREADS, "1");
+    }
+    compare(&setup, scenario, &whole, link)
 }
 
 /// Measures `scenario` and the same with whole frames for the decoder, in turn, for its time each.

@@ -12,6 +12,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::Registry;
 
+/// Beyond so many threads a slice is too low to be worth its header.
+const DEFAULT_MAX: u8 = 8;
+
 /// What the sessions have.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
@@ -53,6 +56,20 @@ impl Drop for Place {
 #[must_use]
 pub fn encoder_threads_max() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Threads of one encoder where nobody has said how many: half the cores and at least two, as far
+/// as there are so many. Each has slices of its own to make, so one more helps as long as there are
+/// slices: stock clients take at most four.
+#[must_use]
+pub fn encoder_threads_default() -> u8 {
+    threads_of(encoder_threads_max())
+}
+
+/// [`encoder_threads_default`] on so many cores.
+fn threads_of(cores: usize) -> u8 {
+    let threads = (cores / 2).max(2).min(cores);
+    u8::try_from(threads).unwrap_or(u8::MAX).min(DEFAULT_MAX)
 }
 
 /// A place of `places`, with at most `wanted` threads.
@@ -119,6 +136,14 @@ mod tests {
         drop((first, third));
         let taken = lock(&registry);
         assert_eq!((taken.places, taken.threads), (0, 0));
+    }
+
+    #[test]
+    fn an_encoder_has_half_the_cores_and_two_if_there_are_so_many() {
+        assert_eq!(
+            [1, 2, 3, 4, 8, 12, 64].map(threads_of),
+            [1, 2, 2, 2, 4, 6, 8]
+        );
     }
 
     /// Whatever comes and goes: no more than the cores, but for the one that each has in any case.

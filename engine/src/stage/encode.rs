@@ -28,6 +28,7 @@ use gpu::frame::{Frame, Rect, Size};
 use net::clock;
 use net::packetize::SliceMeta;
 use net::units::{BitsPerSecond, FrameId, SliceCount, Timestamp};
+use platform::thread::{self, CpuClock, Role};
 
 use super::change::{EncoderChange, EncoderChanged, size_of};
 use super::{PictureDone, Slice, StageFault};
@@ -218,10 +219,12 @@ impl EncodeStage {
         let counters = &self.metrics.counters;
         let encode_begin = clock::now();
         self.outlet.captured = frame.captured;
-        let cpu_before_ns = thread_cpu_ns();
+        let cpu_before_ns = self.outlet.cpu_ns_of_all();
         let encoded = self.encoder.encode(frame, id, kind, &mut self.outlet);
         let (handing_cpu_ns, handing_on_ns) = self.outlet.take_spent();
-        let cpu_ns = (thread_cpu_ns() - cpu_before_ns).saturating_sub(handing_cpu_ns);
+        // Less than before with the first picture of another encoder, whose threads are new.
+        let cpu_ns = self.outlet.cpu_ns_of_all().saturating_sub(cpu_before_ns);
+        let cpu_ns = cpu_ns.saturating_sub(handing_cpu_ns);
         add(&counters.encode_cpu_ns, cpu_ns);
         add(&counters.handing_on_ns, handing_on_ns);
         match encoded {
@@ -488,6 +491,9 @@ impl Refinement {
     }
 }
 
+/// Threads of an encoder whose CPU time is counted: all that the configuration allows.
+const WORKERS_MAX: usize = crate::config::ENCODER_THREADS_MAX as usize;
+
 /// Where the encoder writes: pooled buffers, sent on to protect.
 pub struct SliceOutlet {
     /// Buffers that protect has given back.
@@ -500,7 +506,9 @@ pub struct SliceOutlet {
     spares: Vec<Box<[u8]>>,
     current: Option<Box<[u8]>>,
     captured: Timestamp,
-    /// CPU time of this thread in here since [`SliceOutlet::take_spent`], ns.
+    /// CPU clocks of the encoder's own threads.
+    workers: Vec<CpuClock>,
+    /// CPU time in here since [`SliceOutlet::take_spent`], ns.
     cpu_ns: u64,
     /// Time in here but for the last slice of a picture, since the same, ns.
     handing_on_ns: u64,
@@ -520,6 +528,7 @@ impl SliceOutlet {
             spares: Vec::new(),
             current: None,
             captured,
+            workers: Vec::with_capacity(WORKERS_MAX),
             cpu_ns: 0,
             handing_on_ns: 0,
             broken: false,
@@ -542,6 +551,12 @@ impl SliceOutlet {
         } else {
             self.spares.pop()
         }
+    }
+
+    /// CPU time of the calling thread and of the encoder's own, ns.
+    fn cpu_ns_of_all(&self) -> u64 {
+        let workers = self.workers.iter().map(|clock| clock.used_ns());
+        thread_cpu_ns() + workers.sum::<u64>()
     }
 
     /// CPU time and time that the encoder's calls have spent here since the last time, ns.
@@ -594,6 +609,17 @@ impl SliceSink for SliceOutlet {
         self.cpu_ns += thread_cpu_ns() - cpu_before_ns;
         if !meta.last {
             self.handing_on_ns += clock::now().since(finished).as_nanos() as u64;
+        }
+    }
+
+    fn thread_began(&mut self, index: u8, count: u8) {
+        if index == 0 {
+            // Another encoder than before.
+            self.workers.clear();
+        }
+        let clock = thread::adopt_worker(Role::Encode, "pf-slices", index, count);
+        if self.workers.len() < WORKERS_MAX {
+            self.workers.push(clock);
         }
     }
 }

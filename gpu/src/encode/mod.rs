@@ -76,6 +76,13 @@ pub trait SliceSink: Send {
 
     /// The slice in the first `bytes` of the reserved buffer is finished.
     fn finish(&mut self, bytes: usize, slice: SliceInfo);
+
+    /// Called once on each thread that the encoder has started for itself, when that thread has
+    /// its first slice: it is number `index` of `count`. Here it can be given its name, priority
+    /// and place, which it has of nobody else.
+    fn thread_began(&mut self, index: u8, count: u8) {
+        let _ = (index, count);
+    }
 }
 
 /// What became of a picture.

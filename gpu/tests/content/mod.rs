@@ -223,6 +223,8 @@ pub struct Collector {
     pub received: Vec<Timestamp>,
     /// Refuses buffers larger than this.
     pub limit: Option<usize>,
+    /// The encoder's own threads as they came: each one's number, and how many it was told of.
+    pub threads: Vec<(u8, u8)>,
 }
 
 impl Collector {
@@ -248,6 +250,10 @@ impl SliceSink for Collector {
     fn finish(&mut self, bytes: usize, slice: SliceInfo) {
         self.slices.push((self.buffer[..bytes].to_vec(), slice));
         self.received.push(clock::now());
+    }
+
+    fn thread_began(&mut self, index: u8, count: u8) {
+        self.threads.push((index, count));
     }
 }
 

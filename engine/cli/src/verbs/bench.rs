@@ -51,7 +51,8 @@ pub struct Bench {
     /// encoder: x264 or openh264 (default: the best that this build has)
     #[argh(option)]
     encoder: Option<String>,
-    /// threads inside the encoder (default: 1)
+    /// threads inside the encoder (default: half the cores, at least 2 of
+    /// them)
     #[argh(option)]
     encoder_threads: Option<String>,
     /// decoder: libavcodec or openh264 (default: the best that this machine has)

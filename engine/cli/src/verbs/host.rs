@@ -62,7 +62,8 @@ pub struct Host {
     /// the only encoder to try: x264 or openh264
     #[argh(option)]
     encoder: Option<String>,
-    /// threads inside the encoder (default: 1)
+    /// threads inside the encoder (default: half the cores, at least 2 of
+    /// them)
     #[argh(option)]
     encoder_threads: Option<String>,
     /// the only kind of display to try: sway, kwin, mutter, private-sway, gamescope or synthetic

@@ -57,6 +57,8 @@ pub(super) struct Emitter<'a> {
     frame: FrameId,
     recovery: bool,
     macroblocks: u32,
+    /// x264's own.
+    threads: u8,
     /// The first macroblock of the slice whose turn it is.
     next_mb: u32,
     index: u8,
@@ -72,7 +74,7 @@ impl<'a> Emitter<'a> {
         sink: &'a mut dyn SliceSink,
         waiting: &'a mut Waiting,
         frame: FrameId,
-        macroblocks: u32,
+        (macroblocks, threads): (u32, u8),
         recovery: bool,
     ) -> Self {
         for slot in &mut waiting.slots {
@@ -84,6 +86,7 @@ impl<'a> Emitter<'a> {
             frame,
             recovery,
             macroblocks,
+            threads,
             next_mb: 0,
             index: 0,
             filled: 0,
@@ -201,5 +204,9 @@ impl NalHandler for Emitter<'_> {
         if self.error.is_none() {
             self.error = self.take(nal).err();
         }
+    }
+
+    fn thread_began(&mut self, index: u8) {
+        self.sink.thread_began(index, self.threads);
     }
 }

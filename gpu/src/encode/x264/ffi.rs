@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::any::Any;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -129,12 +130,28 @@ unsafe fn payload<'a>(nal: &sys::x264_nal_t) -> &'a [u8] {
 /// threads, by x264's threads and in any order.
 pub(super) trait NalHandler: Send {
     fn nal(&mut self, nal: FinishedNal<'_>);
+
+    /// The calling thread is x264's own, and this is its first NAL unit: number `index` of them.
+    fn thread_began(&mut self, index: u8);
 }
 
 /// What `x264_picture_t::opaque` points to while a picture is encoded.
 struct Call<'a> {
-    handler: Mutex<(&'a mut dyn NalHandler, &'a mut FrameNums)>,
+    parts: Mutex<Parts<'a>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// What the callbacks of a picture change, one at a time.
+struct Parts<'a> {
+    handler: &'a mut dyn NalHandler,
+    frame_nums: &'a mut FrameNums,
+    /// x264's threads that have been seen.
+    threads: &'a mut u8,
+}
+
+thread_local! {
+    /// This thread calls x264, or is one of x264's that has been seen.
+    static KNOWN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// An open encoder.
@@ -142,6 +159,8 @@ pub(super) struct Encoder {
     handle: NonNull<sys::x264_t>,
     parameters: Box<sys::x264_param_t>,
     frame_nums: FrameNums,
+    /// x264's threads that have been seen.
+    threads: u8,
     /// x264 points to it as long as the handle lives.
     log: Box<Log>,
 }
@@ -167,6 +186,7 @@ impl Encoder {
             handle,
             parameters,
             frame_nums: FrameNums::new(settings.slice_bytes),
+            threads: 0,
             log,
         })
     }
@@ -200,8 +220,13 @@ impl Encoder {
         qp: u8,
         handler: &mut dyn NalHandler,
     ) -> Result<(), String> {
+        KNOWN.set(true);
         let call = Call {
-            handler: Mutex::new((handler, &mut self.frame_nums)),
+            parts: Mutex::new(Parts {
+                handler,
+                frame_nums: &mut self.frame_nums,
+                threads: &mut self.threads,
+            }),
             panic: Mutex::new(None),
         };
         let stride = c_int::try_from(picture.stride).map_err(|_| "the picture is too wide")?;
@@ -381,8 +406,16 @@ unsafe extern "C" fn nalu_process(
     let (call, nal) = unsafe { (&*opaque.cast::<Call<'_>>(), &mut *nal) };
     let result = catch_unwind(AssertUnwindSafe(|| {
         // Uncontended with one thread; with sliced threads it keeps slices in order.
-        let mut handler = call.handler.lock().unwrap_or_else(PoisonError::into_inner);
-        let (handler, frame_nums) = &mut *handler;
+        let mut parts = call.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Parts {
+            handler,
+            frame_nums,
+            threads,
+        } = &mut *parts;
+        if !KNOWN.replace(true) {
+            handler.thread_began(**threads);
+            **threads = threads.saturating_add(1);
+        }
         handler.nal(FinishedNal {
             encoder,
             nal,

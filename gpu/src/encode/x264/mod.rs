@@ -178,8 +178,8 @@ impl Encoder for X264Encoder {
             .then(|| self.rate.plan_repeat())
             .flatten();
         let qp = repeat.unwrap_or_else(|| self.rate.plan(&content, next.idr, frame.captured));
-        let mut emitter =
-            Emitter::new(sink, &mut self.waiting, id, self.macroblocks, next.recovery);
+        let shape = (self.macroblocks, self.config.threads);
+        let mut emitter = Emitter::new(sink, &mut self.waiting, id, shape, next.recovery);
         self.library
             .encode(picture, next.pts, next.idr, qp, &mut emitter)
             .map_err(|reason| EncodeError::Picture {
