@@ -204,6 +204,41 @@ fn sliced_threads_keep_picture_order_and_the_slice_count() {
     }
 }
 
+/// A stock client's decoder may count on the number that it asked for.
+#[test]
+fn sliced_threads_make_as_many_of_few_slices_as_asked() {
+    for height in [130, 144, 360, 512, 720, 1080] {
+        for (count, threads) in [
+            (4, 2),
+            (4, 3),
+            (4, 4),
+            (6, 2),
+            (6, 4),
+            (7, 2),
+            (3, 2),
+            (2, 16),
+        ] {
+            let size = Size { width: 320, height };
+            let config = EncoderConfig {
+                mode: Mode::new(320, height.into(), 60_000).expect("valid"),
+                ..config(count, threads)
+            };
+            let mut encoder = X264Encoder::open(&config).expect("opens");
+            let mut sink = Collector::default();
+            encoder
+                .encode(
+                    &Film::new(size, 60, 1).next().0,
+                    FrameId(0),
+                    PictureKind::Delta,
+                    &mut sink,
+                )
+                .expect("encodes");
+            let made = sink.slices.len();
+            assert_eq!(made, usize::from(count), "{height} rows, {threads} threads");
+        }
+    }
+}
+
 #[test]
 fn what_is_decoded_looks_like_what_was_drawn() {
     let mut encoder = open(8, 1);

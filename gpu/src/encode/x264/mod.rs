@@ -253,14 +253,26 @@ fn macroblocks(size: Size) -> (u32, u32) {
     )
 }
 
-/// Threads, each of which needs a slice of its own to work on.
+/// Threads, each of which needs a slice of its own to work on. Where slices are exactly so many as
+/// asked, the most threads whose bands of rows can be cut into the same number each: a band may be
+/// one row lower than another, which must not save it a slice.
 fn threads(config: &EncoderConfig) -> u8 {
-    config.threads.clamp(1, config.slices.get())
+    let slices = config.slices.get();
+    let most = config.threads.clamp(1, slices);
+    if slices > EVEN_SLICES_MAX {
+        return most;
+    }
+    let rows = config.mode.height().div_ceil(16);
+    let cuts = |threads: u8| {
+        let each = u16::from(slices / threads);
+        slices.is_multiple_of(threads) && (each == 1 || rows / u16::from(threads) >= each * each)
+    };
+    (1..=most).rev().find(|threads| cuts(*threads)).unwrap_or(1)
 }
 
 /// How to ask x264 for slices; see the module's text. With sliced threads each has a band of
-/// rows, cut evenly by a cap on macroblocks; where rows do not divide evenly that makes a slice
-/// less here and there, never more than asked.
+/// rows, cut evenly by a cap on macroblocks; of more than [`EVEN_SLICES_MAX`], where rows do not
+/// divide evenly, that makes a slice less here and there, never more than asked.
 fn slicing(config: &EncoderConfig) -> Slicing {
     let (columns, rows) = macroblocks(Size {
         width: config.mode.width(),
