@@ -107,6 +107,8 @@ pub struct HostConfig {
     pub desktop: Option<String>,
     /// The only source of sound to try, or [`AUDIO_OFF`].
     pub audio: Option<String>,
+    /// The host's own speakers play every session's sound, too.
+    pub host_speakers: bool,
     /// Clients with the right to it share the clipboard of their session's display.
     pub clipboard: bool,
     /// Clients with the right to it have a microphone in their session.
@@ -237,6 +239,7 @@ impl HostConfig {
             encoder_threads: encoder_threads.unwrap_or_else(host::encoder_threads_default),
             desktop: settings.value("desktop")?,
             audio: settings.parse("audio", parse_audio)?,
+            host_speakers: settings.switch("host-speakers")?,
             clipboard: settings.switch("clipboard")?,
             microphone: settings.switch("microphone")?,
             app: app.unwrap_or(App::TestCard),

@@ -86,6 +86,8 @@ pub struct SessionRequest {
     pub encoder_threads: u8,
     /// The channels of its sink, which stays as it is; `None` for a client that wants no sound.
     pub audio: Option<Speakers>,
+    /// The host's own speakers play that, too.
+    pub heard_here: bool,
     /// Its client and its display share a clipboard.
     pub clipboard: bool,
     /// Its client speaks into a source of the session's own.
@@ -647,6 +649,7 @@ impl Stage<'_> {
     fn open_sound(&self) -> Option<Box<dyn AudioSource>> {
         let request = AudioRequest {
             speakers: self.request.audio?,
+            heard_here: self.request.heard_here,
         };
         let opened = self.backends.audio.as_ref()?.open(&request);
         opened

@@ -98,6 +98,49 @@ impl SoundServer {
         spawn(record)
     }
 
+    /// Records what is played into a sink, in one channel.
+    ///
+    /// # Panics
+    /// If there is no recorder.
+    #[must_use]
+    pub fn record_sink(sandbox: &Sandbox, file: &Path, sink: &str) -> Program {
+        let mut record = command(sandbox, "pw-record");
+        record
+            .args(["--target", sink, "--rate", "48000", "--channels", "1"])
+            .args(["-P", "{ stream.capture.sink = true }", "--format", "s16"])
+            .arg(file);
+        spawn(record)
+    }
+
+    /// Makes a sink that stands for the machine's speakers.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn make_speakers(sandbox: &Sandbox, name: &str) {
+        let properties = format!(
+            "{{ factory.name = support.null-audio-sink node.name = {name} \
+             media.class = Audio/Sink object.linger = true audio.position = [ FL FR ] \
+             priority.session = 1000 }}"
+        );
+        let mut make = command(sandbox, "pw-cli");
+        let status = make.args(["create-node", "adapter", &properties]).status();
+        assert!(status.is_ok_and(|status| status.success()), "no sink");
+        eventually("there are speakers", || Self::has_node(sandbox, name));
+    }
+
+    /// The graph's links, as pw-link tells them.
+    #[must_use]
+    pub fn links(sandbox: &Sandbox) -> String {
+        let output = command(sandbox, "pw-link")
+            .arg("-l")
+            .stdout(Stdio::piped())
+            .output();
+        output.map_or_else(
+            |_| String::new(),
+            |it| String::from_utf8_lossy(&it.stdout).into_owned(),
+        )
+    }
+
     /// The graph has a node of that name.
     #[must_use]
     pub fn has_node(sandbox: &Sandbox, name: &str) -> bool {

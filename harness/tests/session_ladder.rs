@@ -64,6 +64,7 @@ impl Ladder {
             app: Vec::new(),
             terms,
             encoder_threads: 1,
+            heard_here: false,
             audio: None,
             clipboard: false,
             microphone: false,

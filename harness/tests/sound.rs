@@ -178,6 +178,72 @@ fn again(heard: &Heard) -> usize {
         .map_or(0, |silent| is_at(&pitches[silent..], TONE_HZ))
 }
 
+/// One host that is asked to, and one beside it that is not.
+#[test]
+fn the_machines_own_speakers_play_what_they_are_asked_to() {
+    let sandbox = Sandbox::new();
+    let _server = SoundServer::start(&sandbox);
+    SoundServer::make_speakers(&sandbox, "speakers");
+    let sessions =
+        [(TONE_HZ, Some("--host-speakers")), (OTHER_HZ, None)].map(|(pitch_hz, asks)| {
+            let mut settings = vec!["--desktop", "synthetic", "--app", "none"];
+            settings.extend(asks);
+            let (host, address) = host(&sandbox, &settings);
+            let (client, wave) =
+                listener(&sandbox, &address, &format!("{pitch_hz}-heard.wav"), &[]);
+            let sink = format!("punktfunk-{}-1", host.id());
+            eventually("there is a sink", || SoundServer::has_node(&sandbox, &sink));
+            let file = sandbox.path().join(format!("{pitch_hz}.wav"));
+            write_tone(&file, pitch_hz, 60);
+            let player = SoundServer::play(&sandbox, &file, &sink);
+            (pitch_hz, host, client, wave, player)
+        });
+    for (pitch_hz, _, _, wave, _) in &sessions {
+        eventually("its client hears it", || {
+            let heard = Heard::so_far(wave, 2, 0).pitches(&[*pitch_hz]);
+            is_at(&heard, *pitch_hz) >= TENTHS
+        });
+    }
+    let here = sandbox.path().join("here.wav");
+    let recorder = SoundServer::record_sink(&sandbox, &here, "speakers");
+    let heard = || Heard::so_far(&here, 1, 0).pitches(&[TONE_HZ, OTHER_HZ]);
+    eventually("it is heard here", || is_at(&heard(), TONE_HZ) >= TENTHS);
+    drop(recorder);
+    assert_eq!(is_at(&heard(), OTHER_HZ), 0, "{:?}", heard());
+    for (_, _host, client, _, _player) in sessions {
+        finish(client);
+    }
+}
+
+/// Sessions' sinks are the only ones: none takes the speakers' place, its own least of all.
+#[test]
+fn a_machine_without_speakers_plays_no_session_into_another() {
+    let sandbox = Sandbox::new();
+    let _server = SoundServer::start(&sandbox);
+    let settings = ["--desktop", "synthetic", "--app", "none", "--host-speakers"];
+    let (host, address) = host(&sandbox, &settings);
+    let file = sandbox.path().join("tone.wav");
+    write_tone(&file, TONE_HZ, 60);
+    let clients = ["one.wav", "two.wav"].map(|name| listener(&sandbox, &address, name, &[]));
+    for (number, (_, wave)) in (1..).zip(&clients) {
+        let sink = format!("punktfunk-{}-{number}", host.id());
+        eventually("it would be heard here", || {
+            SoundServer::has_node(&sandbox, &format!("{sink}-speakers"))
+        });
+        let _player = SoundServer::play(&sandbox, &file, &sink);
+        eventually("its client hears it", || {
+            let heard = Heard::so_far(wave, 2, 0).pitches(&[TONE_HZ]);
+            is_at(&heard, TONE_HZ) >= TENTHS
+        });
+    }
+    let links = SoundServer::links(&sandbox);
+    assert!(links.contains("-heard:"), "the monitors are taken: {links}");
+    assert!(!links.contains("-speakers:"), "{links}");
+    for (client, _) in clients {
+        finish(client);
+    }
+}
+
 #[test]
 fn without_a_sound_server_there_are_pictures_and_silence_and_it_is_said_once() {
     let sandbox = Sandbox::new();

@@ -36,6 +36,7 @@ pub const SETTINGS: &[&str] = &[
     "gamestream-bind",
     "gamestream-port",
     "headless",
+    "host-speakers",
     "input-test",
     "max-sessions",
     "mic",

@@ -461,6 +461,7 @@ impl NativeHost {
             terms: AppTerms::default(),
             encoder_threads,
             audio: agreed.features.speakers(),
+            heard_here: self.config.host_speakers,
             clipboard: agreed.features.contains(Features::CLIPBOARD),
             microphone: agreed.features.contains(Features::MICROPHONE),
             cursor: agreed.features.contains(Features::CURSOR),

@@ -27,6 +27,8 @@ pub use pipewire::PipeWire;
 pub struct AudioRequest {
     /// Its channels.
     pub speakers: Speakers,
+    /// The machine's own speakers play it, too.
+    pub heard_here: bool,
 }
 
 /// A source could not be opened.

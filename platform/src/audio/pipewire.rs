@@ -9,9 +9,15 @@
 //! (clients of PulseAudio, as pipewire-pulse reads it) and `PIPEWIRE_NODE` (PipeWire's own), so
 //! that two sessions, or a session and the desktop around it, do not hear each other.
 //!
+//! Where the machine's own speakers are to play it too, PipeWire's loopback module takes the sink's
+//! monitor to the default sink. All our sinks are of one link group with the end that plays, so
+//! that on a machine without speakers it finds no session's sink in their place: neither its own,
+//! which would howl, nor another's.
+//!
 //! One thread (`pf-pipewire`) runs PipeWire's loop. While the daemon is away the thread tries
 //! again (`daemon.rs`), and [`AudioSource::read`] finds nothing.
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,6 +46,11 @@ use crate::select::Refusal;
 /// What we ask the graph to handle at a time: 5 ms.
 const LATENCY: &str = "240/48000";
 
+/// What takes one sink's sound to another.
+const LOOPBACK: &CStr = c"libpipewire-module-loopback";
+/// Session managers link no two nodes of a group with each other.
+const LINK_GROUP: &str = "punktfunk-sessions";
+
 /// The backend.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PipeWire;
@@ -57,7 +68,7 @@ impl AudioBackend for PipeWire {
 
     fn open(&self, request: &AudioRequest) -> Result<Box<dyn AudioSource>, AudioError> {
         pipewire_link::load()?;
-        Ok(Box::new(Source::open(request.speakers)?))
+        Ok(Box::new(Source::open(request)?))
     }
 }
 
@@ -72,12 +83,14 @@ struct Source {
 struct Shared {
     name: String,
     speakers: Speakers,
+    heard_here: bool,
     ring: Ring,
     life: Arc<Life>,
 }
 
 impl Source {
-    fn open(speakers: Speakers) -> Result<Self, AudioError> {
+    fn open(request: &AudioRequest) -> Result<Self, AudioError> {
+        let speakers = request.speakers;
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("punktfunk-{}-{number}", std::process::id());
@@ -85,6 +98,7 @@ impl Source {
             ring: Ring::new(speakers.channels()),
             name: name.clone(),
             speakers,
+            heard_here: request.heard_here,
             life: Arc::default(),
         });
         let connector = Connector {
@@ -155,6 +169,9 @@ impl Connector {
         let stream = self.make_stream(&core)?;
         let _stream_listener = self.listen(&stream, &end)?;
         self.connect_stream(&stream)?;
+        if self.shared.heard_here {
+            self.play_here(&context);
+        }
         if !self.shared.life.is_stopping() {
             main_loop.run();
         }
@@ -189,6 +206,7 @@ impl Connector {
                 // Never the desktop's default while there is any other.
                 "priority.session" => "0",
                 "priority.driver" => "0",
+                "node.link-group" => LINK_GROUP,
                 "node.pause-on-idle" => "false",
                 "session.suspend-timeout-seconds" => "0",
                 "object.linger" => "false",
@@ -254,6 +272,25 @@ impl Connector {
                 }
             })
             .register()
+    }
+
+    /// Without the module the session goes on, unheard here.
+    fn play_here(&self, context: &ContextRc) {
+        let name = &self.shared.name;
+        let arguments = format!(
+            "{{ node.description = \"punktfunk session\"
+                capture.props = {{ node.name = \"{name}-heard\" node.link-group = \"{name}\"
+                    target.object = \"{name}\" stream.capture.sink = true
+                    node.dont-reconnect = true node.passive = true }}
+                playback.props = {{ node.name = \"{name}-speakers\"
+                    node.link-group = \"{LINK_GROUP}\" }} }}"
+        );
+        if pipewire_link::load_module(context, LOOPBACK, &arguments) {
+            log::info!("this machine's speakers play {name}, too");
+        } else {
+            let name = LOOPBACK.to_string_lossy();
+            log::warn!("this machine's speakers stay silent: PipeWire has no {name}");
+        }
     }
 
     fn connect_stream(&self, stream: &StreamBox<'_>) -> Result<(), pw::Error> {

@@ -8,7 +8,10 @@
 
 mod sys;
 
+use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
+
+use pipewire::context::Context;
 
 /// Why libpipewire is not to be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,4 +38,10 @@ pub fn load() -> Result<(), LinkError> {
             Ok(())
         })
         .clone()
+}
+
+/// Loads one of PipeWire's modules into this process, with its arguments as PipeWire writes
+/// properties; it goes when the context does. False if there is no such module or it refuses.
+pub(crate) fn load_module(context: &Context, name: &CStr, arguments: &str) -> bool {
+    CString::new(arguments).is_ok_and(|arguments| sys::load_module(context, name, &arguments))
 }

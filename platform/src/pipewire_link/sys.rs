@@ -6,6 +6,8 @@ use std::ffi::{CStr, c_void};
 use std::io::Write;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use pipewire::context::Context;
+
 use super::LinkError;
 
 /// The library's name since 0.3.
@@ -40,6 +42,21 @@ pub(super) fn fill() -> Result<(), LinkError> {
         function.address.store(address, Ordering::Release);
     }
     Ok(())
+}
+
+/// `pw_context_load_module` of pipewire/impl-module.h, without properties.
+pub(super) fn load_module(context: &Context, name: &CStr, arguments: &CStr) -> bool {
+    // SAFETY: the context is alive and used on its loop's thread, as it cannot be sent; both texts
+    // are terminated, and copied by whoever keeps them. The module is the context's.
+    let module = unsafe {
+        pipewire::sys::pw_context_load_module(
+            context.as_raw_ptr(),
+            name.as_ptr(),
+            arguments.as_ptr(),
+            std::ptr::null_mut(),
+        )
+    };
+    !module.is_null()
 }
 
 fn last_error() -> String {
@@ -117,6 +134,7 @@ functions! {
     pw_thread_loop_unlock pw_thread_loop_wait pw_thread_loop_timed_wait pw_thread_loop_get_time
     pw_thread_loop_timed_wait_full pw_thread_loop_signal pw_thread_loop_accept
     pw_thread_loop_in_thread pw_context_new pw_context_destroy pw_context_connect
+    pw_context_load_module
     pw_context_connect_fd pw_context_get_properties pw_context_update_properties
     pw_core_disconnect pw_proxy_add_listener pw_proxy_destroy pw_proxy_get_id pw_proxy_get_type
     pw_properties_new pw_properties_new_dict pw_properties_copy pw_properties_free

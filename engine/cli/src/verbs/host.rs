@@ -79,6 +79,10 @@ pub struct Host {
     /// the only source of sound to try: pipewire, synthetic (a tone) or off
     #[argh(option)]
     audio: Option<String>,
+    /// play the sessions' sound on this machine's speakers, too; without it, that of Moonlight clients
+    /// that ask for it
+    #[argh(switch)]
+    host_speakers: bool,
     /// share the clipboard of a session's display with its client, text only; of paired clients with
     /// those that have the right `clipboard` (punktfunk clients NAME --rights)
     #[argh(switch)]
@@ -93,7 +97,7 @@ pub struct Host {
     /// the name that clients see (default: this machine's)
     #[argh(option)]
     name: Option<String>,
-    /// serve Moonlight clients too, which pair with a PIN; it does not stream to them yet
+    /// serve Moonlight clients too, which pair with a PIN
     #[argh(switch)]
     gamestream: bool,
     /// address to listen on for Moonlight (default: every address)
@@ -138,7 +142,7 @@ impl Host {
         Ok(())
     }
 
-    fn settings(self) -> [(&'static str, Option<String>); 26] {
+    fn settings(self) -> [(&'static str, Option<String>); 27] {
         [
             ("app", self.app),
             ("apps", self.apps),
@@ -154,6 +158,10 @@ impl Host {
             ("gamestream", self.gamestream.then(|| "true".to_owned())),
             ("gamestream-bind", self.gamestream_bind),
             ("gamestream-port", self.gamestream_port),
+            (
+                "host-speakers",
+                self.host_speakers.then(|| "true".to_owned()),
+            ),
             ("max-sessions", self.max_sessions),
             ("microphone", self.microphone.then(|| "true".to_owned())),
             ("mode", self.mode),

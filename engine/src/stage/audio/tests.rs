@@ -133,6 +133,7 @@ fn decoded(packets: &[(Timestamp, Vec<u8>)]) -> Vec<f32> {
 fn the_stage_gives_the_sources_sound_and_its_times() {
     let request = AudioRequest {
         speakers: Speakers::Stereo,
+        heard_here: false,
     };
     let source = Tone.open(&request).expect("needs nothing");
     let metrics = Arc::new(SessionMetrics::default());
@@ -173,6 +174,7 @@ fn without_sound_there_is_silence_at_the_same_pace() {
 fn a_stopped_stage_gives_its_source_to_the_next() {
     let request = AudioRequest {
         speakers: Speakers::Surround51,
+        heard_here: false,
     };
     let mut source = Tone.open(&request).expect("needs nothing");
     let metrics = Arc::new(SessionMetrics::default());

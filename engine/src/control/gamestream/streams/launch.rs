@@ -145,6 +145,8 @@ impl StreamHost {
             terms,
             encoder_threads,
             audio: Speakers::from_channels(request.stream.surround.channels),
+            // The client is paired: whoever may play may also be heard here.
+            heard_here: self.host.host_speakers || request.stream.local_audio == Some(true),
             clipboard: false,
             microphone: false,
             // Stock clients show what the pictures show.
@@ -272,11 +274,6 @@ impl StreamHost {
 fn unserved(request: &LaunchRequest) -> impl Iterator<Item = &'static str> {
     let stream = &request.stream;
     [
-        // A session's sink is its own, and nobody at the host is to hear it unasked.
-        (
-            stream.local_audio == Some(true),
-            "sound from the host's speakers too (localAudioPlayMode)",
-        ),
         // The order of DESCRIBE's answer is one that every client takes.
         (
             stream.surround_params.is_some(),
