@@ -7,13 +7,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::trust::native::Grant;
 use engine::trust::rights::Rights;
 use harness::PATIENCE;
 use harness::facts::{alone, entries, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::program::{Sandbox, start};
-use net::client::{ClipboardRefused, ConnectError, PairOptions, Trust, pair};
+use net::client::{ClipboardRefused, ConnectError, Trust};
 use net::identity::Identity;
 use net::limits::CLIPBOARD_BYTES_MAX;
 use net::native::{Features, Hello, RefuseCode};
@@ -98,24 +97,6 @@ fn texts_go_both_ways_up_to_their_limit() {
     client.end();
 }
 
-/// A client that is paired with these rights.
-fn paired(host: &LoopbackHost, rights: Rights) -> Identity {
-    let identity = Identity::generate().expect("an identity");
-    let grant = Grant {
-        rights,
-        ..Grant::default()
-    };
-    let opened = host.trust().open_window(grant).expect("random bytes");
-    let options = PairOptions {
-        host: host.address(),
-        identity: identity.clone(),
-        pin: opened.pin,
-        name: "tablet".to_owned(),
-    };
-    pair(options).expect("paired");
-    identity
-}
-
 #[test]
 fn only_who_has_the_right_shares_and_loses_the_session_with_it() {
     let host = LoopbackHost::synthetic(&[("require-pairing", "true"), ("clipboard", "true")]);
@@ -123,11 +104,11 @@ fn only_who_has_the_right_shares_and_loses_the_session_with_it() {
     let known = |identity: &Identity| {
         LoopbackClient::known(host.address(), identity.clone(), trust, asking()).expect("a session")
     };
-    let client = known(&paired(&host, Rights::default()));
+    let client = known(&host.paired(Rights::default()));
     assert!(!shares(&client), "it is no right that comes by itself");
     client.end();
 
-    let identity = paired(&host, Rights::all());
+    let identity = host.paired(Rights::all());
     let mut client = known(&identity);
     assert!(shares(&client));
     until_copied(&client, FIRST);

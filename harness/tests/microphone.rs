@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use engine::session::Backends;
-use engine::trust::native::Grant;
 use engine::trust::rights::Rights;
 use harness::facts::eventually;
 use harness::fakes::{FakeMicrophones, MicrophonesRemote};
@@ -13,8 +12,7 @@ use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::program::{Running, Sandbox};
 use harness::sound_server::SoundServer;
 use harness::wave::{Heard, write_tone};
-use net::client::{ConnectError, MicrophoneRefused, PairOptions, Trust, pair};
-use net::identity::Identity;
+use net::client::{ConnectError, MicrophoneRefused, Trust};
 use net::native::{Features, Hello, RefuseCode};
 use platform::display::synthetic::Synthetic;
 
@@ -73,19 +71,7 @@ fn a_host_that_was_not_told_to_listens_to_nobody() {
 fn only_who_has_the_right_is_heard() {
     let (host, _remote) = host(&[("require-pairing", "true"), ("microphone", "true")]);
     for (rights, taken) in [(Rights::default(), false), (Rights::all(), true)] {
-        let identity = Identity::generate().expect("an identity");
-        let grant = Grant {
-            rights,
-            ..Grant::default()
-        };
-        let opened = host.trust().open_window(grant).expect("random bytes");
-        let options = PairOptions {
-            host: host.address(),
-            identity: identity.clone(),
-            pin: opened.pin,
-            name: "tablet".to_owned(),
-        };
-        pair(options).expect("paired");
+        let identity = host.paired(rights);
         let trust = Trust::Pinned(host.fingerprint());
         let client = LoopbackClient::known(host.address(), identity.clone(), trust, asking());
         let mut client = client.expect("a session");
