@@ -84,6 +84,10 @@ impl Microphone for Source {
     fn write(&mut self, samples: &[f32]) {
         self.fifo.push(samples);
     }
+
+    fn dropped(&self) -> u64 {
+        self.fifo.dropped()
+    }
 }
 
 /// The thread's own half.
