@@ -1,7 +1,7 @@
 //! A client's microphone: what it says is heard in its own session, where the host and its rights
 //! allow it; and where a test says so with a real PipeWire, private to the test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::session::Backends;
@@ -10,7 +10,7 @@ use harness::facts::eventually;
 use harness::fakes::{FakeMicrophones, MicrophonesRemote};
 use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::program::{Running, Sandbox};
-use harness::sound_server::SoundServer;
+use harness::sound_server::{Program, SoundServer};
 use harness::wave::{Heard, write_tone};
 use net::client::{ConnectError, MicrophoneRefused, Trust};
 use net::native::{Features, Hello, RefuseCode};
@@ -154,37 +154,147 @@ fn recorded(file: &Path) -> Vec<Option<f64>> {
     Heard::so_far(file, 1, 0).pitches(&[TONE_HZ, OTHER_HZ])
 }
 
-#[test]
-fn applications_record_their_own_sessions_client_from_pipewire() {
-    let sandbox = Sandbox::new();
-    let _server = SoundServer::start(&sandbox);
+/// A host of the executable's that gives its sessions microphones, and its address.
+fn listening(sandbox: &Sandbox) -> (Running, String) {
     let settings = ["--desktop", "synthetic", "--app", "none", "--microphone"];
     let mut host = sandbox.start(&[&["host", "--port", "0"][..], &settings].concat());
     let listening = host.line("listening");
     let address = listening.split(' ').next().expect("an address").to_owned();
-    let other = sandbox.path().join("other.wav");
-    write_tone(&other, OTHER_HZ, 60);
-    let mut sessions = Vec::new();
-    for (number, voice) in [(1, "tone"), (2, other.to_str().expect("readable"))] {
-        let client = speaker(&sandbox, &address, voice);
-        let source = format!("punktfunk-mic-{}-{number}", host.id());
+    (host, address)
+}
+
+/// A client's session on such a host, as one of its applications hears it.
+struct Session {
+    client: Running,
+    recorder: Program,
+    file: PathBuf,
+}
+
+impl Session {
+    /// The `number`th, whose client says `voice`.
+    fn start(sandbox: &Sandbox, host: &(Running, String), number: usize, voice: &str) -> Self {
+        let client = speaker(sandbox, &host.1, voice);
+        let source = format!("punktfunk-mic-{}-{number}", host.0.id());
         eventually("there is a source", || {
-            SoundServer::has_node(&sandbox, &source)
+            SoundServer::has_node(sandbox, &source)
         });
         let file = sandbox.path().join(format!("{number}.wav"));
-        let recorder = SoundServer::record(&sandbox, &file, &source);
-        sessions.push((client, recorder, file));
+        let recorder = SoundServer::record(sandbox, &file, &source);
+        Self {
+            client,
+            recorder,
+            file,
+        }
     }
-    for ((_, _, file), pitch_hz) in sessions.iter().zip([TONE_HZ, OTHER_HZ]) {
-        eventually("its client is recorded", || {
-            is_at(&recorded(file), pitch_hz) >= TENTHS
-        });
+
+    /// Tenths of a second in which its client's pitch was recorded so far.
+    fn heard(&self, pitch_hz: f64) -> usize {
+        is_at(&recorded(&self.file), pitch_hz)
     }
-    for ((client, recorder, file), pitch_hz) in sessions.into_iter().zip([TONE_HZ, OTHER_HZ]) {
-        finish(client);
-        drop(recorder);
-        let heard = recorded(&file);
+
+    /// Ends it. It has heard that pitch, and never the other.
+    fn finish(self, pitch_hz: f64) {
+        finish(self.client);
+        drop(self.recorder);
+        let heard = recorded(&self.file);
         let wrong = heard.iter().flatten().count() - is_at(&heard, pitch_hz);
         assert_eq!(wrong, 0, "{pitch_hz} Hz: {heard:?}");
     }
+}
+
+#[test]
+fn applications_record_their_own_sessions_client_from_pipewire() {
+    let sandbox = Sandbox::new();
+    let _server = SoundServer::start(&sandbox);
+    let host = listening(&sandbox);
+    let other = sandbox.path().join("other.wav");
+    write_tone(&other, OTHER_HZ, 60);
+    let voices = ["tone", other.to_str().expect("readable")];
+    let sessions = [1, 2].map(|number| Session::start(&sandbox, &host, number, voices[number - 1]));
+    for (session, pitch_hz) in sessions.iter().zip([TONE_HZ, OTHER_HZ]) {
+        eventually("its client is recorded", || {
+            session.heard(pitch_hz) >= TENTHS
+        });
+    }
+    for (session, pitch_hz) in sessions.into_iter().zip([TONE_HZ, OTHER_HZ]) {
+        session.finish(pitch_hz);
+    }
+}
+
+/// A sandbox with a file of each pitch, so long.
+fn with_tones(seconds: usize) -> (Sandbox, [PathBuf; 2]) {
+    let sandbox = Sandbox::new();
+    let files = [TONE_HZ, OTHER_HZ].map(|pitch_hz| {
+        let file = sandbox.path().join(format!("{pitch_hz}.wav"));
+        write_tone(&file, pitch_hz, seconds);
+        file
+    });
+    (sandbox, files)
+}
+
+#[test]
+fn what_this_machines_microphones_hear_is_heard_on_the_host() {
+    let (sandbox, [tone, other]) = with_tones(240);
+    let _server = SoundServer::start(&sandbox);
+    let _best = SoundServer::microphone(&sandbox, "best", 2000, &tone);
+    let second = SoundServer::microphone(&sandbox, "second", 1000, &other);
+    let host = listening(&sandbox);
+    let default = Session::start(&sandbox, &host, 1, "default");
+    let named = Session::start(&sandbox, &host, 2, "second");
+    for (session, pitch_hz) in [(&default, TONE_HZ), (&named, OTHER_HZ)] {
+        eventually("its microphone is heard", || {
+            session.heard(pitch_hz) >= TENTHS
+        });
+    }
+    // It is unplugged, and no other is listened to in its place until it is back.
+    drop(second);
+    eventually("the microphone is gone", || {
+        !SoundServer::has_node(&sandbox, "second")
+    });
+    let (before, others_before) = (named.heard(OTHER_HZ), default.heard(TONE_HZ));
+    eventually("the other one is still heard", || {
+        default.heard(TONE_HZ) >= others_before + TENTHS
+    });
+    let _second = SoundServer::microphone(&sandbox, "second", 1000, &other);
+    eventually("its microphone is heard again", || {
+        named.heard(OTHER_HZ) >= before + 2 * TENTHS
+    });
+    default.finish(TONE_HZ);
+    named.finish(OTHER_HZ);
+}
+
+#[test]
+fn a_host_that_does_not_listen_has_nothing_recorded() {
+    let (sandbox, [tone, _]) = with_tones(1);
+    let _server = SoundServer::start(&sandbox);
+    let _microphone = SoundServer::microphone(&sandbox, "best", 2000, &tone);
+    let (host, _) = host(&[]);
+    let mut client = speaker(&sandbox, &host.address().to_string(), "default");
+    client.line("the host takes no microphone");
+    client.line("connected to");
+    let recording = format!("punktfunk-record-{}-1", client.id());
+    assert!(!SoundServer::has_node(&sandbox, &recording));
+    finish(client);
+}
+
+#[test]
+fn without_a_microphone_it_is_said_what_is_missing_before_anybody_is_asked() {
+    let (sandbox, [tone, _]) = with_tones(1);
+    let refusal = |voice: &str| {
+        let ended = speaker(&sandbox, "127.0.0.1:9", voice).wait();
+        assert_eq!(ended.status.code(), Some(12), "{}", ended.stderr);
+        ended.stderr
+    };
+    let said = refusal("default");
+    assert!(said.contains("PipeWire cannot be reached"), "{said}");
+    assert!(said.contains("systemctl --user start pipewire"), "{said}");
+    let _server = SoundServer::start(&sandbox);
+    let said = refusal("default");
+    assert!(said.contains("no microphone here"), "{said}");
+    let _microphone = SoundServer::microphone(&sandbox, "best", 2000, &tone);
+    let said = refusal("nowhere");
+    assert!(
+        said.contains("no source \"nowhere\"; it has best"),
+        "{said}"
+    );
 }
