@@ -2,6 +2,7 @@
 //! host and rights allow it, and on real compositors.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -297,4 +298,41 @@ fn two_desktops_share_a_clipboard() {
     client.interrupt();
     let ended = client.wait();
     assert!(ended.status.success(), "{}", ended.stderr);
+}
+
+/// The line of `doctor` about the clipboard.
+fn examined(command: &mut Command) -> String {
+    let doctor = start(command.arg("doctor"));
+    let lines: Vec<String> = doctor.lines.iter().collect();
+    assert!(doctor.wait().status.success());
+    let line = lines.into_iter().find(|it| it.starts_with("clipboard"));
+    line.expect("a line about it")
+}
+
+#[test]
+fn doctor_tells_whether_a_clipboard_can_be_shared() {
+    let _alone = alone();
+    let sandbox = Sandbox::new();
+    let line = examined(&mut sandbox.command(&[]));
+    assert!(line.contains("yes  by each session's own sway"), "{line}");
+    assert!(
+        line.contains("off unless the host says --clipboard"),
+        "{line}"
+    );
+    let request = DisplayRequest {
+        environment: Vec::new(),
+        mode: "640x360@30".parse().expect("a mode"),
+        app: Vec::new(),
+        cancel: Cancel::default(),
+    };
+    let desktop = PrivateSway.create_desktop(&request).expect("a sway");
+    let address = desktop.address().expect("sway's");
+    let socket = &address.over_wayland().expect("sway's").wayland_socket;
+    let line = examined(
+        sandbox
+            .command(&[])
+            .env("SWAYSOCK", socket.with_file_name("ipc.sock"))
+            .env("WAYLAND_DISPLAY", socket),
+    );
+    assert!(line.contains("yes  by the sway that runs"), "{line}");
 }

@@ -298,3 +298,39 @@ fn without_a_microphone_it_is_said_what_is_missing_before_anybody_is_asked() {
         "{said}"
     );
 }
+
+/// The line of `doctor` about the microphone of `name`, and the one after it.
+fn examined(sandbox: &Sandbox, name: &str) -> (String, String) {
+    let doctor = sandbox.start(&["doctor"]);
+    let lines: Vec<String> = doctor.lines.iter().collect();
+    assert!(doctor.wait().status.success());
+    let mut lines = lines
+        .into_iter()
+        .skip_while(|it| !it.starts_with("microphone"))
+        .skip_while(|it| !it.split_whitespace().any(|word| word == name));
+    let mut next = || lines.next().expect("a line about it");
+    (next(), next())
+}
+
+#[test]
+fn doctor_tells_whether_microphones_can_be_made_and_recorded() {
+    let (sandbox, [tone, _]) = with_tones(1);
+    for name in ["host", "connect"] {
+        let (line, fix) = examined(&sandbox, name);
+        assert!(line.contains("no   PipeWire cannot be reached"), "{line}");
+        assert!(fix.contains("systemctl --user start pipewire"), "{fix}");
+    }
+    let _server = SoundServer::start(&sandbox);
+    let (line, _) = examined(&sandbox, "host");
+    assert!(line.contains("yes  a source for each session"), "{line}");
+    assert!(
+        line.contains("off unless the host says --microphone"),
+        "{line}"
+    );
+    let (line, fix) = examined(&sandbox, "connect");
+    assert!(line.contains("no   PipeWire knows no microphone"), "{line}");
+    assert!(fix.contains("connect one"), "{fix}");
+    let _microphone = SoundServer::microphone(&sandbox, "best", 2000, &tone);
+    let (line, _) = examined(&sandbox, "connect");
+    assert!(line.contains("yes  for connect --mic NAME: best"), "{line}");
+}

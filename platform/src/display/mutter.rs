@@ -43,7 +43,7 @@ use crate::pipewire_link;
 use crate::process::{self, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
-const NAME: &str = "mutter";
+pub(crate) const NAME: &str = "mutter";
 /// For one exchange; Mutter answers in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the probe, which somebody waits for at the host's start.
