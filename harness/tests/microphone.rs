@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use engine::session::Backends;
 use engine::trust::rights::Rights;
-use harness::facts::eventually;
+use harness::PATIENCE;
+use harness::facts::{alone, eventually};
 use harness::fakes::{FakeMicrophones, MicrophonesRemote};
 use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::program::{Running, Sandbox};
@@ -20,6 +22,8 @@ const TONE_HZ: f64 = 997.0;
 const OTHER_HZ: f64 = 1500.0;
 /// Tenths of a second in which a tone must be heard.
 const TENTHS: usize = 10;
+/// Half a second of one channel of a recording.
+const HALF_SECOND_BYTES: u64 = 48_000;
 
 fn host(settings: &[(&'static str, &str)]) -> (LoopbackHost, MicrophonesRemote) {
     let (microphones, remote) = FakeMicrophones::new();
@@ -168,6 +172,8 @@ struct Session {
     client: Running,
     recorder: Program,
     file: PathBuf,
+    /// Length of the file when it was last looked at, bytes.
+    seen: u64,
 }
 
 impl Session {
@@ -184,6 +190,7 @@ impl Session {
             client,
             recorder,
             file,
+            seen: 0,
         }
     }
 
@@ -192,9 +199,31 @@ impl Session {
         is_at(&recorded(&self.file), pitch_hz)
     }
 
-    /// Ends it. It has heard that pitch, and never the other.
-    fn finish(self, pitch_hz: f64) {
-        finish(self.client);
+    /// Waits until that was recorded for so many tenths of a second.
+    fn until_heard(&mut self, pitch_hz: f64, tenths: usize) {
+        eventually("its client is recorded", || {
+            let length = std::fs::metadata(&self.file).map_or(0, |it| it.len());
+            // Not each time a few samples came: the machine has sound to make.
+            if length < self.seen + HALF_SECOND_BYTES {
+                return false;
+            }
+            self.seen = length;
+            self.heard(pitch_hz) >= tenths
+        });
+    }
+
+    /// Ends it. It has heard that pitch, and never the other, and its client tells what it said.
+    fn finish(mut self, pitch_hz: f64) {
+        self.client.interrupt();
+        let told = self.client.line("microphone:");
+        let packets = told
+            .split(' ')
+            .next()
+            .and_then(|it| it.parse::<usize>().ok());
+        // Of 5 ms.
+        assert!(packets.is_some_and(|it| it >= 20 * TENTHS), "{told}");
+        let ended = self.client.wait();
+        assert!(ended.status.success(), "{}", ended.stderr);
         drop(self.recorder);
         let heard = recorded(&self.file);
         let wrong = heard.iter().flatten().count() - is_at(&heard, pitch_hz);
@@ -204,17 +233,25 @@ impl Session {
 
 #[test]
 fn applications_record_their_own_sessions_client_from_pipewire() {
+    let _alone = alone();
     let sandbox = Sandbox::new();
     let _server = SoundServer::start(&sandbox);
     let host = listening(&sandbox);
     let other = sandbox.path().join("other.wav");
     write_tone(&other, OTHER_HZ, 60);
     let voices = ["tone", other.to_str().expect("readable")];
-    let sessions = [1, 2].map(|number| Session::start(&sandbox, &host, number, voices[number - 1]));
-    for (session, pitch_hz) in sessions.iter().zip([TONE_HZ, OTHER_HZ]) {
-        eventually("its client is recorded", || {
-            session.heard(pitch_hz) >= TENTHS
-        });
+    let mut sessions =
+        [1, 2].map(|number| Session::start(&sandbox, &host, number, voices[number - 1]));
+    for (session, pitch_hz) in sessions.iter_mut().zip([TONE_HZ, OTHER_HZ]) {
+        session.until_heard(pitch_hz, TENTHS);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let line = host.0.lines.recv_deadline(deadline);
+        let line = line.expect("the host tells every second what came of its microphones");
+        if line.matches("; microphone ").count() == sessions.len() {
+            break;
+        }
     }
     for (session, pitch_hz) in sessions.into_iter().zip([TONE_HZ, OTHER_HZ]) {
         session.finish(pitch_hz);
@@ -233,34 +270,37 @@ fn with_tones(seconds: usize) -> (Sandbox, [PathBuf; 2]) {
 }
 
 #[test]
-fn what_this_machines_microphones_hear_is_heard_on_the_host() {
+fn what_this_machines_microphone_hears_is_heard_on_the_host() {
+    let _alone = alone();
+    let (sandbox, [tone, other]) = with_tones(120);
+    let _server = SoundServer::start(&sandbox);
+    let _best = SoundServer::microphone(&sandbox, "best", 2000, &tone);
+    let _second = SoundServer::microphone(&sandbox, "second", 1000, &other);
+    let host = listening(&sandbox);
+    let mut session = Session::start(&sandbox, &host, 1, "default");
+    session.until_heard(TONE_HZ, TENTHS);
+    session.finish(TONE_HZ);
+}
+
+#[test]
+fn a_microphone_that_was_named_is_heard_and_no_other_in_its_place() {
+    let _alone = alone();
     let (sandbox, [tone, other]) = with_tones(240);
     let _server = SoundServer::start(&sandbox);
     let _best = SoundServer::microphone(&sandbox, "best", 2000, &tone);
     let second = SoundServer::microphone(&sandbox, "second", 1000, &other);
     let host = listening(&sandbox);
-    let default = Session::start(&sandbox, &host, 1, "default");
-    let named = Session::start(&sandbox, &host, 2, "second");
-    for (session, pitch_hz) in [(&default, TONE_HZ), (&named, OTHER_HZ)] {
-        eventually("its microphone is heard", || {
-            session.heard(pitch_hz) >= TENTHS
-        });
-    }
-    // It is unplugged, and no other is listened to in its place until it is back.
+    let mut session = Session::start(&sandbox, &host, 1, "second");
+    session.until_heard(OTHER_HZ, TENTHS);
     drop(second);
-    eventually("the microphone is gone", || {
-        !SoundServer::has_node(&sandbox, "second")
+    let recording = format!("punktfunk-record-{}-1", session.client.id());
+    eventually("its recording has ended with it", || {
+        !SoundServer::has_node(&sandbox, &recording)
     });
-    let (before, others_before) = (named.heard(OTHER_HZ), default.heard(TONE_HZ));
-    eventually("the other one is still heard", || {
-        default.heard(TONE_HZ) >= others_before + TENTHS
-    });
+    let before = session.heard(OTHER_HZ);
     let _second = SoundServer::microphone(&sandbox, "second", 1000, &other);
-    eventually("its microphone is heard again", || {
-        named.heard(OTHER_HZ) >= before + 2 * TENTHS
-    });
-    default.finish(TONE_HZ);
-    named.finish(OTHER_HZ);
+    session.until_heard(OTHER_HZ, before + 2 * TENTHS);
+    session.finish(OTHER_HZ);
 }
 
 #[test]
