@@ -106,7 +106,10 @@ pub fn sources() -> Result<Vec<String>, RecordError> {
     let unreachable = |error: pw::Error| RecordError::Unreachable(error.to_string());
     let main_loop = MainLoopRc::new(None).map_err(unreachable)?;
     let context = ContextRc::new(&main_loop, None).map_err(unreachable)?;
-    let core = context.connect_rc(None).map_err(unreachable)?;
+    let core = context.connect_rc(None).map_err(|_| {
+        // The library leaves its reason there, and says nothing else.
+        RecordError::Unreachable(std::io::Error::last_os_error().to_string())
+    })?;
     let end = End::new(&main_loop);
     let names = ask(&main_loop, &core, &end).map_err(unreachable)?;
     end.reason()
