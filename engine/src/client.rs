@@ -38,7 +38,7 @@ use remode::ModeLog;
 
 pub use audio::Sound;
 pub use clipboard::ClipboardChoice;
-pub use microphone::{MicrophoneChoice, Voice, VoiceError};
+pub use microphone::{MicrophoneChoice, Spoken, Voice, VoiceError};
 pub use remode::{ModeReport, ModeTrip};
 
 /// Frames that a recording of measurements holds: ten minutes at 60 Hz. The first ones are kept.
@@ -113,6 +113,8 @@ pub struct Outcome {
     pub received: ReceiveSnapshot,
     /// What was heard, if anybody listened and the host had sound.
     pub sound: Option<Sound>,
+    /// What was said, if the host listened.
+    pub spoken: Option<Spoken>,
     /// Texts that came from the host's clipboard; `None` if none was shared.
     pub copied: Option<u64>,
     /// What was asked of the mode, and what came of it.
@@ -140,9 +142,12 @@ pub enum ClientError {
     /// The decoder cannot be opened.
     #[error(transparent)]
     Decoder(#[from] gpu::decode::DecodeError),
-    /// No decoder for sound.
-    #[error("the sound's decoder cannot be opened: {0}")]
+    /// No decoder for sound, or no encoder.
+    #[error("the sound's codec cannot be opened: {0}")]
     Opus(#[from] opus::Error),
+    /// The microphone cannot be recorded any more.
+    #[error(transparent)]
+    Record(#[from] platform::audio::recorder::RecordError),
     /// A result could not be written. The session was ended in an orderly way.
     #[error("{path} cannot be written: {source}")]
     Output {
@@ -288,9 +293,10 @@ impl Viewer {
     }
 
     /// Speaks into the session's microphone, if the Hello asked for it and the host has agreed.
+    /// Only then is this machine's recorded.
     ///
     /// # Errors
-    /// [`ClientError::Thread`], [`ClientError::Opus`].
+    /// [`ClientError::Thread`], [`ClientError::Opus`], [`ClientError::Record`].
     pub fn speak(&mut self, voice: Voice) -> Result<(), ClientError> {
         if self.welcome().features.contains(Features::MICROPHONE) {
             self.speaker = Some(Speaker::start(voice, self.client.microphone())?);
@@ -355,7 +361,7 @@ impl Viewer {
     /// # Errors
     /// What went wrong on the decode thread: [`ClientError::Output`], mostly.
     pub fn finish(mut self) -> Result<Outcome, ClientError> {
-        drop(self.speaker.take());
+        let spoken = self.speaker.take().map(Speaker::finish);
         let received = self.client.received();
         let welcome = self.client.welcome().clone();
         self.client.end();
@@ -373,6 +379,7 @@ impl Viewer {
             first_picture: decoded.first_picture.map(|at| at.since(self.started)),
             frames: decoded.frames,
             sound,
+            spoken,
             copied,
             decode_failures: decoded.failures,
             host_times: self.host_times,

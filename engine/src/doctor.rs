@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use net::udp::txtime::{self, DeviceQueue};
 use net::udp::{Socket, SocketConfig};
+use platform::audio::recorder::{self, RecordError};
 use platform::select::{self, Answer, Refusal};
 use serde::Serialize;
 
@@ -42,6 +43,7 @@ pub fn examine() -> Report {
     let can_host = display.chosen.is_some() && encoder.chosen.is_some();
     let decoder = crate::client::ask_decoders(None);
     let audio = crate::host::ask_audio(None);
+    let clipboard = clipboard(display.chosen.as_ref().map(|it| it.name()));
     let answers = display
         .answers
         .into_iter()
@@ -50,6 +52,8 @@ pub fn examine() -> Report {
         .chain(audio.answers);
     let mut findings: Vec<Finding> = answers.map(Finding::from).collect();
     findings.extend(input());
+    findings.push(clipboard);
+    findings.extend(microphone());
     findings.extend(network());
     findings.extend(platform::thread::facts().into_iter().map(Finding::from));
     findings.push(encoder_threads());
@@ -81,6 +85,52 @@ fn input() -> Option<Finding> {
         name: "uinput",
         result,
     }))
+}
+
+/// Whether sessions on the display that would be chosen have a clipboard to share.
+fn clipboard(display: Option<&str>) -> Finding {
+    let result = match display {
+        Some(display) => platform::clipboard::probe_display(display),
+        None => Err(Refusal::new("there is no display", "")),
+    };
+    let told = |detail| format!("{detail}; {}", off_unless("clipboard"));
+    Finding::from(Answer {
+        kind: "clipboard",
+        name: "text",
+        result: result.map(told),
+    })
+}
+
+/// Whether sessions can have a microphone, and a client here one to record.
+fn microphone() -> Vec<Finding> {
+    let sources = recorder::sources();
+    let host = match &sources {
+        Ok(_) => Ok(format!(
+            "a source for each session; {}",
+            off_unless("microphone")
+        )),
+        Err(error) => Err(Refusal::from(error)),
+    };
+    let client = match sources {
+        Ok(names) if names.is_empty() => Err(Refusal::from(&RecordError::NoSource)),
+        Ok(names) => Ok(format!("for connect --mic NAME: {}", names.join(", "))),
+        Err(error) => Err(Refusal::from(&error)),
+    };
+    [("host", host), ("connect", client)]
+        .into_iter()
+        .map(|(name, result)| {
+            Finding::from(Answer {
+                kind: "microphone",
+                name,
+                result,
+            })
+        })
+        .collect()
+}
+
+/// What reaches beyond pictures and sound is opened by the operator alone.
+fn off_unless(what: &str) -> String {
+    format!("off unless the host says --{what}, and a paired client has the right {what}")
 }
 
 fn network() -> Vec<Finding> {
@@ -202,14 +252,14 @@ impl fmt::Display for Report {
             let mark = if finding.ready { "yes" } else { "no " };
             write!(
                 f,
-                "{heading:<9} {:<width$}  {mark}  {}",
+                "{heading:<10} {:<width$}  {mark}  {}",
                 finding.name, finding.detail
             )?;
             f.write_str("\n")?;
             if !finding.fix.is_empty() {
                 writeln!(
                     f,
-                    "{:<9} {:<width$}       to mend it: {}",
+                    "{:<10} {:<width$}       to mend it: {}",
                     "", "", finding.fix
                 )?;
             }

@@ -590,7 +590,7 @@ fn sum(entry: &SessionEntry) -> String {
     let counters = entry.metrics.counters.snapshot();
     let first = entry.metrics.capture_to_first_byte.snapshot();
     let last = entry.metrics.capture_to_last_byte.snapshot();
-    format!(
+    let mut line = format!(
         "session {} of {} has ended: {} frames, {} IDR, {} skipped, captured to first byte p50 {} \
          p99 {} ms, to last p50 {} p99 {} ms, {} datagrams, {} of parity",
         entry.number,
@@ -604,7 +604,21 @@ fn sum(entry: &SessionEntry) -> String {
         ms(&last, 0.99),
         counters.datagrams,
         counters.parity_datagrams,
-    )
+    );
+    tell_microphone(&mut line, &counters);
+    line
+}
+
+/// What came of a client's microphone, if it said anything.
+fn tell_microphone(line: &mut String, counters: &CounterSnapshot) {
+    let (packets, dropped) = (counters.microphone_packets, counters.microphone_dropped);
+    if packets + dropped > 0 {
+        let _ = write!(
+            line,
+            "; microphone {packets} packets, {} concealed, {dropped} dropped, {} samples unheard",
+            counters.microphone_concealed, counters.microphone_unheard,
+        );
+    }
 }
 
 /// A quantile in milliseconds.
@@ -648,6 +662,7 @@ fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
             ms(&now.sound, &old.sound, 0.99),
         );
     }
+    tell_microphone(&mut line, &counted);
     let path = entry.metrics.path.lock();
     if let Some(path) = &*path.unwrap_or_else(PoisonError::into_inner) {
         let _ = write!(line, "; {path}, {} repeated", counted.repeated);
@@ -659,17 +674,21 @@ fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
 mod tests {
     use super::*;
 
+    fn figures(registry: &Arc<Registry>) -> LiveFigures {
+        LiveFigures {
+            registry: Arc::clone(registry),
+            last: Vec::new(),
+            ended: Vec::new(),
+            turned_away: 0,
+        }
+    }
+
     /// What was counted before a client came back is in no line, and neither is the time that it
     /// was away.
     #[test]
     fn the_first_line_after_a_resume_counts_from_the_resume() {
         let registry = Arc::new(Registry::default());
-        let mut figures = LiveFigures {
-            registry: Arc::clone(&registry),
-            last: Vec::new(),
-            ended: Vec::new(),
-            turned_away: 0,
-        };
+        let mut figures = figures(&registry);
         let mode = Mode::new(1280, 720, 60_000).expect("a mode");
         let metrics = Arc::new(SessionMetrics::default());
         let entry = || SessionEntry::new(1, "den".into(), mode, "fake", Arc::clone(&metrics));
@@ -709,5 +728,31 @@ mod tests {
         play(3, 1);
         assert!(figures.line().contains(" 3 IDR"));
         assert!(!figures.line().contains("sound"), "none came");
+    }
+
+    #[test]
+    fn what_came_of_a_microphone_is_told_while_it_speaks_and_at_the_end() {
+        let registry = Arc::new(Registry::default());
+        let mut figures = figures(&registry);
+        let mode = Mode::new(1280, 720, 60_000).expect("a mode");
+        let metrics = Arc::new(SessionMetrics::default());
+        registry.add(SessionEntry::new(
+            1,
+            "den".into(),
+            mode,
+            "fake",
+            Arc::clone(&metrics),
+        ));
+        assert!(!figures.line().contains("microphone"), "it is silent");
+        let counters = &metrics.counters;
+        counters.microphone_packets.store(200, Relaxed);
+        counters.microphone_dropped.store(4, Relaxed);
+        let told = "; microphone 200 packets, 0 concealed, 4 dropped, 0 samples unheard";
+        assert!(figures.line().contains(told));
+        assert!(!figures.line().contains("microphone"), "nothing new came");
+        registry.remove(1);
+        figures.line();
+        let ended = figures.take_ended();
+        assert!(ended.iter().any(|it| it.contains(told)), "{ended:?}");
     }
 }

@@ -234,6 +234,16 @@ counters! {
         audio_send_failures,
         /// Heap allocations on the sound's thread.
         audio_allocations,
+        /// Packets that the client's microphone has been given, those that Opus made up for lost
+        /// ones included.
+        microphone_packets,
+        /// Of these, those that Opus made up.
+        microphone_concealed,
+        /// Datagrams of the client's microphone that found the queue to its thread full.
+        microphone_dropped,
+        /// Samples that the client's microphone was given and no application took in time: all of
+        /// them while none records.
+        microphone_unheard,
     }
 }
 

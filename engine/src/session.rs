@@ -444,7 +444,7 @@ impl Stage<'_> {
         let capabilities = source.encoder.capabilities();
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         let clipboard = clipboard::open(&self.request, display.as_ref(), self.on_event);
-        let microphone = microphone.and_then(microphone::start);
+        let microphone = microphone.and_then(|it| microphone::start(it, &self.metrics));
         let mut cursor = self.start_cursor(source.cursor.take());
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,

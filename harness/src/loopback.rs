@@ -8,12 +8,13 @@ use crossbeam::channel::Receiver;
 use engine::config::{HostConfig, Settings};
 use engine::host::{Host, HostError, SessionEntry};
 use engine::session::Backends;
-use engine::trust::native::NativeTrust;
+use engine::trust::native::{Grant, NativeTrust};
+use engine::trust::rights::Rights;
 use gpu::decode::openh264::OpenH264Decoder;
 use gpu::decode::{Decoder, Picture};
 use net::client::{
     Client, ClientCursor, ClientInput, ClientModes, ClientNotice, ConnectError, ConnectOptions,
-    Feedback, ReceiveSnapshot, Trust,
+    Feedback, PairOptions, ReceiveSnapshot, Trust, pair,
 };
 use net::identity::{Fingerprint, Identity};
 use net::limits::DATAGRAM_BYTES_MAX;
@@ -130,6 +131,28 @@ impl LoopbackHost {
     #[must_use]
     pub fn trust(&self) -> &NativeTrust {
         self.host.as_ref().expect("it runs").trust()
+    }
+
+    /// A client that is paired with these rights.
+    ///
+    /// # Panics
+    /// If it was stopped, or pairing fails.
+    #[must_use]
+    pub fn paired(&self, rights: Rights) -> Identity {
+        let identity = Identity::generate().expect("an identity");
+        let grant = Grant {
+            rights,
+            ..Grant::default()
+        };
+        let opened = self.trust().open_window(grant).expect("random bytes");
+        let options = PairOptions {
+            host: self.address,
+            identity: identity.clone(),
+            pin: opened.pin,
+            name: "tablet".to_owned(),
+        };
+        pair(options).expect("paired");
+        identity
     }
 
     /// The sessions that stream now.

@@ -84,6 +84,31 @@ impl SoundServer {
         spawn(play)
     }
 
+    /// A microphone: a source of one channel in which a file is played. Of several that of the
+    /// highest `priority` is the default.
+    ///
+    /// # Panics
+    /// If a program is missing or the source does not come up.
+    #[must_use]
+    pub fn microphone(sandbox: &Sandbox, name: &str, priority: u32, file: &Path) -> [Program; 2] {
+        let mouth = format!("{name}-mouth");
+        let mut device = command(sandbox, "pw-loopback");
+        device
+            .args(["--channels", "1", "-m", "[ MONO ]"])
+            .arg(format!(
+                "--capture-props=media.class=Audio/Sink node.name={mouth} priority.session=1"
+            ))
+            .arg(format!(
+                "--playback-props=media.class=Audio/Source node.name={name} \
+                 priority.session={priority}"
+            ));
+        let device = spawn(device);
+        eventually("there is a microphone", || {
+            [name, &mouth].iter().all(|it| Self::has_node(sandbox, it))
+        });
+        [Self::play(sandbox, file, &mouth), device]
+    }
+
     /// Records a source into a file, in one channel.
     ///
     /// # Panics

@@ -24,7 +24,7 @@ fn needs_only_the_core_of_glibc() {
         .collect();
     assert!(
         extra.is_empty(),
-        "{} needs {extra:?}: link them as archives (see engine/cli/build.rs) or dlopen them",
+        "{} needs {extra:?}: link them as archives (see net/capi/runtime.rs) or dlopen them",
         executable().display()
     );
 }

@@ -4,19 +4,29 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use engine::session::Backends;
 use engine::trust::native::Grant;
 use gpu::decode::Decoder;
 use gpu::decode::openh264::OpenH264Decoder;
 use harness::facts::eventually;
+use harness::fakes::FakeMicrophones;
 use harness::loopback::LoopbackHost;
 use harness::program::libraries;
+use harness::wave::Heard;
 use net::units::FrameId;
+use platform::audio::synthetic::Tone;
+use platform::display::synthetic::Synthetic;
 
 /// Pictures that a program takes.
 const FRAMES: usize = 45;
 /// Events that it sends; the text of one is one, and the motion and what follows are not merged.
 const EVENTS: u64 = 17;
+/// Pitch of what it says.
+const SPOKEN_HZ: f64 = 1000.0;
+/// Tenths of a second in which that must be heard.
+const TENTHS: usize = 10;
 /// PUNKTFUNK_STATUS_INVALID_ARGUMENT.
 const INVALID_ARGUMENT: i32 = 3;
 /// PUNKTFUNK_STATUS_PAIRING_CLOSED.
@@ -120,7 +130,19 @@ impl Said {
 }
 
 fn a_whole_session(linked: Linked, pieces: &str) {
-    let host = LoopbackHost::synthetic(&[("audio", "synthetic"), ("clipboard", "true")]);
+    let (microphones, spoken) = FakeMicrophones::new();
+    let backends = Backends {
+        display: Arc::new(Synthetic),
+        encoder: &gpu::encode::candidates()[0],
+        audio: Some(Arc::new(Tone)),
+        microphone: Some(Arc::new(microphones)),
+    };
+    let settings = [
+        ("app", "none"),
+        ("clipboard", "true"),
+        ("microphone", "true"),
+    ];
+    let host = LoopbackHost::start_on(&settings, backends).expect("a host");
     let directory = tempfile::tempdir().expect("a temporary directory");
     let stream = directory.path().join("out.h264");
     let mut program = Command::new(compile("session", linked, directory.path()))
@@ -140,6 +162,10 @@ fn a_whole_session(linked: Linked, pieces: &str) {
         let metrics = host.sessions()[0].metrics.clone();
         eventually("the host has got what the program did", || {
             metrics.counters.snapshot().input_events >= EVENTS
+        });
+        eventually("what it says is heard", || {
+            let heard = Heard::of_floats(&spoken.heard()[0]).pitches(&[SPOKEN_HZ]);
+            heard.iter().flatten().count() >= TENTHS
         });
     }
     // It waits for the end of its input.

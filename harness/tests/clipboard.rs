@@ -2,18 +2,18 @@
 //! host and rights allow it, and on real compositors.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use engine::trust::native::Grant;
 use engine::trust::rights::Rights;
 use harness::PATIENCE;
 use harness::facts::{alone, entries, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost, MODE, hello};
 use harness::program::{Sandbox, start};
-use net::client::{ClipboardRefused, ConnectError, PairOptions, Trust, pair};
+use net::client::{ClipboardRefused, ConnectError, Trust};
 use net::identity::Identity;
 use net::limits::CLIPBOARD_BYTES_MAX;
 use net::native::{Features, Hello, RefuseCode};
@@ -98,24 +98,6 @@ fn texts_go_both_ways_up_to_their_limit() {
     client.end();
 }
 
-/// A client that is paired with these rights.
-fn paired(host: &LoopbackHost, rights: Rights) -> Identity {
-    let identity = Identity::generate().expect("an identity");
-    let grant = Grant {
-        rights,
-        ..Grant::default()
-    };
-    let opened = host.trust().open_window(grant).expect("random bytes");
-    let options = PairOptions {
-        host: host.address(),
-        identity: identity.clone(),
-        pin: opened.pin,
-        name: "tablet".to_owned(),
-    };
-    pair(options).expect("paired");
-    identity
-}
-
 #[test]
 fn only_who_has_the_right_shares_and_loses_the_session_with_it() {
     let host = LoopbackHost::synthetic(&[("require-pairing", "true"), ("clipboard", "true")]);
@@ -123,11 +105,11 @@ fn only_who_has_the_right_shares_and_loses_the_session_with_it() {
     let known = |identity: &Identity| {
         LoopbackClient::known(host.address(), identity.clone(), trust, asking()).expect("a session")
     };
-    let client = known(&paired(&host, Rights::default()));
+    let client = known(&host.paired(Rights::default()));
     assert!(!shares(&client), "it is no right that comes by itself");
     client.end();
 
-    let identity = paired(&host, Rights::all());
+    let identity = host.paired(Rights::all());
     let mut client = known(&identity);
     assert!(shares(&client));
     until_copied(&client, FIRST);
@@ -316,4 +298,41 @@ fn two_desktops_share_a_clipboard() {
     client.interrupt();
     let ended = client.wait();
     assert!(ended.status.success(), "{}", ended.stderr);
+}
+
+/// The line of `doctor` about the clipboard.
+fn examined(command: &mut Command) -> String {
+    let doctor = start(command.arg("doctor"));
+    let lines: Vec<String> = doctor.lines.iter().collect();
+    assert!(doctor.wait().status.success());
+    let line = lines.into_iter().find(|it| it.starts_with("clipboard"));
+    line.expect("a line about it")
+}
+
+#[test]
+fn doctor_tells_whether_a_clipboard_can_be_shared() {
+    let _alone = alone();
+    let sandbox = Sandbox::new();
+    let line = examined(&mut sandbox.command(&[]));
+    assert!(line.contains("yes  by each session's own sway"), "{line}");
+    assert!(
+        line.contains("off unless the host says --clipboard"),
+        "{line}"
+    );
+    let request = DisplayRequest {
+        environment: Vec::new(),
+        mode: "640x360@30".parse().expect("a mode"),
+        app: Vec::new(),
+        cancel: Cancel::default(),
+    };
+    let desktop = PrivateSway.create_desktop(&request).expect("a sway");
+    let address = desktop.address().expect("sway's");
+    let socket = &address.over_wayland().expect("sway's").wayland_socket;
+    let line = examined(
+        sandbox
+            .command(&[])
+            .env("SWAYSOCK", socket.with_file_name("ipc.sock"))
+            .env("WAYLAND_DISPLAY", socket),
+    );
+    assert!(line.contains("yes  by the sway that runs"), "{line}");
 }

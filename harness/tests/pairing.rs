@@ -60,18 +60,6 @@ fn refusal(result: Result<Paired, PairError>) -> RefuseCode {
     }
 }
 
-/// A client that is paired with these rights.
-fn paired(host: &LoopbackHost, rights: Rights) -> Identity {
-    let identity = identity();
-    let grant = Grant {
-        rights,
-        ..Grant::default()
-    };
-    let pin = host.trust().open_window(grant).expect("random bytes").pin;
-    pair_as(host.address(), &identity, &pin).expect("paired");
-    identity
-}
-
 fn connect(host: &LoopbackHost, identity: &Identity) -> Result<LoopbackClient, ConnectError> {
     let trust = Trust::Pinned(host.fingerprint());
     LoopbackClient::known(host.address(), identity.clone(), trust, hello(MODE))
@@ -114,7 +102,7 @@ fn a_paired_client_is_served_and_no_other() {
 #[test]
 fn one_failure_closes_the_window_and_disturbs_nobody() {
     let host = host(&[]);
-    let watcher = paired(&host, Rights::default());
+    let watcher = host.paired(Rights::default());
     let mut session = connect(&host, &watcher).expect("a session");
     session.watch(3, |_, _| {});
 
@@ -292,13 +280,10 @@ fn a_client_that_cannot_be_kept_is_told_and_not_paired() {
 #[test]
 fn rights_are_held_to() {
     let host = host(&[("audio", "synthetic")]);
-    let deaf = paired(
-        &host,
-        Rights {
-            audio: false,
-            ..Rights::default()
-        },
-    );
+    let deaf = host.paired(Rights {
+        audio: false,
+        ..Rights::default()
+    });
     let hears = |identity: &Identity| {
         let mut hello = hello(MODE);
         let sound = Features::sound(Speakers::Stereo);
@@ -311,7 +296,7 @@ fn rights_are_held_to() {
         hears
     };
     assert!(!hears(&deaf));
-    assert!(hears(&paired(&host, Rights::default())), "there is sound");
+    assert!(hears(&host.paired(Rights::default())), "there is sound");
 
     let blind = Rights {
         view: false,
@@ -326,11 +311,11 @@ fn rights_are_held_to() {
         ..Rights::default()
     };
     for (rights, word) in [(blind, "view"), (elsewhere, "none")] {
-        let (code, text) = refused(connect(&host, &paired(&host, rights)));
+        let (code, text) = refused(connect(&host, &host.paired(rights)));
         assert_eq!(code, RefuseCode::NotAllowed);
         assert!(text.contains("right to") && text.contains(word), "{text}");
     }
-    let client = connect(&host, &paired(&host, here)).expect("a session");
+    let client = connect(&host, &host.paired(here)).expect("a session");
     client.end();
 }
 
@@ -339,8 +324,8 @@ fn a_session_ends_when_its_client_is_unpaired_or_loses_a_right() {
     let host = host(&[]);
     let clients = host.trust().clients();
     let (one, two) = (
-        paired(&host, Rights::default()),
-        paired(&host, Rights::default()),
+        host.paired(Rights::default()),
+        host.paired(Rights::default()),
     );
     let mut session = connect(&host, &one).expect("a session");
     let mut beside = connect(&host, &two).expect("a session");
@@ -368,7 +353,7 @@ fn a_session_ends_when_its_client_is_unpaired_or_loses_a_right() {
 fn a_pairing_expires_before_and_during_a_session() {
     let host = host(&[]);
     let clients = host.trust().clients();
-    let client = paired(&host, Rights::default());
+    let client = host.paired(Rights::default());
     let fingerprint = client.fingerprint();
     let expire = |at: u64| {
         clients
@@ -440,6 +425,6 @@ fn input_without_the_right_is_dropped_and_counted() {
         input: false,
         ..Rights::default()
     };
-    assert_eq!(injected(&paired(&host, mute), true), 0);
-    assert!(injected(&paired(&host, Rights::default()), false) >= 2);
+    assert_eq!(injected(&host.paired(mute), true), 0);
+    assert!(injected(&host.paired(Rights::default()), false) >= 2);
 }

@@ -1,33 +1,8 @@
-//! Links the C++ runtime into the shared library, so that it needs nothing at run time but glibc's
-//! core and libgcc_s; `engine/cli/build.rs` says how and why. Programs that link the static library
-//! name the runtime themselves.
+//! Links the C++ runtime into the shared library. Programs that link the static library name the
+//! runtime themselves.
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::{env, fs};
-
-const ARCHIVE: &str = "libstdc++.a";
+mod runtime;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=CXX");
-    let compiler = env::var("CXX").unwrap_or_else(|_| "g++".into());
-    let answer = Command::new(&compiler)
-        .arg(format!("-print-file-name={ARCHIVE}"))
-        .output()
-        .unwrap_or_else(|error| panic!("{compiler} does not start ({error}): install g++"));
-    // A compiler that does not have the file answers with the bare name.
-    let archive = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
-    assert!(
-        archive.is_absolute(),
-        "{compiler} finds no {ARCHIVE}: install g++"
-    );
-    println!("cargo:rerun-if-changed={}", archive.display());
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("archives");
-    fs::create_dir_all(&out).expect("cargo's OUT_DIR is writable");
-    let copy = out.join(ARCHIVE);
-    // A link of that name, left by an older build, would be written through.
-    drop(fs::remove_file(&copy));
-    fs::copy(&archive, &copy).expect("the archive can be copied to OUT_DIR");
-    println!("cargo:rustc-link-search=native={}", out.display());
+    runtime::link("runtime.rs");
 }

@@ -1,4 +1,9 @@
-//! What a client says: a tone or a file, as packets of Opus of 5 ms, at the pace of the clock.
+//! What a client says, as packets of Opus of 5 ms: what this machine's microphone hears, as it
+//! comes, or a tone or a file at the pace of the clock.
+//!
+//! Nothing is recorded before the host has agreed to listen. A microphone's samples wait in a ring
+//! of 80 ms, of which the oldest make room; packets that the connection does not take are left out.
+//! Both are counted.
 
 use std::convert::Infallible;
 use std::f32::consts::TAU;
@@ -11,7 +16,9 @@ use std::time::Duration;
 use net::audio::{PACKET_BYTES_MAX, PACKET_INTERVAL, SAMPLE_RATE};
 use net::client::{ClientMicrophone, MicrophoneRefused};
 use net::clock;
+use net::units::Timestamp;
 use opus::{Application, Bitrate, Channels, Encoder};
+use platform::audio::recorder::{self, RecordError, RecordFrom, Recorder};
 use platform::thread::{Role, RoleThread};
 
 use super::ClientError;
@@ -26,7 +33,9 @@ const AMPLITUDE: f32 = 0.25;
 const CHANNEL_BITS: i32 = 64_000;
 /// Longest file, bytes: ten minutes in stereo.
 const FILE_BYTES_MAX: u64 = 600 * SAMPLE_RATE as u64 * 4;
-/// The thread looks each packet whether it is wanted.
+/// How long a microphone may be silent before the thread looks whether it is wanted.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The thread looks each packet, and each [`PATIENCE`], whether it is wanted.
 const JOIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What to say.
@@ -35,24 +44,33 @@ pub enum MicrophoneChoice {
     /// 997 Hz.
     Tone,
     /// A WAVE file of 16-bit samples at 48 kHz, of one or two channels; silence after its end.
+    /// Written as a path that ends in `.wav` or has a `/`.
     File(PathBuf),
+    /// What a microphone of this machine hears: `default`, or the name of a source of PipeWire's.
+    Device(RecordFrom),
 }
 
 impl FromStr for MicrophoneChoice {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
+        let is_file = text.contains('/') || text.to_ascii_lowercase().ends_with(".wav");
         Ok(match text {
             "tone" => Self::Tone,
-            path => Self::File(path.into()),
+            "default" => Self::Device(RecordFrom::Default),
+            path if is_file => Self::File(path.into()),
+            name => Self::Device(RecordFrom::Named(name.to_owned())),
         })
     }
 }
 
-/// A file is not one that can be said.
+/// There is nothing to be said.
 #[derive(Debug, thiserror::Error)]
 pub enum VoiceError {
-    /// The system's answer.
+    /// The microphone.
+    #[error("{0}; or say a file (NAME.wav) or a tone (tone)")]
+    Record(#[from] RecordError),
+    /// The file: the system's answer.
     #[error("{path} cannot be read: {source}")]
     File {
         /// Which file.
@@ -71,25 +89,51 @@ pub enum VoiceError {
     },
 }
 
-/// What is to be said, read and checked.
+/// What is to be said, read or checked.
 pub struct Voice {
     channels: Channels,
-    /// Interleaved; `None` for the tone.
-    samples: Option<Vec<f32>>,
+    words: Words,
+}
+
+enum Words {
+    Tone,
+    /// Interleaved.
+    Samples(Vec<f32>),
+    /// Not yet recorded.
+    Device(RecordFrom),
+}
+
+/// What was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// Packets of 5 ms that the connection has taken.
+    pub packets: u64,
+    /// Packets that it has not, because as many waited as may.
+    pub refused: u64,
+    /// Samples of the microphone that came and were not taken in time.
+    pub dropped: u64,
 }
 
 impl Voice {
-    /// Reads the file, if it is one.
+    /// Reads the file, if it is one; looks whether the microphone is there, without recording it.
     ///
     /// # Errors
     /// [`VoiceError`].
     pub fn open(choice: &MicrophoneChoice) -> Result<Self, VoiceError> {
         match choice {
-            MicrophoneChoice::Tone => Ok(Self {
-                channels: Channels::Mono,
-                samples: None,
-            }),
+            MicrophoneChoice::Tone => Ok(Self::mono(Words::Tone)),
             MicrophoneChoice::File(path) => Self::read(path),
+            MicrophoneChoice::Device(from) => {
+                recorder::check(from)?;
+                Ok(Self::mono(Words::Device(from.clone())))
+            }
+        }
+    }
+
+    const fn mono(words: Words) -> Self {
+        Self {
+            channels: Channels::Mono,
+            words,
         }
     }
 
@@ -112,25 +156,82 @@ impl Voice {
             .map(|it| f32::from(i16::from_le_bytes(*it)) / 32_768.0);
         Ok(Self {
             channels,
-            samples: Some(samples.collect()),
+            words: Words::Samples(samples.collect()),
         })
     }
 
-    /// Packet `number`, in `out`.
-    fn fill(&self, number: usize, out: &mut [f32]) {
-        let begin = number * out.len();
-        let Some(samples) = &self.samples else {
-            for (index, sample) in (begin..).zip(out) {
-                // Whole seconds are left out, so that the phase stays exact.
-                let seconds = (index % SAMPLE_RATE as usize) as f32 / SAMPLE_RATE as f32;
-                *sample = AMPLITUDE * ((PITCH_HZ * seconds).fract() * TAU).sin();
+    /// Where its samples come from; begins to record, if it is a microphone.
+    fn begin(self) -> Result<Source, RecordError> {
+        Ok(match self.words {
+            Words::Tone => Source::clocked(None),
+            Words::Samples(samples) => Source::clocked(Some(samples)),
+            Words::Device(from) => Source::Device(Recorder::open(from)?),
+        })
+    }
+}
+
+/// Where samples come from.
+enum Source {
+    /// At the pace of the clock.
+    Clocked {
+        /// Interleaved; `None` for the tone.
+        samples: Option<Vec<f32>>,
+        /// The next one.
+        next: usize,
+        /// When.
+        due: Timestamp,
+    },
+    /// As they come.
+    Device(Recorder),
+}
+
+impl Source {
+    fn clocked(samples: Option<Vec<f32>>) -> Self {
+        Self::Clocked {
+            samples,
+            next: 0,
+            due: clock::now(),
+        }
+    }
+
+    /// Waits for the next packet, at most [`PATIENCE`]; false if there is none by then.
+    fn next(&mut self, out: &mut [f32]) -> bool {
+        match self {
+            Self::Clocked { samples, next, due } => {
+                platform::thread::wait_until(*due);
+                match samples {
+                    Some(samples) => say(samples.get(*next..).unwrap_or_default(), out),
+                    None => sing(*next, out),
+                }
+                *next += out.len();
+                *due = *due + PACKET_INTERVAL;
+                true
             }
-            return;
-        };
-        out.fill(0.0);
-        let rest = samples.get(begin..).unwrap_or_default();
-        let count = rest.len().min(out.len());
-        out[..count].copy_from_slice(&rest[..count]);
+            Self::Device(recorder) => recorder.read(out, PATIENCE),
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        match self {
+            Self::Clocked { .. } => 0,
+            Self::Device(recorder) => recorder.dropped(),
+        }
+    }
+}
+
+/// The beginning of `rest`, and silence after its end.
+fn say(rest: &[f32], out: &mut [f32]) {
+    out.fill(0.0);
+    let count = rest.len().min(out.len());
+    out[..count].copy_from_slice(&rest[..count]);
+}
+
+/// The tone from sample `begin` on.
+fn sing(begin: usize, out: &mut [f32]) {
+    for (index, sample) in (begin..).zip(out) {
+        // Whole seconds are left out, so that the phase stays exact.
+        let seconds = (index % SAMPLE_RATE as usize) as f32 / SAMPLE_RATE as f32;
+        *sample = AMPLITUDE * ((PITCH_HZ * seconds).fract() * TAU).sin();
     }
 }
 
@@ -170,7 +271,7 @@ fn wave(bytes: &[u8]) -> Option<(Channels, &[u8])> {
 /// The thread that speaks (`pf-speak`). Dropping it ends it.
 pub(super) struct Speaker {
     stop: Arc<AtomicBool>,
-    thread: Option<RoleThread<()>>,
+    thread: Option<RoleThread<Spoken>>,
 }
 
 impl Speaker {
@@ -179,42 +280,71 @@ impl Speaker {
         let count = voice.channels as usize;
         encoder.set_bitrate(Bitrate::Bits(CHANNEL_BITS * count as i32))?;
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = platform::thread::spawn(Role::Audio, "pf-speak", move || {
-            let mut samples = vec![0.0; SAMPLES * count];
-            let mut packet = [0; PACKET_BYTES_MAX];
-            let mut due = clock::now();
-            for number in 0.. {
-                if stopped.load(Ordering::Acquire) {
-                    return;
-                }
-                voice.fill(number, &mut samples);
-                let sent = match encoder.encode_float(&samples, &mut packet) {
-                    Ok(bytes) => microphone.send(&packet[..bytes]),
-                    Err(error) => return log::error!("Opus refused the microphone: {error}"),
-                };
-                if sent == Err(MicrophoneRefused::Over) {
-                    return;
-                }
-                due = due + PACKET_INTERVAL;
-                platform::thread::wait_until(due);
-            }
-        });
+        let speaking = Speaking {
+            source: voice.begin()?,
+            encoder,
+            microphone,
+            stop: Arc::clone(&stop),
+        };
+        let body = move || speaking.run(&mut vec![0.0; SAMPLES * count]);
+        let thread = platform::thread::spawn(Role::Audio, "pf-speak", body);
         Ok(Self {
             stop,
             thread: Some(thread.map_err(ClientError::Thread)?),
         })
     }
+
+    /// Ends it; what was said.
+    pub(super) fn finish(mut self) -> Spoken {
+        self.end().unwrap_or_default()
+    }
+
+    /// `None` if it has ended before, or does not.
+    fn end(&mut self) -> Option<Spoken> {
+        self.stop.store(true, Ordering::Release);
+        let spoken = self.thread.take()?.join_within(JOIN_TIMEOUT);
+        spoken.inspect_err(|error| log::error!("{error}")).ok()
+    }
 }
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take()
-            && let Err(error) = thread.join_within(JOIN_TIMEOUT)
-        {
-            log::error!("{error}");
+        self.end();
+    }
+}
+
+/// The thread's own half.
+struct Speaking {
+    source: Source,
+    encoder: Encoder,
+    microphone: ClientMicrophone,
+    stop: Arc<AtomicBool>,
+}
+
+impl Speaking {
+    /// Until it is to end or the session is over. `samples` has room for a packet.
+    fn run(mut self, samples: &mut [f32]) -> Spoken {
+        let mut packet = [0; PACKET_BYTES_MAX];
+        let mut spoken = Spoken::default();
+        while !self.stop.load(Ordering::Acquire) {
+            if !self.source.next(samples) {
+                continue;
+            }
+            let sent = match self.encoder.encode_float(samples, &mut packet) {
+                Ok(bytes) => self.microphone.send(&packet[..bytes]),
+                Err(error) => {
+                    log::error!("Opus refused the microphone: {error}");
+                    break;
+                }
+            };
+            match sent {
+                Ok(()) => spoken.packets += 1,
+                Err(MicrophoneRefused::Over) => break,
+                Err(_) => spoken.refused += 1,
+            }
         }
+        spoken.dropped = self.source.dropped();
+        spoken
     }
 }
 
@@ -230,6 +360,24 @@ mod tests {
         bytes.extend(bits.to_le_bytes());
         bytes.extend(b"data\x04\0\0\0\x01\0\x02\0");
         bytes
+    }
+
+    #[test]
+    fn a_choice_is_a_word_a_file_or_a_source() {
+        for (text, choice) in [
+            ("tone", MicrophoneChoice::Tone),
+            ("default", MicrophoneChoice::Device(RecordFrom::Default)),
+            ("a.WAV", MicrophoneChoice::File("a.WAV".into())),
+            ("./tone", MicrophoneChoice::File("./tone".into())),
+            (
+                "alsa_input.pci-0000_00_1f.3.analog-stereo",
+                MicrophoneChoice::Device(RecordFrom::Named(
+                    "alsa_input.pci-0000_00_1f.3.analog-stereo".to_owned(),
+                )),
+            ),
+        ] {
+            assert_eq!(text.parse(), Ok(choice), "{text}");
+        }
     }
 
     #[test]

@@ -31,8 +31,7 @@ use net::udp::{Datagram, SendError, Socket, Wait};
 use net::units::Timestamp;
 
 use super::admission::{Admission, LOOK_INTERVAL};
-use super::cursor::{self, CursorPlane};
-use super::input::InputPlane;
+use super::cursor::CursorPlane;
 use super::media::{media_keys, new_session_id, repair, steering_config};
 use super::remode;
 use super::shared;
@@ -225,89 +224,86 @@ impl NativeHost {
 
     fn take_session_events(&mut self) {
         while let Ok((id, event)) = self.events.try_recv() {
-            let Some(peer) = self.peers.get_mut(&id) else {
+            // Of one who is gone nobody wants to know.
+            let Some(mut peer) = self.peers.remove(&id) else {
                 continue;
             };
-            let Some(wanted) = &mut peer.wanted else {
-                continue;
-            };
-            match event {
-                SessionEvent::Ready {
-                    mode,
-                    encoder,
-                    slices,
-                    input,
-                    shared,
-                    cursor,
-                    ..
-                } => {
-                    let (features, required) = (&mut wanted.agreed.features, wanted.required);
-                    if let Err(refuse) = shared::settle(features, required, &shared) {
-                        peer.machine.refuse(refuse);
-                        continue;
-                    }
-                    peer.shared = shared;
-                    let refused = peer.standing.refused_input(peer.session.as_ref());
-                    peer.input = input.map(|queue| InputPlane::new(queue, refused));
-                    peer.cursor = cursor.map(CursorPlane::new);
-                    wanted.agreed.mode = mode;
-                    wanted.agreed.slices = slices;
-                    let settled =
-                        cursor::settle(wanted.agreed.features, wanted.required, &peer.cursor);
-                    match settled {
-                        Ok(features) => wanted.agreed.features = features,
-                        Err(refuse) => {
-                            peer.machine.refuse(refuse);
-                            continue;
-                        }
-                    }
-                    let welcome = wanted.agreed.welcome(
-                        wanted.id,
-                        ClockDomain::derive(&self.boot_id, &wanted.id),
-                        self.config.name.clone(),
-                        encoder.to_owned(),
-                    );
-                    // False if the client gave up meanwhile; its end follows by itself.
-                    let _ = peer.machine.accept(clock::now(), &welcome);
-                }
-                SessionEvent::Started { reports, capture } => {
-                    peer.reports = Some(reports);
-                    if let Some(session) = &peer.session {
-                        self.registry.add(SessionEntry::new(
-                            wanted.number,
-                            wanted.client.clone(),
-                            wanted.agreed.mode,
-                            capture,
-                            Arc::clone(session.metrics()),
-                        ));
-                    }
-                }
-                // It waits where the peer's plane finds it.
-                SessionEvent::PadOutput | SessionEvent::Copied | SessionEvent::Cursor => {}
-                // Nobody comes back here.
-                SessionEvent::ModeSet { .. } => {}
-                SessionEvent::ModeChanged(result) => {
-                    if let Ok((mode, _)) = &result {
-                        wanted.agreed.mode = *mode;
-                    }
-                    let entry = (&*self.registry, wanted.number);
-                    let steer = peer.steer.as_mut();
-                    remode::settle(clock::now(), &mut peer.machine, steer, entry, result);
-                }
-                SessionEvent::Failed(error) => {
-                    log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
-                    let text = error.to_string();
-                    peer.machine.refuse(Refuse {
-                        code: RefuseCode::NoBackend,
-                        text: text.clone(),
-                    });
-                    peer.machine.end(End {
-                        reason: EndReason::Backend,
-                        text,
-                    });
+            self.take_session_event(&mut peer, event);
+            self.peers.insert(id, peer);
+        }
+    }
+
+    fn take_session_event(&self, peer: &mut Peer, event: SessionEvent) {
+        let Some(wanted) = &mut peer.wanted else {
+            return;
+        };
+        match event {
+            SessionEvent::Ready {
+                mode,
+                encoder,
+                slices,
+                input,
+                shared,
+                cursor,
+                ..
+            } => {
+                wanted.agreed.mode = mode;
+                wanted.agreed.slices = slices;
+                match peer.open_planes(input, shared, cursor) {
+                    Ok(()) => self.welcome(peer, encoder),
+                    Err(refuse) => peer.machine.refuse(refuse),
                 }
             }
+            SessionEvent::Started { reports, capture } => {
+                peer.reports = Some(reports);
+                if let Some(session) = &peer.session {
+                    self.registry.add(SessionEntry::new(
+                        wanted.number,
+                        wanted.client.clone(),
+                        wanted.agreed.mode,
+                        capture,
+                        Arc::clone(session.metrics()),
+                    ));
+                }
+            }
+            // It waits where the peer's plane finds it.
+            SessionEvent::PadOutput | SessionEvent::Copied | SessionEvent::Cursor => {}
+            // Nobody comes back here.
+            SessionEvent::ModeSet { .. } => {}
+            SessionEvent::ModeChanged(result) => {
+                if let Ok((mode, _)) = &result {
+                    wanted.agreed.mode = *mode;
+                }
+                let entry = (&*self.registry, wanted.number);
+                let steer = peer.steer.as_mut();
+                remode::settle(clock::now(), &mut peer.machine, steer, entry, result);
+            }
+            SessionEvent::Failed(error) => {
+                log::warn!("session {} of {}: {error}", wanted.number, wanted.client);
+                let text = error.to_string();
+                peer.machine.refuse(Refuse {
+                    code: RefuseCode::NoBackend,
+                    text: text.clone(),
+                });
+                peer.machine.end(End {
+                    reason: EndReason::Backend,
+                    text,
+                });
+            }
         }
+    }
+
+    /// Its session stands, and this is what was agreed on.
+    fn welcome(&self, peer: &mut Peer, encoder: &str) {
+        let Some(wanted) = &peer.wanted else { return };
+        let welcome = wanted.agreed.welcome(
+            wanted.id,
+            ClockDomain::derive(&self.boot_id, &wanted.id),
+            self.config.name.clone(),
+            encoder.to_owned(),
+        );
+        // False if the client gave up meanwhile; its end follows by itself.
+        let _ = peer.machine.accept(clock::now(), &welcome);
     }
 
     fn serve(&mut self) {

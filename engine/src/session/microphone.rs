@@ -1,8 +1,11 @@
 //! The microphone of a session.
 
+use std::sync::Arc;
+
 use platform::audio::microphone::Microphone;
 
 use super::{Backends, SessionRequest};
+use crate::metrics::SessionMetrics;
 use crate::stage::microphone::MicrophoneThread;
 
 /// A source of the session's own, if its client is to speak. Without one the session goes
@@ -16,8 +19,11 @@ pub(super) fn open(request: &SessionRequest, backends: &Backends) -> Option<Box<
 }
 
 /// The thread that plays into it.
-pub(super) fn start(microphone: Box<dyn Microphone>) -> Option<MicrophoneThread> {
-    MicrophoneThread::spawn(microphone)
+pub(super) fn start(
+    microphone: Box<dyn Microphone>,
+    metrics: &Arc<SessionMetrics>,
+) -> Option<MicrophoneThread> {
+    MicrophoneThread::spawn(microphone, Arc::clone(metrics))
         .inspect_err(|error| log::warn!("the session has no microphone: {error}"))
         .ok()
 }

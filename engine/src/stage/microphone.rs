@@ -1,12 +1,13 @@
 //! The client's sound on its way to the session's microphone, on a thread of its own (`pf-mic`):
 //! datagrams come through a bounded channel, wait in the jitter buffer for their turn, are decoded
-//! and given to the source. What is missing Opus conceals.
+//! and given to the source. What is missing Opus conceals. What a full queue leaves out, here and
+//! behind the source, is counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use net::audio::microphone::MICROPHONE_DATAGRAM_BYTES_MAX;
 use net::audio::{MicrophoneReceiver, Playout, SAMPLE_RATE};
 use net::clock;
@@ -14,7 +15,10 @@ use opus::{Channels, Decoder};
 use platform::audio::microphone::Microphone;
 use platform::thread::{Role, RoleThread};
 
-/// Datagrams that the thread has not taken: 160 ms. Full: the newest is left out, and concealed.
+use crate::metrics::{SessionMetrics, add};
+
+/// Datagrams that the thread has not taken: 160 ms. Full: the newest is left out and counted, and
+/// Opus conceals it.
 const DATAGRAMS: usize = 32;
 /// Samples of a packet: 5 ms.
 const SAMPLES: usize = SAMPLE_RATE as usize / 200;
@@ -40,9 +44,17 @@ struct Datagram {
 
 /// Control's end. Clones are the same.
 #[derive(Clone)]
-pub struct MicrophoneQueue(Sender<Datagram>);
+pub struct MicrophoneQueue {
+    datagrams: Sender<Datagram>,
+    metrics: Arc<SessionMetrics>,
+}
 
 impl MicrophoneQueue {
+    fn new(metrics: Arc<SessionMetrics>) -> (Self, Receiver<Datagram>) {
+        let (datagrams, taken) = bounded(DATAGRAMS);
+        (Self { datagrams, metrics }, taken)
+    }
+
     /// Takes a datagram; never waits. What is longer than any is none.
     pub fn push(&self, datagram: &[u8]) {
         let mut bytes = [0; MICROPHONE_DATAGRAM_BYTES_MAX];
@@ -51,8 +63,10 @@ impl MicrophoneQueue {
         };
         place.copy_from_slice(datagram);
         let length = datagram.len();
-        // Full: left out. Gone: so is the session.
-        let _ = self.0.try_send(Datagram { length, bytes });
+        // Gone: so is the session.
+        if let Err(TrySendError::Full(_)) = self.datagrams.try_send(Datagram { length, bytes }) {
+            add(&self.metrics.counters.microphone_dropped, 1);
+        }
     }
 }
 
@@ -68,20 +82,25 @@ impl MicrophoneThread {
     ///
     /// # Errors
     /// [`MicrophoneError`].
-    pub fn spawn(microphone: Box<dyn Microphone>) -> Result<Self, MicrophoneError> {
-        let (datagrams_in, datagrams) = bounded(DATAGRAMS);
+    pub fn spawn(
+        microphone: Box<dyn Microphone>,
+        metrics: Arc<SessionMetrics>,
+    ) -> Result<Self, MicrophoneError> {
+        let (queue, datagrams) = MicrophoneQueue::new(Arc::clone(&metrics));
         let stop = Arc::new(AtomicBool::new(false));
         let stage = Stage {
             datagrams,
             receiver: MicrophoneReceiver::default(),
             decoder: Decoder::new(SAMPLE_RATE, Channels::Mono)?,
             microphone,
+            metrics,
+            unheard_before: 0,
             stop: Arc::clone(&stop),
         };
         let thread = platform::thread::spawn(Role::Audio, "pf-mic", move || stage.run())
             .map_err(MicrophoneError::Thread)?;
         Ok(Self {
-            queue: MicrophoneQueue(datagrams_in),
+            queue,
             stop,
             thread: Some(thread),
         })
@@ -111,6 +130,9 @@ struct Stage {
     receiver: MicrophoneReceiver,
     decoder: Decoder,
     microphone: Box<dyn Microphone>,
+    metrics: Arc<SessionMetrics>,
+    /// What of the source's count is in ours.
+    unheard_before: u64,
     stop: Arc<AtomicBool>,
 }
 
@@ -142,15 +164,26 @@ impl Stage {
                 Playout::Play { packet, .. } => packet,
                 Playout::Conceal(_) => &[],
             };
+            let counters = &self.metrics.counters;
+            let mut whole = !packet.is_empty();
             // A packet of another length than 5 ms has no place here: it counts as missing.
             let decoded = match self.decoder.decode_float(packet, &mut samples, false) {
                 Ok(count) if count == SAMPLES => Ok(count),
-                _ => self.decoder.decode_float(&[], &mut samples, false),
+                _ => {
+                    whole = false;
+                    self.decoder.decode_float(&[], &mut samples, false)
+                }
             };
             if decoded.is_err() {
                 samples.fill(0.0);
             }
             self.microphone.write(&samples);
+            add(&counters.microphone_packets, 1);
+            add(&counters.microphone_concealed, u64::from(!whole));
+            let unheard = self.microphone.dropped();
+            let more = unheard.saturating_sub(self.unheard_before);
+            add(&counters.microphone_unheard, more);
+            self.unheard_before = unheard;
         }
     }
 }
@@ -175,12 +208,39 @@ mod tests {
         fn write(&mut self, samples: &[f32]) {
             self.0.lock().expect("no panic").extend_from_slice(samples);
         }
+
+        fn dropped(&self) -> u64 {
+            self.0.lock().expect("no panic").len() as u64 / 2
+        }
+    }
+
+    #[test]
+    fn what_a_full_queue_leaves_out_is_counted() {
+        let metrics = Arc::new(SessionMetrics::default());
+        let (queue, taken) = MicrophoneQueue::new(Arc::clone(&metrics));
+        let dropped = || metrics.counters.snapshot().microphone_dropped;
+        for _ in 0..DATAGRAMS {
+            queue.push(&[1]);
+        }
+        assert_eq!(dropped(), 0);
+        queue.push(&[2]);
+        queue.clone().push(&[2]);
+        // Is no datagram, and has no room to lack.
+        queue.push(&[0; MICROPHONE_DATAGRAM_BYTES_MAX + 1]);
+        assert_eq!(dropped(), 2);
+        assert!(taken.try_iter().all(|it| it.bytes[0] == 1), "the newest go");
+        drop(taken);
+        queue.push(&[3]);
+        assert_eq!(dropped(), 2, "a session that is gone has no queue");
     }
 
     #[test]
     fn what_is_no_packet_of_5_ms_is_concealed_and_the_others_are_heard() {
         let kept = Arc::new(Mutex::new(Vec::new()));
-        let thread = MicrophoneThread::spawn(Box::new(Kept(Arc::clone(&kept)))).expect("spawns");
+        let metrics = Arc::new(SessionMetrics::default());
+        let thread =
+            MicrophoneThread::spawn(Box::new(Kept(Arc::clone(&kept))), Arc::clone(&metrics));
+        let thread = thread.expect("spawns");
         let queue = thread.queue();
         let mut encoder =
             Encoder::new(SAMPLE_RATE, Channels::Stereo, Application::LowDelay).expect("an encoder");
@@ -217,7 +277,16 @@ mod tests {
             assert!(Instant::now() < deadline, "nothing is heard");
             platform::thread::wait_until(clock::now() + Duration::from_millis(5));
         }
+        drop(thread);
         let samples = kept.lock().expect("no panic").len();
         assert!(samples.is_multiple_of(SAMPLES), "{samples}");
+        let counted = metrics.counters.snapshot();
+        assert_eq!(counted.microphone_packets, (samples / SAMPLES) as u64);
+        assert_eq!(counted.microphone_unheard, samples as u64 / 2);
+        let concealed = counted.microphone_concealed;
+        assert!(
+            (1..counted.microphone_packets).contains(&concealed),
+            "{concealed}"
+        );
     }
 }

@@ -1,5 +1,5 @@
 /* A whole session with libpunktfunk: asks for a host's fingerprint, connects, takes pictures and
- * sound on threads of their own, types and moves, and ends.
+ * sound on threads of their own, types, moves and speaks, and ends.
  *
  *   session HOST[:PORT] FINGERPRINT FRAMES frames|slices OUT.h264
  *
@@ -13,16 +13,22 @@
  * SPDX-License-Identifier: MIT OR Apache-2.0
  */
 
+/* Of clock_nanosleep. */
+#define _POSIX_C_SOURCE 200809L
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "punktfunk.h"
 
 /* Long enough for a machine that has a lot to do. */
 #define PATIENCE_MS 60000
 #define AUDIO_PACKETS 40
+/* Of a packet of the microphone. */
+#define PACKET_NS 5000000L
 
 struct client {
   PunktfunkSession *session;
@@ -32,6 +38,7 @@ struct client {
   unsigned units;
   unsigned packets;
   PunktfunkStatus pads_ended;
+  PunktfunkStatus voice_ended;
   /* Of the controllers' thread. */
   pthread_mutex_t lock;
   pthread_cond_t rumbled;
@@ -155,6 +162,37 @@ static void *take_sound(void *argument) {
     must("next audio", punktfunk_next_audio(client->session, PATIENCE_MS, &audio));
     client->packets += audio.length > 0;
   }
+  return NULL;
+}
+
+/* 5 ms of a tone of 1 kHz, at 12 dB below full scale: five whole periods, encoded by libopus at
+ * 64 kbit/s without prediction, so that the same packet over and over is the tone. */
+static const uint8_t tone[] = {
+    0xe8, 0x6c, 0x1e, 0x64, 0x3d, 0x77, 0xbb, 0xfc, 0x74, 0x93, 0x0c, 0x5e, 0x7f, 0x0d,
+    0xb6, 0x9f, 0x7d, 0xcd, 0xba, 0xb0, 0xf1, 0xc7, 0xf5, 0x1d, 0x67, 0xd8, 0x0d, 0xf4,
+    0x94, 0xec, 0x8d, 0x1a, 0xc9, 0x7c, 0x7a, 0xa1, 0xee, 0x6a, 0xb3, 0x32};
+
+/* Until the session's end, at the pace that a microphone would set. */
+static void *speak(void *argument) {
+  struct client *client = argument;
+  struct timespec due;
+  client->voice_ended = punktfunk_send_microphone(client->session, tone, 0);
+  if (client->voice_ended == PUNKTFUNK_STATUS_NO_MICROPHONE) {
+    return NULL;
+  }
+  expect("no packet", client->voice_ended, PUNKTFUNK_STATUS_INVALID_ARGUMENT);
+  clock_gettime(CLOCK_MONOTONIC, &due);
+  do {
+    client->voice_ended = punktfunk_send_microphone(client->session, tone, sizeof tone);
+    due.tv_nsec += PACKET_NS;
+    if (due.tv_nsec >= 1000000000L) {
+      due.tv_nsec -= 1000000000L;
+      due.tv_sec++;
+    }
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL);
+    /* A full queue: what waits there is sent, and this packet was left out. */
+  } while (client->voice_ended == PUNKTFUNK_STATUS_OK ||
+           client->voice_ended == PUNKTFUNK_STATUS_QUEUE_FULL);
   return NULL;
 }
 
@@ -307,12 +345,14 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
   PunktfunkStatus status;
   pthread_t threads[3];
   pthread_t pads;
+  pthread_t voice;
   void *(*const work[3])(void *) = {take_pictures, take_sound, act};
 
   describe(session);
   pthread_create(&pads, NULL, take_pad_output, &client);
   /* First, or it would take what that thread waits for. */
   wait_until_busy(session);
+  pthread_create(&voice, NULL, speak, &client);
   for (int i = 0; i < 3; i++) {
     pthread_create(&threads[i], NULL, work[i], &client);
   }
@@ -338,6 +378,10 @@ static void stream(PunktfunkSession *session, unsigned frames, FILE *out) {
   must("end", punktfunk_end(session));
   pthread_join(pads, NULL);
   expect("the waiting thread", client.pads_ended, PUNKTFUNK_STATUS_ENDED);
+  pthread_join(voice, NULL);
+  if (client.voice_ended != PUNKTFUNK_STATUS_NO_MICROPHONE) {
+    expect("the speaking thread", client.voice_ended, PUNKTFUNK_STATUS_ENDED);
+  }
   while ((status = punktfunk_next_unit(session, PATIENCE_MS, &unit)) == PUNKTFUNK_STATUS_OK) {
   }
   expect("after the end", status, PUNKTFUNK_STATUS_ENDED);
@@ -379,7 +423,8 @@ int main(int count, char **arguments) {
       .height = 240,
       .refresh_millihz = 30000,
       .bitrate = 4000000,
-      .flags = PUNKTFUNK_CONNECT_CLIPBOARD | PUNKTFUNK_CONNECT_CURSOR,
+      .flags = PUNKTFUNK_CONNECT_CLIPBOARD | PUNKTFUNK_CONNECT_CURSOR |
+               PUNKTFUNK_CONNECT_MICROPHONE,
       .audio_channels = 2,
       .timeout_ms = PATIENCE_MS,
       .ask = compare,

@@ -1,4 +1,5 @@
-//! A connection to PipeWire's daemon on a thread of its own, made again whenever it is lost.
+//! A connection to PipeWire's daemon on a thread of its own, made again whenever it is lost, and
+//! what all streams of sound over it have in common.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,11 +8,18 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::pipewire as pw;
+use net::audio::SAMPLE_RATE;
+use pw::buffer::Buffer;
+use pw::core::{CoreRc, PW_ID_CORE};
 use pw::main_loop::MainLoopRc;
+use pw::spa;
+use pw::stream::{Stream, StreamFlags};
 
 use super::AudioError;
 use crate::thread::{Role, RoleThread};
 
+/// What streams ask the graph to handle at a time: 5 ms.
+pub(super) const LATENCY: &str = "240/48000";
 /// First wait before the daemon is tried again; each further one is twice as long.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 /// Longest wait.
@@ -167,7 +175,65 @@ impl End {
         self.main_loop.quit();
     }
 
+    /// With the daemon, if it goes.
+    pub(super) fn listen(&self, core: &CoreRc) -> pw::core::Listener {
+        let lost = self.clone();
+        core.add_listener_local()
+            .error(move |id, _, code, message| {
+                // Errors of single objects show in their own states.
+                if id == PW_ID_CORE {
+                    lost.because(format!("PipeWire is gone ({message}, {code})"));
+                }
+            })
+            .register()
+    }
+
     pub(super) fn reason(&self) -> Option<String> {
         self.reason.borrow().clone()
     }
+}
+
+/// Connects a stream of floats at 48 kHz, the one format that is taken or given; PipeWire's
+/// converters do the rest. `places` has the `enum spa_audio_channel` of each channel
+/// (spa/param/audio/raw.h).
+pub(super) fn connect_stream(
+    stream: &Stream,
+    direction: spa::utils::Direction,
+    places: &[u32],
+) -> Result<(), pw::Error> {
+    let format = format_pod(places);
+    let pod = spa::pod::Pod::from_bytes(&format).expect("it was made to be one");
+    // Called on the loop's thread, not the data thread: the callback may wait for a lock.
+    let flags = StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS;
+    stream.connect(direction, None, flags, &mut [pod])
+}
+
+fn format_pod(places: &[u32]) -> Vec<u8> {
+    let mut info = spa::param::audio::AudioInfoRaw::new();
+    info.set_format(spa::param::audio::AudioFormat::F32LE);
+    info.set_flags(spa::param::audio::AudioInfoRawFlags::empty());
+    info.set_rate(SAMPLE_RATE);
+    info.set_channels(places.len() as u32);
+    let mut positions = info.position();
+    for (position, place) in positions.iter_mut().zip(places) {
+        *position = *place;
+    }
+    info.set_position(positions);
+    let object = spa::pod::Object {
+        type_: spa::utils::SpaTypes::ObjectParamFormat.as_raw(),
+        id: spa::param::ParamType::EnumFormat.as_raw(),
+        properties: info.into(),
+    };
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    spa::pod::serialize::PodSerializer::serialize(&mut bytes, &spa::pod::Value::Object(object))
+        .expect("memory takes every byte");
+    bytes.into_inner()
+}
+
+/// The samples in a buffer that was captured; the daemon's word about where in it they lie is
+/// checked.
+pub(super) fn captured<'b>(buffer: &'b mut Buffer<'_>) -> Option<&'b [u8]> {
+    let data = buffer.datas_mut().first_mut()?;
+    let (offset, size) = (data.chunk().offset() as usize, data.chunk().size() as usize);
+    data.data()?.get(offset..offset.saturating_add(size))
 }

@@ -10,6 +10,7 @@
 mod daemon;
 pub mod microphone;
 mod pipewire;
+pub mod recorder;
 mod ring;
 pub mod synthetic;
 

@@ -25,26 +25,23 @@ use std::time::Duration;
 use ::pipewire as pw;
 use net::audio::{SAMPLE_RATE, Speakers};
 use net::clock;
-use net::units::Timestamp;
 use pw::context::ContextRc;
-use pw::core::{CoreRc, PW_ID_CORE};
+use pw::core::CoreRc;
 use pw::main_loop::MainLoopRc;
 use pw::node::Node;
 use pw::properties::properties;
 use pw::proxy::ProxyT;
 use pw::spa;
-use pw::stream::{StreamBox, StreamFlags, StreamState};
+use pw::spa::utils::Direction;
+use pw::stream::{StreamBox, StreamState};
 
-use super::daemon::{Daemon, End, Life};
+use super::daemon::{self, Daemon, End, LATENCY, Life};
 use super::ring::Ring;
 use super::{
     AudioBackend, AudioCapabilities, AudioCounts, AudioError, AudioRequest, AudioSource, Heard,
 };
 use crate::pipewire_link;
 use crate::select::Refusal;
-
-/// What we ask the graph to handle at a time: 5 ms.
-const LATENCY: &str = "240/48000";
 
 /// What takes one sink's sound to another.
 const LOOPBACK: &CStr = c"libpipewire-module-loopback";
@@ -155,16 +152,7 @@ impl Connector {
         let context = ContextRc::new(main_loop, None)?;
         let core = context.connect_rc(None)?;
         let end = End::new(main_loop);
-        let lost = end.clone();
-        let _core_listener = core
-            .add_listener_local()
-            .error(move |id, _, code, message| {
-                // Errors of single objects show in their own states.
-                if id == PW_ID_CORE {
-                    lost.because(format!("PipeWire is gone ({message}, {code})"));
-                }
-            })
-            .register();
+        let _core_listener = end.listen(&core);
         let (sink, _sink_listener) = self.make_sink(&core, &end)?;
         let stream = self.make_stream(&core)?;
         let _stream_listener = self.listen(&stream, &end)?;
@@ -268,7 +256,9 @@ impl Connector {
             .process(move |stream, ()| {
                 let now = clock::now();
                 while let Some(mut buffer) = stream.dequeue_buffer() {
-                    shared.take(&mut buffer, now);
+                    if let Some(bytes) = daemon::captured(&mut buffer) {
+                        shared.ring.push(bytes, now);
+                    }
                 }
             })
             .register()
@@ -294,55 +284,10 @@ impl Connector {
     }
 
     fn connect_stream(&self, stream: &StreamBox<'_>) -> Result<(), pw::Error> {
-        let format = format_pod(self.shared.speakers);
-        let pod = spa::pod::Pod::from_bytes(&format).expect("it was made to be one");
-        // Called on the loop's thread, not the data thread: the callback may wait for the ring.
-        stream.connect(
-            spa::utils::Direction::Input,
-            None,
-            StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS,
-            &mut [pod],
-        )
+        let names = self.shared.speakers.positions().iter();
+        let places: Vec<u32> = names.map(|name| position_number(name)).collect();
+        daemon::connect_stream(stream, Direction::Input, &places)
     }
-}
-
-impl Shared {
-    /// What a buffer holds goes to the ring; the daemon's word about where in it the samples lie
-    /// is checked.
-    fn take(&self, buffer: &mut pw::buffer::Buffer<'_>, now: Timestamp) {
-        let Some(data) = buffer.datas_mut().first_mut() else {
-            return;
-        };
-        let (offset, size) = (data.chunk().offset() as usize, data.chunk().size() as usize);
-        if let Some(bytes) = data.data()
-            && let Some(bytes) = bytes.get(offset..offset.saturating_add(size))
-        {
-            self.ring.push(bytes, now);
-        }
-    }
-}
-
-/// The one format that is taken, as PipeWire wants it told; its converters do the rest.
-fn format_pod(speakers: Speakers) -> Vec<u8> {
-    let mut info = spa::param::audio::AudioInfoRaw::new();
-    info.set_format(spa::param::audio::AudioFormat::F32LE);
-    info.set_flags(spa::param::audio::AudioInfoRawFlags::empty());
-    info.set_rate(SAMPLE_RATE);
-    info.set_channels(speakers.channels() as u32);
-    let mut positions = info.position();
-    for (position, name) in positions.iter_mut().zip(speakers.positions()) {
-        *position = position_number(name);
-    }
-    info.set_position(positions);
-    let object = spa::pod::Object {
-        type_: spa::utils::SpaTypes::ObjectParamFormat.as_raw(),
-        id: spa::param::ParamType::EnumFormat.as_raw(),
-        properties: info.into(),
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    spa::pod::serialize::PodSerializer::serialize(&mut bytes, &spa::pod::Value::Object(object))
-        .expect("memory takes every byte");
-    bytes.into_inner()
 }
 
 /// `enum spa_audio_channel` of spa/param/audio/raw.h.

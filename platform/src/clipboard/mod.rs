@@ -15,7 +15,9 @@ use std::time::Duration;
 use net::limits::CLIPBOARD_BYTES_MAX;
 
 use crate::capture::{CaptureError, Waker};
-use crate::display::OutputAddress;
+use crate::display::{
+    OutputAddress, WaylandOutput, gamescope, mutter, private_sway, wayland_socket_from_environment,
+};
 use crate::select::{Answer, Refusal};
 
 pub use data_control::DataControl;
@@ -82,6 +84,33 @@ pub trait ClipboardBackend: Send + Sync {
     /// # Errors
     /// See [`ClipboardError`].
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Clipboard>, ClipboardError>;
+}
+
+/// Whether sessions on a kind of display, by its name, will have a clipboard to share: asked before
+/// there is any, of the compositor that runs, or of what is known of the one that would.
+///
+/// # Errors
+/// The reason, and the fix.
+pub fn probe_display(display: &str) -> Result<String, Refusal> {
+    let another = "use a compositor with data-control (--desktop private-sway)";
+    match display {
+        private_sway::NAME => Ok("by each session's own sway".to_owned()),
+        gamescope::NAME | mutter::NAME => {
+            let reason = format!("{display} lends its clipboard to nobody");
+            Err(Refusal::new(reason, another))
+        }
+        _ => {
+            let socket = wayland_socket_from_environment();
+            let output = socket.map(|wayland_socket| {
+                OutputAddress::from(WaylandOutput {
+                    wayland_socket,
+                    output: String::new(),
+                })
+            });
+            let probed = DataControl.probe(output.as_ref());
+            probed.map(|_| format!("by the {display} that runs"))
+        }
+    }
 }
 
 /// All kinds, best first.

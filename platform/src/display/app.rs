@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{AppState, DisplayError, DisplayRequest};
-use crate::process::Process;
+use crate::process::{self, GRACE, Process};
 
 /// A started application. Dropping it ends its process group.
 #[derive(Debug)]
@@ -14,6 +14,19 @@ pub(crate) struct App {
     command: String,
     started: Instant,
     ended: Option<AppState>,
+}
+
+/// Ends what a display ran on a compositor that goes on: the application, which has its time to
+/// close; what `placed` its windows, which any of them may need until then; and at last every
+/// process that carries the display's `token`, whoever started it.
+pub(crate) fn end<P>(app: Option<App>, placed: P, token: &str) {
+    if let Some(mut app) = app {
+        app.terminate();
+        app.wait(GRACE);
+        app.kill();
+    }
+    drop(placed);
+    process::kill_marked(token);
 }
 
 impl App {

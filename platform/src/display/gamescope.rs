@@ -35,7 +35,7 @@ use crate::inject::ei::{EiAddress, EiServer};
 use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
-const NAME: &str = "gamescope";
+pub(crate) const NAME: &str = "gamescope";
 /// How long it may take to its node; 0.3 s as a rule.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// For `--help` and `--version`.

@@ -232,7 +232,7 @@ pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
 
 /// The Wayland socket that the environment names, absolute: as libwayland does it, a relative name
 /// lies in the runtime directory.
-fn wayland_socket_from_environment() -> Option<PathBuf> {
+pub(crate) fn wayland_socket_from_environment() -> Option<PathBuf> {
     let path = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)

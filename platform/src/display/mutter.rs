@@ -28,7 +28,7 @@ use rustbus::wire::ObjectPath;
 use rustbus::wire::errors::MarshalError;
 use rustbus::wire::unmarshal::traits::Variant;
 
-use super::app::App;
+use super::app::{self, App};
 use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::{
@@ -40,10 +40,10 @@ use crate::dbus::{self, Bus, BusError, Double, Options, Target, unmarshallable};
 use crate::inject::ei::{EiAddress, EiServer, refused};
 use crate::inject::remote::{RemoteAct, RemoteAddress, RemoteSession};
 use crate::pipewire_link;
-use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
+use crate::process::{self, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
-const NAME: &str = "mutter";
+pub(crate) const NAME: &str = "mutter";
 /// For one exchange; Mutter answers in milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the probe, which somebody waits for at the host's start.
@@ -250,12 +250,7 @@ impl VirtualDisplay for VirtualMonitor {
 
 impl Drop for VirtualMonitor {
     fn drop(&mut self) {
-        if let Some(mut app) = self.app.take() {
-            app.terminate();
-            app.wait(GRACE);
-            app.kill();
-        }
-        process::kill_marked(self.directory.token());
+        app::end(self.app.take(), (), self.directory.token());
         self.session.stop();
         self.directory.remove();
         process::reap_orphans();

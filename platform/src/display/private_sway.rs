@@ -31,7 +31,7 @@ use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
 use crate::select::Refusal;
 use crate::sys;
 
-const NAME: &str = "private-sway";
+pub(crate) const NAME: &str = "private-sway";
 /// wlroots names the outputs of its headless backend so, counting from 1.
 const HEADLESS: &str = "HEADLESS-1";
 /// For the question which version it is, which somebody waits for at the host's start.

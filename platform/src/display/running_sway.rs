@@ -15,7 +15,7 @@ use net::units::Mode;
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
-use super::app::App;
+use super::app::{self, App};
 use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::sway_ipc::{IpcError, SwayIpc, WindowEvents};
@@ -24,7 +24,7 @@ use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
     WaylandOutput,
 };
-use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
+use crate::process::{self, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
 const NAME: &str = "sway";
@@ -203,13 +203,7 @@ impl VirtualDisplay for ExtraOutput {
 
 impl Drop for ExtraOutput {
     fn drop(&mut self) {
-        if let Some(mut app) = self.app.take() {
-            app.terminate();
-            app.wait(GRACE);
-            app.kill();
-        }
-        drop(self.placer.take());
-        process::kill_marked(self.directory.token());
+        app::end(self.app.take(), self.placer.take(), self.directory.token());
         self.ipc.finish_by(Instant::now() + FAREWELL_TIMEOUT);
         remove_output(&mut self.ipc, &self.ipc_socket, &self.wayland.output);
         self.directory.remove();

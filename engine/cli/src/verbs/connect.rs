@@ -9,6 +9,7 @@ use bench::report::Report;
 use bench::run::from_outcome;
 use engine::client::{
     ClientError, ClipboardChoice, DecoderChoice, MicrophoneChoice, Outcome, Outputs, Viewer, Voice,
+    VoiceError,
 };
 use engine::config::{DEFAULT_PORT, Settings, machine_name};
 use engine::trust::{Pinned, Side, Store};
@@ -84,7 +85,8 @@ pub struct Connect {
     /// put this text on the clipboard of the host's desktop
     #[argh(option)]
     clipboard_test: Option<String>,
-    /// speak into a microphone on the host's desktop: a WAVE file (16 bits, 48 kHz), or tone
+    /// speak into a microphone on the host's desktop: default (this machine's microphone, by
+    /// PipeWire), the name of a source of PipeWire's, a file NAME.wav (16 bits, 48 kHz), or tone
     #[argh(option)]
     mic: Option<String>,
     /// write statistics of every stage to this file
@@ -121,7 +123,7 @@ impl Connect {
         let clipboard = clipboard(&settings)?;
         let choice = settings.value::<MicrophoneChoice>("mic")?;
         let voice = choice.as_ref().map(Voice::open).transpose();
-        let voice = voice.map_err(|error| Failure::usage(error.to_string()))?;
+        let voice = voice.map_err(|error| Failure::new(voiceless(&error), error))?;
         let host = resolve(&name)?;
         let store = Store::open(&settings.state_dir()?)?;
         let options = ConnectOptions {
@@ -207,6 +209,12 @@ fn conclude(outcome: &Outcome, stats: Option<&Path>) -> Result<(), Failure> {
             received.audio_latency_us as f64 * 1e-3,
         ));
     }
+    if let Some(spoken) = &outcome.spoken {
+        say(format_args!(
+            "microphone: {} packets, {} refused, {} samples not taken in time",
+            spoken.packets, spoken.refused, spoken.dropped,
+        ));
+    }
     if let Some(texts) = outcome.copied {
         say(format_args!("clipboard: {texts} texts from the host"));
     }
@@ -240,6 +248,14 @@ fn share_clipboard(viewer: &mut Viewer, choice: ClipboardChoice) -> Result<(), F
         );
     }
     viewer.share_clipboard(choice).map_err(failure)
+}
+
+/// Whether the command line or the machine is at fault where there is nothing to be said.
+const fn voiceless(error: &VoiceError) -> Kind {
+    match error {
+        VoiceError::Record(_) => Kind::System,
+        VoiceError::File { .. } | VoiceError::Kind { .. } => Kind::Usage,
+    }
 }
 
 /// Says so where the host does not listen.
@@ -438,6 +454,7 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Connect(ConnectError::Unreachable { .. }) => Kind::Unreachable,
         ClientError::Connect(ConnectError::System(_) | ConnectError::Quic(_))
         | ClientError::Thread(_)
+        | ClientError::Record(_)
         | ClientError::Decode(_) => Kind::System,
         ClientError::NoDecoder { .. } | ClientError::Decoder(_) | ClientError::Opus(_) => {
             Kind::Codec

@@ -9,20 +9,22 @@ use net::audio::datagram::KIND_REPORT;
 use net::audio::microphone::KIND_MICROPHONE;
 use net::clock;
 use net::native::input::INPUT_DATAGRAM;
-use net::native::{Agreed, Features, HostSession, HostState, StepLimits};
+use net::native::{Agreed, Features, HostSession, HostState, Refuse, StepLimits};
 use net::quic::Link;
 use net::times::FrameTimes;
 use net::units::{FrameId, Timestamp};
 
 use super::super::admission::Standing;
-use super::super::cursor::CursorPlane;
+use super::super::cursor::{self, CursorPlane};
 use super::super::input::InputPlane;
 use super::super::shared;
 use super::super::sound::Sound;
 use super::super::steer::Steer;
 use crate::host::Registry;
 use crate::session::{Session, SessionCommand, Shared};
+use crate::stage::cursor::CursorFeed;
 use crate::stage::encode::EncodeCommand;
+use crate::stage::input::InputQueue;
 
 /// A frame that has not come after this long will not: longer than any round trip that is played
 /// over, and than the client's own deadlines.
@@ -83,6 +85,30 @@ impl Peer {
             moved: None,
             ended: None,
         }
+    }
+
+    /// Its session stands, and has these planes beside pictures and sound; what is missing is taken
+    /// out of what was agreed on.
+    ///
+    /// # Errors
+    /// The refusal, if the client goes nowhere without what is missing.
+    pub(super) fn open_planes(
+        &mut self,
+        input: Option<InputQueue>,
+        shared: Shared,
+        cursor: Option<CursorFeed>,
+    ) -> Result<(), Refuse> {
+        let Some(wanted) = &mut self.wanted else {
+            return Ok(());
+        };
+        let (features, required) = (&mut wanted.agreed.features, wanted.required);
+        shared::settle(features, required, &shared)?;
+        self.shared = shared;
+        let refused = self.standing.refused_input(self.session.as_ref());
+        self.input = input.map(|queue| InputPlane::new(queue, refused));
+        self.cursor = cursor.map(CursorPlane::new);
+        *features = cursor::settle(*features, required, &self.cursor)?;
+        Ok(())
     }
 
     pub(super) fn read(&mut self, now: Timestamp, link: &mut Link, scratch: &mut [u8]) {

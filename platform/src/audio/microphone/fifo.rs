@@ -73,6 +73,11 @@ impl Fifo {
         }
     }
 
+    /// Samples that went to make room for newer ones.
+    pub(super) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
     /// A panic while it was held left samples and nothing that could be wrong.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -126,7 +131,7 @@ mod tests {
     fn of_too_much_the_oldest_is_dropped() {
         let fifo = Fifo::new();
         fifo.push(&ramp(0..KEPT + 7));
-        assert_eq!(fifo.lock().dropped, 7);
+        assert_eq!(fifo.dropped(), 7);
         assert_eq!(filled(&fifo, 2), [7.0, 8.0]);
     }
 }

@@ -20,6 +20,9 @@ pub trait Microphone: Send {
 
     /// What comes next; never waits.
     fn write(&mut self, samples: &[f32]);
+
+    /// Samples that no application took in time, so that newer ones took their place.
+    fn dropped(&self) -> u64;
 }
 
 /// A kind of microphone.

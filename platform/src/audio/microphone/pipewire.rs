@@ -12,23 +12,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ::pipewire as pw;
-use net::audio::SAMPLE_RATE;
 use pw::context::ContextRc;
-use pw::core::{CoreRc, PW_ID_CORE};
+use pw::core::CoreRc;
 use pw::main_loop::MainLoopRc;
 use pw::properties::properties;
 use pw::spa;
-use pw::stream::{StreamBox, StreamFlags, StreamState};
+use pw::spa::utils::Direction;
+use pw::stream::{StreamBox, StreamState};
 
 use super::fifo::Fifo;
 use super::{Microphone, MicrophoneBackend};
 use crate::audio::AudioError;
-use crate::audio::daemon::{Daemon, End, Life};
+use crate::audio::daemon::{self, Daemon, End, LATENCY, Life};
 use crate::pipewire_link;
 use crate::select::Refusal;
 
-/// What we ask the graph to handle at a time: 5 ms.
-const LATENCY: &str = "240/48000";
 /// Bytes of a sample of its one channel.
 const SAMPLE_BYTES: usize = size_of::<f32>();
 
@@ -86,6 +84,10 @@ impl Microphone for Source {
     fn write(&mut self, samples: &[f32]) {
         self.fifo.push(samples);
     }
+
+    fn dropped(&self) -> u64 {
+        self.fifo.dropped()
+    }
 }
 
 /// The thread's own half.
@@ -100,27 +102,11 @@ impl Connector {
         let context = ContextRc::new(main_loop, None)?;
         let core = context.connect_rc(None)?;
         let end = End::new(main_loop);
-        let lost = end.clone();
-        let _core_listener = core
-            .add_listener_local()
-            .error(move |id, _, code, message| {
-                // Errors of single objects show in their own states.
-                if id == PW_ID_CORE {
-                    lost.because(format!("PipeWire is gone ({message}, {code})"));
-                }
-            })
-            .register();
+        let _core_listener = end.listen(&core);
         let stream = self.make_stream(&core)?;
         let _stream_listener = self.listen(&stream, &end)?;
-        let format = format_pod();
-        let pod = spa::pod::Pod::from_bytes(&format).expect("it was made to be one");
-        // Called on the loop's thread, not the data thread: the callback may wait for the fifo.
-        stream.connect(
-            spa::utils::Direction::Output,
-            None,
-            StreamFlags::AUTOCONNECT | StreamFlags::MAP_BUFFERS,
-            &mut [pod],
-        )?;
+        let places = [spa::sys::SPA_AUDIO_CHANNEL_MONO];
+        daemon::connect_stream(&stream, Direction::Output, &places)?;
         if !self.life.is_stopping() {
             main_loop.run();
         }
@@ -196,25 +182,4 @@ fn give(fifo: &Fifo, buffer: &mut pw::buffer::Buffer<'_>) {
     *chunk.offset_mut() = 0;
     *chunk.stride_mut() = SAMPLE_BYTES as i32;
     *chunk.size_mut() = filled as u32;
-}
-
-/// The one format that is given, as PipeWire wants it told; its converters do the rest.
-fn format_pod() -> Vec<u8> {
-    let mut info = spa::param::audio::AudioInfoRaw::new();
-    info.set_format(spa::param::audio::AudioFormat::F32LE);
-    info.set_flags(spa::param::audio::AudioInfoRawFlags::empty());
-    info.set_rate(SAMPLE_RATE);
-    info.set_channels(1);
-    let mut positions = info.position();
-    positions[0] = spa::sys::SPA_AUDIO_CHANNEL_MONO;
-    info.set_position(positions);
-    let object = spa::pod::Object {
-        type_: spa::utils::SpaTypes::ObjectParamFormat.as_raw(),
-        id: spa::param::ParamType::EnumFormat.as_raw(),
-        properties: info.into(),
-    };
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    spa::pod::serialize::PodSerializer::serialize(&mut bytes, &spa::pod::Value::Object(object))
-        .expect("memory takes every byte");
-    bytes.into_inner()
 }

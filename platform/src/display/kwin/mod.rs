@@ -18,7 +18,7 @@ use std::time::Duration;
 use gpu::frame::Size;
 use net::units::Mode;
 
-use super::app::App;
+use super::app::{self, App};
 use super::cancel::Cancel;
 use super::runtime_dir::RuntimeDir;
 use super::{
@@ -26,7 +26,7 @@ use super::{
     WaylandOutput,
 };
 use crate::capture::pipewire::{NodeName, NodeStream, VideoNode};
-use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
+use crate::process::{self, Guard, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
 use stream::{Offer, StreamError, VirtualOutput};
@@ -227,13 +227,7 @@ impl VirtualDisplay for KwinDisplay {
 
 impl Drop for KwinDisplay {
     fn drop(&mut self) {
-        if let Some(mut app) = self.app.take() {
-            app.terminate();
-            app.wait(GRACE);
-            app.kill();
-        }
-        drop(self.placer.take());
-        process::kill_marked(self.directory.token());
+        app::end(self.app.take(), self.placer.take(), self.directory.token());
         self.output.close(FAREWELL_TIMEOUT);
         self.directory.remove();
         process::reap_orphans();
