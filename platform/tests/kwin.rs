@@ -8,7 +8,7 @@ mod listener;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use common::kwin::{Desktop, OPEN, Options, OutputSeen, at_any_pace, is_emulated, request};
+use common::kwin::{Desktop, OPEN, Options, OutputSeen, is_emulated, request};
 use common::painter::{Painter, colour, drawn_at};
 use common::*;
 use gpu::frame::Frame;
@@ -46,10 +46,6 @@ fn assert_near(has: Mode, wanted: &str) {
 
 #[test]
 fn outputs_of_every_mode_come_and_go() {
-    at_any_pace(come_and_go);
-}
-
-fn come_and_go() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -85,10 +81,6 @@ fn come_and_go() {
 
 #[test]
 fn two_sessions_have_an_output_each() {
-    at_any_pace(two_sessions);
-}
-
-fn two_sessions() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -111,10 +103,6 @@ fn two_sessions() {
 
 #[test]
 fn the_mode_changes_while_it_lives() {
-    at_any_pace(change_modes);
-}
-
-fn change_modes() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -150,10 +138,6 @@ fn without_a_render_node_the_refusal_says_what_is_missing() {
 
 #[test]
 fn kwin_obeys_whom_a_desktop_file_permits() {
-    at_any_pace(ask_permission);
-}
-
-fn ask_permission() {
     let closed = Options {
         is_open: false,
         ..OPEN
@@ -180,44 +164,36 @@ fn ask_permission() {
 
 #[test]
 fn what_is_drawn_arrives_over_both_kinds_of_memory() {
-    for mode in MODES {
-        at_any_pace(|| watch_both_kinds(mode));
-    }
-}
-
-fn watch_both_kinds(mode: &str) {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
     let backend = desktop.backend();
-    let notes = tempfile::NamedTempFile::new().expect("a file");
-    let app = again("paints_when_told_to", "PAINT", notes.path());
-    let asked = Instant::now();
-    let display = backend.create(&request(mode, &app)).expect("created");
-    for memory in [Memory::Any, Memory::Shared] {
-        let opened = Instant::now();
-        let (stream, mut capture) = open(&*display, memory);
-        let mut watch = Watch::new(notes.as_file(), display.mode());
-        watch.frame(&next_frame(&mut *capture));
-        let since = (asked.elapsed(), opened.elapsed());
-        eprintln!("{mode} {memory:?}: first frame {since:?} after create and open");
-        let began = Instant::now();
-        // Solid colours only once the painter's window is full screen.
-        while watch.seen.len() < pictures() {
+    for mode in MODES {
+        let notes = tempfile::NamedTempFile::new().expect("a file");
+        let app = again("paints_when_told_to", "PAINT", notes.path());
+        let asked = Instant::now();
+        let display = backend.create(&request(mode, &app)).expect("created");
+        for memory in [Memory::Any, Memory::Shared] {
+            let opened = Instant::now();
+            let (stream, mut capture) = open(&*display, memory);
+            let mut watch = Watch::new(notes.as_file(), display.mode());
             watch.frame(&next_frame(&mut *capture));
-            let is_full_screen = !watch.seen.is_empty();
-            assert!(is_full_screen || began.elapsed() < PATIENCE, "not yet");
+            let since = (asked.elapsed(), opened.elapsed());
+            eprintln!("{mode} {memory:?}: first frame {since:?} after create and open");
+            let began = Instant::now();
+            // Solid colours only once the painter's window is full screen.
+            while watch.seen.len() < pictures() {
+                watch.frame(&next_frame(&mut *capture));
+                let is_full_screen = !watch.seen.is_empty();
+                assert!(is_full_screen || began.elapsed() < PATIENCE, "not yet");
+            }
+            watch.tell(stream.pacing().judder());
         }
-        watch.tell(stream.pacing().judder());
     }
 }
 
 #[test]
 fn a_capture_ends_with_the_old_size_and_the_next_has_the_new_one() {
-    at_any_pace(change_sizes);
-}
-
-fn change_sizes() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -321,9 +297,9 @@ impl<'a> Watch<'a> {
         } else {
             assert!(
                 self.seen.is_empty(),
-                "{first:06x}, {number:?}, whole: {is_whole}, after {:?}; runs of {:x?}",
+                "{first:06x}, {number:?}, whole: {is_whole}, after {:?}; rows of {:x?}",
                 self.number,
-                runs(pixels.bytes, pixels.stride, size.height.into())
+                ends(pixels.bytes, pixels.stride, size.height.into())
             );
         }
     }
@@ -343,7 +319,7 @@ impl<'a> Watch<'a> {
 }
 
 /// For the report: where the rows' first and last colours change, from the top.
-fn runs(bytes: &[u8], stride: usize, height: usize) -> Vec<(usize, u32, u32)> {
+fn ends(bytes: &[u8], stride: usize, height: usize) -> Vec<(usize, u32, u32)> {
     let at = |byte: usize| u32::from_le_bytes(bytes[byte..byte + 4].try_into().expect("four"));
     let ends = (0..height).map(|y| (y, at(y * stride), at((y + 1) * stride - 4)));
     let mut all: Vec<_> = ends.collect();
@@ -365,10 +341,6 @@ fn paints_when_told_to() {
 
 #[test]
 fn input_arrives_at_the_application_on_the_output() {
-    at_any_pace(use_input);
-}
-
-fn use_input() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -515,10 +487,6 @@ fn listens_when_told_to() {
 
 #[test]
 fn a_killed_kwin_is_gone_and_leaves_nothing() {
-    at_any_pace(kill_kwin);
-}
-
-fn kill_kwin() {
     let Some(mut desktop) = Desktop::start(OPEN) else {
         return;
     };
@@ -553,10 +521,6 @@ fn kill_kwin() {
 
 #[test]
 fn a_killed_host_leaves_nothing() {
-    at_any_pace(kill_host);
-}
-
-fn kill_host() {
     let Some(desktop) = Desktop::start(OPEN) else {
         return;
     };

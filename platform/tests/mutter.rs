@@ -217,7 +217,8 @@ fn watch(display: &dyn VirtualDisplay, capture: &mut dyn Capture, painter: &Pain
     let stream = node.and_then(|node| node.stream.as_ref());
     let judder = stream.and_then(|stream| stream.pacing().judder());
     eprintln!(
-        "{}: {rate:.1} pictures a second, drawn to in hand p50 {half:?}, p99 {most:?}, judder {judder:?}",
+        "{}: {rate:.1} pictures a second, drawn to in hand p50 {half:?}, p99 {most:?}, \
+         judder {judder:?}",
         display.mode()
     );
 }

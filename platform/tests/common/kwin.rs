@@ -42,23 +42,6 @@ pub fn is_emulated() -> bool {
     std::env::var_os("PUNKTFUNK_LAB").is_some_and(|lab| lab == "vm")
 }
 
-/// Does it, and in an emulated machine again where it failed of a limit of the host's: those are
-/// made for real ones, and a session would be begun anew.
-pub fn at_any_pace(act: impl Fn()) {
-    const LIMITS: [&str; 3] = ["did not stream within", "did not answer in", "no picture"];
-    for attempt in 1.. {
-        let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&act)) else {
-            return;
-        };
-        let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-        let is_slow = LIMITS.iter().any(|limit| text.contains(limit));
-        if !is_emulated() || !is_slow || attempt == 8 {
-            std::panic::resume_unwind(panic);
-        }
-        eprintln!("attempt {attempt} took longer than the host waits");
-    }
-}
-
 /// Every application (the menu specification of freedesktop.org).
 const MENU: &str = "<Menu><Name>Applications</Name><DefaultAppDirs/>\
     <Include><All/></Include></Menu>";
