@@ -182,6 +182,11 @@ impl Message {
         read.map_err(|error| BusError::Ended(format!("an answer of another kind: {error:?}")))
     }
 
+    /// Everything in it, for what has no type here.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.inner.get_buf()
+    }
+
     /// It is that signal.
     pub(crate) fn is_signal(&self, interface: &str, member: &str) -> bool {
         let header = &self.inner.dynheader;

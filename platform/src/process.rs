@@ -353,9 +353,9 @@ pub fn kill_marked(token: &str) -> usize {
 /// child that this process started: ours through [`Process`] are known, any other lives in our
 /// own process group.
 pub fn reap_orphans() {
-    let own_group = rustix::process::getpgrp();
-    for (pid, state, group) in children() {
-        let ours = Some(group) == Some(own_group) || owned_children().contains(&pid_u32(pid));
+    let own_group = stat_of(rustix::process::getpid()).map(|stat| stat.group);
+    for (pid, Stat { state, group, .. }) in children() {
+        let ours = Some(group) == own_group || owned_children().contains(&pid_u32(pid));
         if state == b'Z' && !ours {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::NOHANG);
         }
@@ -552,18 +552,30 @@ fn processes() -> impl Iterator<Item = Pid> {
     })
 }
 
-/// Our children: id, state, process group.
-fn children() -> Vec<(Pid, u8, Pid)> {
-    let own = rustix::process::getpid();
-    let describe = |pid: Pid| -> Option<(Pid, u8, Pid)> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-        let state = *fields.next()?.as_bytes().first()?;
-        let parent = Pid::from_raw(fields.next()?.parse().ok()?)?;
-        let group = Pid::from_raw(fields.next()?.parse().ok()?)?;
-        (parent == own).then_some((pid, state, group))
-    };
-    processes().filter_map(describe).collect()
+/// What the kernel tells of a process (proc_pid_stat(5)).
+struct Stat {
+    state: u8,
+    parent: i32,
+    /// 0 where its leader is outside of this namespace of process ids: no group to ask for, then.
+    group: i32,
+}
+
+fn stat_of(pid: Pid) -> Option<Stat> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    Some(Stat {
+        state: *fields.next()?.as_bytes().first()?,
+        parent: fields.next()?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+    })
+}
+
+/// Our children.
+fn children() -> Vec<(Pid, Stat)> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let describe = |pid: Pid| Some((pid, stat_of(pid)?));
+    let all = processes().filter_map(describe);
+    all.filter(|(_, stat)| stat.parent == own).collect()
 }
 
 fn await_end(pidfd: &OwnedFd, timeout: Duration) {

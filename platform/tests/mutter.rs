@@ -1,6 +1,7 @@
 //! A virtual monitor on a real Mutter, headless, with a bus and a PipeWire of the tests' own.
-//! `PUNKTFUNK_MUTTER` names the executable, as scripts/lab/mutter sets it. Without it there is
-//! nothing to show: a Mutter is no part of what a host or its tests need.
+//! `PUNKTFUNK_MUTTER` names the executable, `mutter` or `gnome-shell`, as scripts/lab/mutter and
+//! scripts/lab/gnome-shell set it. Without it there is nothing to show: a Mutter is no part of what
+//! a host or its tests need.
 
 mod common;
 #[path = "../../bench/src/listener.rs"]
@@ -26,10 +27,11 @@ use platform::inject;
 
 const SOCKET: &str = "wayland-mutter";
 
-/// A GNOME session without its shell.
+/// A GNOME session, or Mutter without the shell.
 struct Desktop {
     compositor: Option<Program>,
     server: MediaServer,
+    is_shell: bool,
 }
 
 impl Desktop {
@@ -53,8 +55,12 @@ impl Desktop {
         let desktop = Self {
             compositor: Some(server.spawn(&mutter, &flags)),
             server,
+            is_shell: mutter.ends_with("gnome-shell"),
         };
         eventually("Mutter is ready", || desktop.backend().probe().is_ok());
+        if desktop.is_shell {
+            eventually("the shell is ready", || desktop.has_overview().is_some());
+        }
         Some(desktop)
     }
 
@@ -70,10 +76,28 @@ impl Desktop {
     }
 
     fn create(&self, mode: &str) -> Box<dyn VirtualDisplay> {
+        // Without an application the user of a shell finds its overview.
+        let app: &[&str] = if self.is_shell {
+            &["sleep", "1000"]
+        } else {
+            &[]
+        };
+        self.create_with(mode, app)
+    }
+
+    /// A shell's first monitor brings its overview, which has the keyboard until it is left.
+    fn await_windows(&self) {
+        if self.is_shell {
+            eventually("it starts", || self.has_overview() == Some(true));
+            eventually("windows are shown", || self.has_overview() == Some(false));
+        }
+    }
+
+    fn create_with(&self, mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
         platform::process::become_subreaper().expect("allowed to everybody");
         let request = DisplayRequest {
             mode: mode.parse().expect("a valid mode"),
-            app: Vec::new(),
+            app: app.iter().map(|word| (*word).to_owned()).collect(),
             environment: Vec::new(),
             cancel: Cancel::default(),
         };
@@ -83,12 +107,37 @@ impl Desktop {
 
     /// What DisplayConfig says of the monitors.
     fn monitors(&self) -> String {
+        self.ask(&[
+            "--dest=org.gnome.Mutter.DisplayConfig",
+            "/org/gnome/Mutter/DisplayConfig",
+            "org.gnome.Mutter.DisplayConfig.GetCurrentState",
+        ])
+    }
+
+    /// Whether the shell shows its overview; `None` while there is no shell.
+    fn has_overview(&self) -> Option<bool> {
+        let said = self.ask_shell("Get", &[]);
+        let value = said.split("boolean ").nth(1)?;
+        Some(value.starts_with("true"))
+    }
+
+    fn ask_shell(&self, method: &str, value: &[&str]) -> String {
+        let method = format!("org.freedesktop.DBus.Properties.{method}");
+        let shell = [
+            "--dest=org.gnome.Shell",
+            "/org/gnome/Shell",
+            &method,
+            "string:org.gnome.Shell",
+            "string:OverviewActive",
+        ];
+        self.ask(&[&shell, value].concat())
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
         let bus = self.server.directory().join("bus");
         let asked = Command::new("dbus-send")
             .args(["--print-reply", "--session"])
-            .arg("--dest=org.gnome.Mutter.DisplayConfig")
-            .args(["/org/gnome/Mutter/DisplayConfig"])
-            .arg("org.gnome.Mutter.DisplayConfig.GetCurrentState")
+            .args(words)
             .env(
                 "DBUS_SESSION_BUS_ADDRESS",
                 format!("unix:path={}", bus.display()),
@@ -129,10 +178,11 @@ fn shown(frame: &Frame) -> Option<u32> {
         .then_some(first)
 }
 
-/// Pictures arrive, each newer than the one before; tells their rate, and the time from a drawn
-/// picture to one in hand.
-fn watch(what: &str, capture: &mut dyn Capture, painter: &Painter, count: u32) {
-    let mut number = 0;
+/// Pictures arrive, each newer than the one before; tells their rate, the time from a drawn
+/// picture to one in hand, and how unevenly they come.
+fn watch(display: &dyn VirtualDisplay, capture: &mut dyn Capture, painter: &Painter, count: u32) {
+    // Picture 0 is black, as an empty desktop may be.
+    let mut number = 1;
     let mut seen = 0;
     let mut latencies = Vec::new();
     let mut start = Instant::now();
@@ -140,6 +190,10 @@ fn watch(what: &str, capture: &mut dyn Capture, painter: &Painter, count: u32) {
         let frame = next_frame(capture);
         // The desktop's own background comes first.
         let Some(shown) = shown(&frame) else { continue };
+        // The same one again, where something else was repainted.
+        if seen > 0 && shown == colour(number - 1) {
+            continue;
+        }
         if let Some(at) = (number..painter.drawn()).find(|number| colour(*number) == shown) {
             if seen == 0 {
                 start = Instant::now();
@@ -147,7 +201,10 @@ fn watch(what: &str, capture: &mut dyn Capture, painter: &Painter, count: u32) {
             latencies.push(clock::now().since(painter.drawn_at(at)));
             (number, seen) = (at + 1, seen + 1);
         } else {
-            assert_eq!(seen, 0, "a picture that nobody drew, or an older one");
+            assert_eq!(
+                seen, 0,
+                "after {number} one that nobody drew, or an older one: {shown:06x}"
+            );
         }
     }
     let rate = f64::from(count - 1) / start.elapsed().as_secs_f64();
@@ -156,7 +213,14 @@ fn watch(what: &str, capture: &mut dyn Capture, painter: &Painter, count: u32) {
         latencies[latencies.len() / 2],
         latencies[latencies.len() * 99 / 100],
     );
-    eprintln!("{what}: {rate:.1} pictures a second, drawn to in hand p50 {half:?}, p99 {most:?}");
+    let node = display.address().and_then(|address| address.node.as_ref());
+    let stream = node.and_then(|node| node.stream.as_ref());
+    let judder = stream.and_then(|stream| stream.pacing().judder());
+    eprintln!(
+        "{}: {rate:.1} pictures a second, drawn to in hand p50 {half:?}, p99 {most:?}, \
+         judder {judder:?}",
+        display.mode()
+    );
 }
 
 #[test]
@@ -171,8 +235,9 @@ fn a_monitor_has_the_mode_that_was_asked_for_and_shows_what_is_drawn() {
     eprintln!("create to the first frame: {:?}", begun.elapsed());
     let monitors = desktop.monitors();
     assert!(monitors.contains("1920x1200@60.000"), "{monitors}");
+    desktop.await_windows();
     let painter = Painter::start(&desktop.socket(), u32::MAX);
-    watch("1920x1200@60", &mut *capture, &painter, 60);
+    watch(&*display, &mut *capture, &painter, 60);
     drop(painter);
 
     let begun = Instant::now();
@@ -192,7 +257,7 @@ fn a_monitor_has_the_mode_that_was_asked_for_and_shows_what_is_drawn() {
     assert!(monitors.contains("2560x1440@120.000"), "{monitors}");
     assert!(!monitors.contains("1920x1200"), "{monitors}");
     let painter = Painter::start(&desktop.socket(), u32::MAX);
-    watch("2560x1440@120", &mut *capture, &painter, 60);
+    watch(&*display, &mut *capture, &painter, 60);
     display.check().expect("it stands");
     drop(painter);
     drop(capture);
@@ -203,11 +268,37 @@ fn a_monitor_has_the_mode_that_was_asked_for_and_shows_what_is_drawn() {
 }
 
 #[test]
+fn an_application_is_not_hidden_behind_the_overview() {
+    let Some(desktop) = Desktop::start() else {
+        return;
+    };
+    if !desktop.is_shell {
+        eprintln!("a Mutter without a shell has no overview");
+        return;
+    }
+    // The first monitor of a shell brings its overview.
+    let first = desktop.create("1280x720@60");
+    desktop.await_windows();
+    // So does its user.
+    eventually("the overview is back", || {
+        desktop.ask_shell("Set", &["variant:boolean:true"]);
+        desktop.has_overview() == Some(true)
+    });
+    let second = desktop.create("1280x720@60");
+    eventually("windows are shown again", || {
+        desktop.has_overview() == Some(false)
+    });
+    drop(second);
+    drop(first);
+}
+
+#[test]
 fn keys_text_and_pointer_arrive_in_a_client() {
     let Some(desktop) = Desktop::start() else {
         return;
     };
     let display = desktop.create("1280x720@60");
+    desktop.await_windows();
     let mut address = display.address().expect("it has one").clone();
     use_input(&desktop, &address, "ei");
     // As on a Mutter without emulated input.

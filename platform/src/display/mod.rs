@@ -7,6 +7,7 @@ pub mod gamescope;
 pub mod kwin;
 pub mod mutter;
 mod nest;
+mod overview;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;

@@ -12,7 +12,8 @@
 //! session with the connection: however this process ends, nothing stays.
 //!
 //! Mutter has no way to say which monitor a window opens on, but takes the one with the pointer:
-//! the pointer is put on the new monitor before the application starts.
+//! the pointer is put on the new monitor before the application starts. GNOME's shell is told to
+//! leave its overview (`overview.rs`).
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -30,6 +31,7 @@ use rustbus::wire::unmarshal::traits::Variant;
 
 use super::app::{self, App};
 use super::cancel::Cancel;
+use super::overview::{Leaving, has_monitors};
 use super::runtime_dir::RuntimeDir;
 use super::{
     AppState, DisplayBackend, DisplayError, DisplayRequest, OutputAddress, VirtualDisplay,
@@ -134,7 +136,8 @@ impl DisplayBackend for Mutter {
 
     fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
         let cancel = &request.cancel;
-        let bus = self.connect(CALL_TIMEOUT, cancel).map_err(start_error)?;
+        let mut bus = self.connect(CALL_TIMEOUT, cancel).map_err(start_error)?;
+        let is_first = matches!(has_monitors(&mut bus, CALL_TIMEOUT), Ok(false));
         let (session, node) = Session::start(bus, cancel).map_err(start_error)?;
         let session = Arc::new(session);
         let mut node = VideoNode {
@@ -163,12 +166,14 @@ impl DisplayBackend for Mutter {
             session,
             mode: request.mode,
             directory,
+            leaving: None,
             _guard: guard,
         };
         log::info!("{NAME}: {} on a virtual monitor", display.mode);
         display.session.set_size(request.mode);
         if !request.app.is_empty() {
             display.session.point_at_middle();
+            display.leaving = self.bus.clone().map(|bus| Leaving::begin(bus, is_first));
             let environment = [
                 ("WAYLAND_DISPLAY", self.wayland_socket.clone()),
                 (TOKEN_VARIABLE, Some(display.directory.token().into())),
@@ -188,6 +193,7 @@ struct VirtualMonitor {
     session: Arc<Session>,
     mode: Mode,
     directory: RuntimeDir,
+    leaving: Option<Leaving>,
     _guard: Guard,
 }
 
@@ -250,6 +256,7 @@ impl VirtualDisplay for VirtualMonitor {
 
 impl Drop for VirtualMonitor {
     fn drop(&mut self) {
+        self.leaving = None;
         app::end(self.app.take(), (), self.directory.token());
         self.session.stop();
         self.directory.remove();

@@ -1,8 +1,8 @@
 //! A KWin of a test's own, headless, and what is to be known of its outputs.
 //!
 //! `PUNKTFUNK_KWIN` names a `kwin_wayland` without file capabilities and `PUNKTFUNK_RENDER_NODE`
-//! the library that stands in for a GPU's node (`scripts/lab/kwin` sets both, and `PUNKTFUNK_LAB`,
-//! which forbids to pass a test over).
+//! the library that stands in for a GPU's node, or the node where there is one (`scripts/lab/kwin`
+//! sets both, and `PUNKTFUNK_LAB`, which forbids to pass a test over).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,11 @@ pub const OPEN: Options<'_> = Options {
     has_node: true,
 };
 
+/// Whether this is an emulated machine of `scripts/lab/vm`.
+pub fn is_emulated() -> bool {
+    std::env::var_os("PUNKTFUNK_LAB").is_some_and(|lab| lab == "vm")
+}
+
 /// Every application (the menu specification of freedesktop.org).
 const MENU: &str = "<Menu><Name>Applications</Name><DefaultAppDirs/>\
     <Include><All/></Include></Menu>";
@@ -70,6 +75,11 @@ impl Desktop {
     pub fn start(options: Options<'_>) -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (kwin, node) = programs()?;
+        let is_real = node.starts_with("/dev");
+        if is_real && !options.has_node {
+            eprintln!("passed over: this machine has a node");
+            return None;
+        }
         // As a host does; else ended orphans stay behind where process 1 does not collect them.
         platform::process::become_subreaper().expect("allowed to everybody");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +104,10 @@ impl Desktop {
             command.env("KWIN_WAYLAND_NO_PERMISSION_CHECKS", "1");
         }
         if options.has_node {
-            command.env("KWIN_COMPOSE", "O2").env("LD_PRELOAD", node);
+            command.env("KWIN_COMPOSE", "O2");
+            if !is_real {
+                command.env("LD_PRELOAD", node);
+            }
         }
         // As Plasma has one; what is in no menu is no application to KDE.
         install(home.path(), ".config/menus/applications.menu", MENU);
@@ -127,6 +140,8 @@ impl Desktop {
             );
             std::thread::yield_now();
         }
+        // It listens before it answers.
+        desktop.outputs();
         Some(desktop)
     }
 

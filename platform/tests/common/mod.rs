@@ -23,8 +23,8 @@ use platform::display::{
     WaylandOutput,
 };
 
-/// Long enough for any machine; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for any machine, an emulated one too; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A display of its own, with `app` on it.
 pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {

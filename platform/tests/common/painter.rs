@@ -111,6 +111,8 @@ struct State {
     configured: Option<(i32, i32)>,
     wanted: (i32, i32),
     due: bool,
+    /// Buffers were made so often before, for other sizes.
+    generation: usize,
     free: Vec<usize>,
 }
 
@@ -143,7 +145,8 @@ fn paint(stream: UnixStream, pictures: u32, notes: &File, stop: &AtomicBool, dra
             && number < pictures
         {
             if buffers.size != size {
-                buffers = Buffers::new(&shm, &handle, size);
+                state.generation += 1;
+                buffers = Buffers::new(&shm, &handle, size, state.generation);
                 state.free = (0..BUFFERS).collect();
             }
             if let Some(index) = state.free.pop() {
@@ -199,7 +202,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(shm: &WlShm, handle: &QueueHandle<State>, size: (i32, i32)) -> Self {
+    fn new(shm: &WlShm, handle: &QueueHandle<State>, size: (i32, i32), generation: usize) -> Self {
         let (width, height) = size;
         let bytes = width * 4 * height;
         let all = (0..BUFFERS)
@@ -208,7 +211,8 @@ impl Buffers {
                 ftruncate(&memory, u64::try_from(bytes).expect("positive")).expect("memory");
                 let pool = shm.create_pool(memory.as_fd(), bytes, handle, ());
                 let format = Format::Xrgb8888;
-                let buffer = pool.create_buffer(0, width, height, width * 4, format, handle, index);
+                let place = (generation, index);
+                let buffer = pool.create_buffer(0, width, height, width * 4, format, handle, place);
                 pool.destroy();
                 (File::from(memory), buffer)
             })
@@ -327,16 +331,20 @@ impl Dispatch<WlCallback, ()> for State {
     }
 }
 
-impl Dispatch<WlBuffer, usize> for State {
+impl Dispatch<WlBuffer, (usize, usize)> for State {
     fn event(
         state: &mut Self,
         _: &WlBuffer,
         event: wl_buffer::Event,
-        index: &usize,
+        (generation, index): &(usize, usize),
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if matches!(event, wl_buffer::Event::Release) && !state.free.contains(index) {
+        // One of another size may be released long after it was replaced.
+        if matches!(event, wl_buffer::Event::Release)
+            && *generation == state.generation
+            && !state.free.contains(index)
+        {
             state.free.push(*index);
         }
     }
