@@ -111,3 +111,15 @@ fn the_pointer_is_told_or_painted() {
     let mut capture = backend.open(&address).expect("opens");
     is_painted(&mut injectors, &mut *capture);
 }
+
+#[test]
+fn the_pointer_of_a_nested_sway_is_told() {
+    let display = private_display_apart("640x480@60");
+    let address = address(&*display);
+    let backend = captures(&address).swap_remove(0);
+    let (mut injectors, _) = inject::open(&inject::candidates(), Some(&address));
+    let apart = backend.open_with_cursor(&address).expect("answered");
+    let (mut capture, mut source) = apart.expect("it was made so");
+    next_frame(&mut *capture);
+    is_apart(&mut injectors, &mut *capture, &mut *source);
+}

@@ -75,6 +75,7 @@ impl Desktop {
             mode: mode.parse().expect("a valid mode"),
             app: Vec::new(),
             environment: Vec::new(),
+            cursor_apart: false,
             cancel: Cancel::default(),
         };
         let created = self.backend().create(&request);

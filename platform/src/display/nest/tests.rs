@@ -297,7 +297,7 @@ delegate_noop!(Told: ignore XdgWmBase);
 #[test]
 fn each_picture_is_let_by_a_tick_of_the_grid_and_none_is_lost_or_kept() {
     const PICTURES: u32 = 1500;
-    let (nest, socket) = Nest::start(mode("640x480@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     let mut capture = capture(&nest);
     let watching = std::thread::spawn(move || {
@@ -337,7 +337,7 @@ fn each_picture_is_let_by_a_tick_of_the_grid_and_none_is_lost_or_kept() {
 
 #[test]
 fn what_is_read_is_not_written_and_what_is_not_read_is_given_back() {
-    let (nest, socket) = Nest::start(mode("320x240@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("320x240@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     let mut capture = capture(&nest);
     let mut held = Vec::new();
@@ -370,7 +370,7 @@ fn what_is_read_is_not_written_and_what_is_not_read_is_given_back() {
 
 #[test]
 fn a_commit_without_damage_is_no_picture_and_gives_a_buffer_back() {
-    let (nest, socket) = Nest::start(mode("320x240@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("320x240@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     client.await_callback();
@@ -388,7 +388,7 @@ fn a_commit_without_damage_is_no_picture_and_gives_a_buffer_back() {
 
 #[test]
 fn another_size_is_configured_and_stands_when_it_is_drawn() {
-    let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@60"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     assert_eq!(nest.await_mode(mode("640x480@60"), PATIENCE), Ok(true));
@@ -465,7 +465,7 @@ fn nonsense_ends_the_connection_with_a_reason_and_nothing_else() {
         }),
     ];
     for (what, ask) in cases {
-        let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+        let (nest, socket) = Nest::start(mode("640x480@60"), false).expect("starts");
         let mut client = FakeSway::window(socket);
         ask(&mut client);
         assert!(client.round_trip().is_err(), "{what}");
@@ -480,7 +480,7 @@ fn nonsense_ends_the_connection_with_a_reason_and_nothing_else() {
 
 #[test]
 fn a_file_that_was_cut_off_is_not_read() {
-    let (nest, socket) = Nest::start(mode("640x480@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     client.await_callback();
@@ -502,7 +502,7 @@ fn a_file_that_was_cut_off_is_not_read() {
 #[test]
 fn bytes_that_are_no_wayland_end_the_connection() {
     for seed in 0..400_u64 {
-        let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+        let (nest, socket) = Nest::start(mode("640x480@60"), false).expect("starts");
         let mut stream = UnixStream::from(socket);
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut bytes = Vec::new();
