@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod game;
 pub mod kwin;
 pub mod media_server;
 pub mod painter;

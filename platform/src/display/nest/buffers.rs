@@ -218,7 +218,11 @@ impl Buffers {
     /// The cursor in a buffer that was committed; `None` if it cannot be read.
     pub(super) fn image(&self, object: &WlBuffer) -> Option<Image> {
         let buffer = self.all.iter().find(|it| it.object == *object)?;
-        buffer.surface.view.is_whole().then(|| buffer.surface.image())
+        buffer
+            .surface
+            .view
+            .is_whole()
+            .then(|| buffer.surface.image())
     }
 
     /// Gives back every buffer that is not shown and that nobody reads.

@@ -17,6 +17,8 @@ mod buffers;
 mod clock;
 mod requests;
 mod seat;
+#[cfg(test)]
+mod seat_tests;
 mod server;
 mod shared;
 #[cfg(test)]

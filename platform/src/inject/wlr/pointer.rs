@@ -54,7 +54,8 @@ impl Pointer {
     }
 
     fn put(&self, time_ms: u32, (x, y): (f64, f64)) {
-        let to = |share: f64| (share.clamp(0.0, 1.0) * f64::from(EXTENT)).round() as u32;
+        // Up, so that what is the beginning of a pixel stays in it.
+        let to = |share: f64| (share.clamp(0.0, 1.0) * f64::from(EXTENT)).ceil() as u32;
         let (x, y) = (to(x), to(y));
         self.proxy.motion_absolute(time_ms, x, y, EXTENT, EXTENT);
         self.proxy.frame();
