@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 
 use bench::listener::{Heard, Listener};
+use engine::metrics::Histogram;
 use gpu::decode::Picture;
 use harness::PATIENCE;
 use harness::facts::{alone, entries, eventually};
 use harness::loopback::{LoopbackClient, LoopbackHost, encoders, hello};
 use net::client::{ClientCursor, Trust};
+use net::clock;
 use net::cursor::{CursorShape, Visibility};
 use net::input::{InputEvent, PointerButton, Position};
 use net::native::{Features, Hello, ModeOutcome};
@@ -192,6 +194,27 @@ fn a_client_that_draws_is_told_and_sees_none_beside_one_that_does_not() {
     assert!(other.client.cursors().is_empty());
     assert_eq!(other.client.end().cursor_states, 0);
     assert_eq!(eye.bright_now((600, 300)), (0, 0), "each has its own");
+    eye.client.end();
+}
+
+/// Prints what a move takes from the client's call to the client's knowing, whatever it is.
+#[test]
+fn the_way_of_a_move_is_measured() {
+    let _alone = alone();
+    let host = host();
+    let eye = Eye::open(client(&host, drawing()));
+    let took = Histogram::default();
+    put(&eye.client, 0.0, 0.5);
+    until(&eye.client, "the left", |cursor| is_at(cursor, (0, 180)));
+    for x in 1..=500 {
+        let begin = clock::now();
+        send(&eye.client, InputEvent::PointerMotion { dx: 1, dy: 0 });
+        let cursor = until(&eye.client, "a step", |it| it.seen.pointer.x == x);
+        took.record(cursor.received.since(begin));
+    }
+    let took = took.snapshot();
+    let [p50, p99] = [0.5, 0.99].map(|quantile| took.quantile(quantile));
+    eprintln!("client call to client: 500 moves, p50 {p50:?}, p99 {p99:?}");
     eye.client.end();
 }
 

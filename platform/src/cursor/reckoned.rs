@@ -28,7 +28,7 @@ use crate::capture::CaptureError;
 
 /// The pointer. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct ReckonedPointer(Arc<Mutex<State>>);
+pub(crate) struct ReckonedPointer(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
