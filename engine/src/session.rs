@@ -419,7 +419,6 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
     fn run(mut self) -> Result<(), SessionError> {
-        // Before the display: without its thread the pointer has to be in the pictures.
         let mut cursor = self.start_cursor();
         self.request.cursor = cursor.is_some();
         let terms = &self.request.terms;
@@ -447,15 +446,9 @@ impl Stage<'_> {
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         let clipboard = clipboard::open(&self.request, display.as_ref(), self.on_event);
         let microphone = microphone.and_then(microphone::start);
-        cursor = match (cursor, source.cursor.take()) {
-            (Some(cursor), Some(source)) => {
-                cursor.watch(source);
-                Some(cursor)
-            }
-            _ => None,
-        };
         // What is opened from now on is opened the same way.
-        self.request.cursor = cursor.is_some();
+        self.request.cursor = source.cursor.is_some();
+        cursor = cursor.zip(source.cursor.take()).map(CursorStage::with);
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
@@ -646,7 +639,8 @@ impl Stage<'_> {
             .ok()
     }
 
-    /// Without its thread the pointer is in the pictures, and the client is told so.
+    /// Before the display is made: without this thread the pointer has to be in the pictures, and
+    /// the client is told so.
     fn start_cursor(&self) -> Option<CursorStage> {
         if !self.request.cursor {
             return None;

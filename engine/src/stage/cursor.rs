@@ -101,6 +101,13 @@ impl CursorStage {
         CursorFeed(Arc::clone(&self.shared))
     }
 
+    /// This one, with its first source.
+    #[must_use]
+    pub fn with((stage, source): (Self, Box<dyn CursorSource>)) -> Self {
+        stage.watch(source);
+        stage
+    }
+
     /// Goes on with this source; what the one before may still tell is dropped.
     pub fn watch(&self, source: Box<dyn CursorSource>) {
         let mut state = self.shared.lock();

@@ -30,13 +30,13 @@ use wayland_protocols::wp::pointer_constraints::zv1::client::zwp_locked_pointer_
 use wayland_protocols::wp::pointer_constraints::zv1::client::zwp_pointer_constraints_v1::{
     Lifetime, ZwpPointerConstraintsV1,
 };
-use wayland_protocols::wp::relative_pointer::zv1::client::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1;
-use wayland_protocols::wp::relative_pointer::zv1::client::zwp_relative_pointer_v1::{
-    self, ZwpRelativePointerV1,
-};
+use wayland_protocols::wp::relative_pointer::zv1::client as relative_v1;
 use wayland_protocols::xdg::shell::client::xdg_surface::{self, XdgSurface};
 use wayland_protocols::xdg::shell::client::xdg_toplevel::{self, XdgToplevel};
 use wayland_protocols::xdg::shell::client::xdg_wm_base::XdgWmBase;
+
+use relative_v1::zwp_relative_pointer_manager_v1::ZwpRelativePointerManagerV1;
+use relative_v1::zwp_relative_pointer_v1::{self, ZwpRelativePointerV1};
 
 /// Side of the pointer's buffer, pixels; what is seen of it begins at 1, 1.
 const SIDE: i32 = 16;
