@@ -420,7 +420,9 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     /// Up the ladder; returning drops what stands, in reverse.
-    fn run(self) -> Result<(), SessionError> {
+    fn run(mut self) -> Result<(), SessionError> {
+        let mut cursor = self.start_cursor();
+        self.request.cursor = cursor.is_some();
         let terms = &self.request.terms;
         let _prepared = Prepared::run(&terms.prep, &terms.environment, &self.cancel)?;
         let mut sound = self.open_sound();
@@ -429,6 +431,7 @@ impl Stage<'_> {
             mode: self.request.mode,
             app: self.request.app.clone(),
             environment: self.environment(sound.as_deref(), microphone.as_deref()),
+            cursor_apart: cursor.is_some(),
             cancel: self.cancel.clone(),
         };
         let mut display = self.display_backend()?.create(&request)?;
@@ -445,7 +448,9 @@ impl Stage<'_> {
         let slices_max = SliceCount::new(capabilities.slices_max).unwrap_or(SliceCount::ONE);
         let clipboard = clipboard::open(&self.request, display.as_ref(), self.on_event);
         let microphone = microphone.and_then(|it| microphone::start(it, &self.metrics));
-        let mut cursor = self.start_cursor(source.cursor.take());
+        // What is opened from now on is opened the same way.
+        self.request.cursor = source.cursor.is_some();
+        cursor = cursor.zip(source.cursor.take()).map(CursorStage::with);
         (self.on_event)(SessionEvent::Ready {
             mode: source.config.mode,
             encoder: capabilities.name,
@@ -471,8 +476,8 @@ impl Stage<'_> {
                 None => None,
             };
             let mut source = self.source_for(&start, source.take(), display.as_ref())?;
-            if let (Some(cursor), Some(again)) = (&mut cursor, source.cursor.take()) {
-                cursor.replace(Some(again), source.config.mode);
+            if let (Some(cursor), Some(again)) = (&cursor, source.cursor.take()) {
+                cursor.watch(again);
             }
             let mut standing = Standing {
                 cursor: cursor.take(),
@@ -636,11 +641,14 @@ impl Stage<'_> {
             .ok()
     }
 
-    /// Without its thread the pointer cannot be seen, but the session goes on.
-    fn start_cursor(&self, source: Option<Box<dyn CursorSource>>) -> Option<CursorStage> {
+    /// Before the display is made: without this thread the pointer has to be in the pictures, and
+    /// the client is told so.
+    fn start_cursor(&self) -> Option<CursorStage> {
+        if !self.request.cursor {
+            return None;
+        }
         let on_event = Arc::clone(self.on_event);
-        let on_news = Arc::new(move || on_event(SessionEvent::Cursor));
-        CursorStage::spawn(source?, on_news)
+        CursorStage::spawn(Arc::new(move || on_event(SessionEvent::Cursor)))
             .inspect_err(|error| log::error!("the cursor has no thread: {error}"))
             .ok()
     }

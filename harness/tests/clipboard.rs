@@ -215,6 +215,7 @@ fn sway() -> Box<dyn VirtualDisplay> {
         environment: Vec::new(),
         mode: "640x360@30".parse().expect("a mode"),
         app: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     };
     match PrivateSway.create(&request) {

@@ -189,6 +189,7 @@ fn what_is_down_is_lifted_when_the_input_thread_ends() {
         environment: Vec::new(),
         mode: "1280x720@60".parse().expect("a mode"),
         app: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     };
     let display = match PrivateSway.create(&request) {

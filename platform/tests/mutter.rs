@@ -99,6 +99,7 @@ impl Desktop {
             mode: mode.parse().expect("a valid mode"),
             app: app.iter().map(|word| (*word).to_owned()).collect(),
             environment: Vec::new(),
+            cursor_apart: false,
             cancel: Cancel::default(),
         };
         let created = self.backend().create(&request);

@@ -43,7 +43,7 @@ impl Standing {
 
     /// The pointer of that capture from now on.
     fn point(&mut self, opened: &mut OpenedCapture, mode: Mode) {
-        if let Some(cursor) = &mut self.cursor {
+        if let Some(cursor) = &self.cursor {
             cursor.replace(opened.cursor.take(), mode);
         }
     }

@@ -16,8 +16,7 @@ use std::sync::Arc;
 
 use gpu::frame::{Rect, Size, Surface};
 use net::clock;
-use net::cursor::{Cursor, CursorShape, PIXEL_BYTES, Pointer, ShapeLayout, Visibility};
-use net::limits::CURSOR_SIDE_PX_MAX;
+use net::cursor::{Cursor, CursorShape, Pointer, Visibility};
 use net::units::Timestamp;
 use wayland_client::protocol::wl_pointer::WlPointer;
 use wayland_client::protocol::wl_seat::{self, WlSeat};
@@ -36,8 +35,8 @@ use wayland_protocols::ext::image_copy_capture::v1::client::{
 
 use super::CaptureError;
 use super::link::{Link, State, Wait, ended};
-use super::pool::{Layout, Pool, ShmSurface};
-use crate::cursor::CursorSource;
+use super::pool::{Layout, Pool};
+use crate::cursor::{CursorSource, shape};
 use crate::display::WaylandOutput;
 
 /// Failed frames in a row after which the shape stays as it is.
@@ -175,9 +174,12 @@ impl ImageCopyCursor {
         let whole = Rect::whole(pool.layout().size);
         let surface = pool.filled(index, whole);
         let told = &mut self.link.state.protocol;
-        self.shape = trimmed(&surface, told.hotspot)
-            .map(Arc::new)
-            .or(self.shape.take());
+        let trimmed = surface.map().and_then(|pixels| {
+            let size = surface.size();
+            let sides = (size.width.into(), size.height.into());
+            shape::trimmed(pixels.bytes, pixels.stride, sides, told.hotspot)
+        });
+        self.shape = trimmed.map(Arc::new).or(self.shape.take());
         told.changes += 1;
     }
 }
@@ -224,36 +226,6 @@ impl CursorSource for ImageCopyCursor {
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.link.fd()
     }
-}
-
-/// Without the clear pixels around it and its hotspot, which compositors fill a plane's buffer up
-/// with, and cut to the largest shape. `None` if it is all clear.
-fn trimmed(surface: &ShmSurface, hotspot: (i32, i32)) -> Option<CursorShape> {
-    let pixels = surface.map()?;
-    let size = surface.size();
-    let (width, height) = (usize::from(size.width), usize::from(size.height));
-    let row = |y: usize| &pixels.bytes[y * pixels.stride..][..width * PIXEL_BYTES];
-    let is_seen = |pixel: &[u8]| pixel[3] != 0;
-    let seen = |y: &usize| row(*y).chunks_exact(PIXEL_BYTES).any(is_seen);
-    let (first, last) = ((0..height).find(seen)?, (0..height).rfind(seen)?);
-    let column = |x: &usize| (first..=last).any(|y| row(y)[x * PIXEL_BYTES + 3] != 0);
-    let (left, right) = ((0..width).find(column)?, (0..width).rfind(column)?);
-    let within = |at: i32, side: usize| usize::try_from(at).unwrap_or(0).min(side - 1);
-    let (x, y) = (within(hotspot.0, width), within(hotspot.1, height));
-    let (left, right, first, last) = (left.min(x), right.max(x), first.min(y), last.max(y));
-    let px_max = usize::from(CURSOR_SIDE_PX_MAX);
-    let (columns, rows) = (
-        (right - left + 1).min(px_max),
-        (last - first + 1).min(px_max),
-    );
-    let cut: Vec<u8> = (first..first + rows)
-        .flat_map(|y| &row(y)[left * PIXEL_BYTES..][..columns * PIXEL_BYTES])
-        .copied()
-        .collect();
-    let hotspot = ((x - left).min(columns - 1), (y - first).min(rows - 1));
-    let hotspot = (hotspot.0 as u16, hotspot.1 as u16);
-    let layout = ShapeLayout::new(columns as u16, rows as u16, hotspot).ok()?;
-    CursorShape::new(layout, cut.into_boxed_slice()).ok()
 }
 
 impl Dispatch<WlSeat, ()> for State<Told> {
@@ -349,38 +321,3 @@ delegate_noop!(State<Told>: ignore WlPointer);
 delegate_noop!(State<Told>: ignore ExtImageCaptureSourceV1);
 delegate_noop!(State<Told>: ignore ExtOutputImageCaptureSourceManagerV1);
 delegate_noop!(State<Told>: ignore ExtImageCopyCaptureManagerV1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_clear_around_a_cursor_is_cut_off() {
-        let layout = Layout::new(8, 6, 32, wl_shm::Format::Argb8888).expect("valid");
-        let filled = |pixels: &[(usize, usize)]| {
-            let mut bytes = vec![0; 8 * 6 * 4];
-            for (x, y) in pixels {
-                bytes[(y * 8 + x) * 4..][..4].copy_from_slice(&[1, 2, 3, 255]);
-            }
-            ShmSurface::of(layout, &bytes)
-        };
-        let cut = |pixels: &[(usize, usize)], hotspot| {
-            let shape = trimmed(&filled(pixels), hotspot)?.layout();
-            Some((shape.width(), shape.height(), shape.hotspot()))
-        };
-        assert_eq!(cut(&[], (0, 0)), None);
-        assert_eq!(cut(&[(2, 1), (4, 3)], (3, 1)), Some((3, 3, (1, 0))));
-        assert_eq!(
-            cut(&[(2, 1)], (0, 0)),
-            Some((3, 2, (0, 0))),
-            "with its hotspot"
-        );
-        assert_eq!(
-            cut(&[(2, 1)], (-9, 99)),
-            Some((3, 5, (0, 4))),
-            "within the image"
-        );
-        let shape = trimmed(&filled(&[(7, 5)]), (7, 5)).expect("a pixel");
-        assert_eq!(shape.pixels(), [1, 2, 3, 255]);
-    }
-}

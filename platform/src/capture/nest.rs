@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::link::{EventWaker, ended};
-use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
+use super::{Apart, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
 use crate::display::{NestedOutput, OutputAddress};
 use crate::process::timespec;
 use crate::select::Refusal;
@@ -34,19 +34,35 @@ impl CaptureBackend for NestBackend {
     }
 
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
-        let no_eventfd = |error: Errno| ended(format!("no eventfd: {error}"));
-        let output = over_nest(output)?.clone();
-        let news = Arc::new(EventWaker::new().map_err(no_eventfd)?);
-        let waker = Arc::new(EventWaker::new().map_err(no_eventfd)?);
-        let number = output.shared().watch(Arc::clone(&news));
-        Ok(Box::new(Nested {
-            output,
-            number,
-            news,
-            waker,
-            size: None,
-        }))
+        if over_nest(output)?.pointer().is_some() {
+            let reason = "the display was made without the pointer in its pictures".to_owned();
+            return Err(CaptureError::Ended { reason });
+        }
+        watch(output)
     }
+
+    fn open_with_cursor(&self, output: &OutputAddress) -> Result<Option<Apart>, CaptureError> {
+        let Some(pointer) = over_nest(output)?.pointer() else {
+            return Ok(None);
+        };
+        let source = pointer.source()?;
+        Ok(Some((watch(output)?, source)))
+    }
+}
+
+fn watch(output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
+    let no_eventfd = |error: Errno| ended(format!("no eventfd: {error}"));
+    let output = over_nest(output)?.clone();
+    let news = Arc::new(EventWaker::new().map_err(no_eventfd)?);
+    let waker = Arc::new(EventWaker::new().map_err(no_eventfd)?);
+    let number = output.shared().watch(Arc::clone(&news));
+    Ok(Box::new(Nested {
+        output,
+        number,
+        news,
+        waker,
+        size: None,
+    }))
 }
 
 fn over_nest(output: &OutputAddress) -> Result<&NestedOutput, CaptureError> {

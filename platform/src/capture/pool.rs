@@ -137,14 +137,6 @@ impl Surface for ShmSurface {
 }
 
 impl ShmSurface {
-    /// With these pixels.
-    #[cfg(test)]
-    pub(super) fn of(layout: Layout, bytes: &[u8]) -> Self {
-        let mut memory = SharedMemory::new(layout.bytes()).expect("memory");
-        memory.bytes_mut().copy_from_slice(bytes);
-        Self { memory, layout }
-    }
-
     /// Byte for byte the same pixels.
     pub(super) fn same_picture(&self, other: &Self) -> bool {
         self.layout == other.layout && self.memory.bytes() == other.memory.bytes()

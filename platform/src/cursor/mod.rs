@@ -7,11 +7,16 @@
 //! | source | belongs to |
 //! |---|---|
 //! | [`synthetic`] | a display that draws its pictures itself |
+//! | the shape from the compositor, the place reckoned from what is injected | [`crate::capture::nest`],
+//! where the display was made for it ([`crate::display::DisplayRequest::cursor_apart`]) |
 //! | `ext-image-copy-capture-v1`'s cursor session | [`crate::capture::ext_image_copy`], where the
 //! compositor has the pointer on a plane of its own |
 //!
 //! `wlr-screencopy` tells nothing of the pointer, so it has no source.
 
+mod news;
+pub(crate) mod reckoned;
+pub(crate) mod shape;
 pub mod synthetic;
 
 use std::os::fd::BorrowedFd;

@@ -5,18 +5,15 @@
 //! * An arrow; while a button is held, a ring in a colour of that button's.
 //! * It never leaves the output.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use net::clock;
 use net::cursor::{Cursor, CursorShape, Pointer, ShapeLayout, Visibility};
 use net::input::{ContactKind, InputEvent, PointerButton};
-use net::units::{Mode, Timestamp};
+use net::units::Mode;
 
 use super::CursorSource;
+use super::news::{self, News, Tells};
 use crate::capture::CaptureError;
-use crate::capture::Waker;
-use crate::capture::link::{EventWaker, ended};
 
 /// Side of a pixel of the arrow's drawing: 24 pixels wide, as desktops have it.
 const ARROW_SCALE: usize = 2;
@@ -51,11 +48,7 @@ pub struct SyntheticPointer(Arc<Mutex<State>>);
 struct State {
     pointer: Pointer,
     held: Option<PointerButton>,
-    /// Counts changes.
-    serial: u64,
-    changed: Timestamp,
-    /// Of the newest source.
-    listener: Option<Arc<EventWaker>>,
+    news: News,
 }
 
 impl SyntheticPointer {
@@ -65,9 +58,7 @@ impl SyntheticPointer {
         let pointer = Self(Arc::new(Mutex::new(State {
             pointer: Pointer::default(),
             held: None,
-            serial: 0,
-            changed: clock::now(),
-            listener: None,
+            news: News::new(),
         })));
         pointer.set_mode(mode);
         let mut state = pointer.state();
@@ -83,7 +74,7 @@ impl SyntheticPointer {
         state.pointer.output = (mode.width(), mode.height());
         let (x, y) = (f64::from(state.pointer.x), f64::from(state.pointer.y));
         state.move_to(x, y);
-        state.tell();
+        state.news.tell();
     }
 
     /// Somebody did this.
@@ -104,18 +95,18 @@ impl SyntheticPointer {
             }
             InputEvent::Touch(touch) if touch.contact.kind == ContactKind::Down => {
                 state.pointer.visibility = Visibility::Hidden;
-                return state.tell();
+                return state.news.tell();
             }
             _ => return,
         }
         state.pointer.visibility = Visibility::Shown;
-        state.tell();
+        state.news.tell();
     }
 
     /// Number of its newest change.
     #[must_use]
     pub fn serial(&self) -> u64 {
-        self.state().serial
+        self.state().news.serial()
     }
 
     /// All of it now.
@@ -129,19 +120,11 @@ impl SyntheticPointer {
     /// # Errors
     /// [`CaptureError::Ended`] if no eventfd can be had.
     pub fn source(&self) -> Result<Box<dyn CursorSource>, CaptureError> {
-        let waker = EventWaker::new().map_err(|error| ended(format!("no eventfd: {error}")))?;
-        let waker = Arc::new(waker);
-        waker.wake();
-        self.state().listener = Some(Arc::clone(&waker));
-        Ok(Box::new(Source {
-            pointer: self.clone(),
-            waker,
-            seen: None,
-        }))
+        news::source(&self.0)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        news::lock(&self.0)
     }
 }
 
@@ -151,44 +134,21 @@ impl State {
         let place = |at: f64, side: u16| at.round().clamp(0.0, f64::from(side.max(1) - 1)) as i32;
         (self.pointer.x, self.pointer.y) = (place(x, width), place(y, height));
     }
+}
 
-    fn tell(&mut self) {
-        self.serial += 1;
-        self.changed = clock::now();
-        if let Some(listener) = &self.listener {
-            listener.wake();
-        }
+impl Tells for State {
+    const NAME: &'static str = "synthetic";
+
+    fn news(&mut self) -> &mut News {
+        &mut self.news
     }
 
     fn cursor(&self) -> Cursor {
         Cursor {
             pointer: self.pointer,
             shape: Some(shape_of(self.held)),
-            changed: self.changed,
+            changed: self.news.changed(),
         }
-    }
-}
-
-struct Source {
-    pointer: SyntheticPointer,
-    waker: Arc<EventWaker>,
-    seen: Option<u64>,
-}
-
-impl CursorSource for Source {
-    fn name(&self) -> &'static str {
-        "synthetic"
-    }
-
-    fn poll(&mut self) -> Result<Option<Cursor>, CaptureError> {
-        self.waker.take();
-        let state = self.pointer.state();
-        let serial = Some(state.serial);
-        Ok((std::mem::replace(&mut self.seen, serial) != serial).then(|| state.cursor()))
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.waker.as_fd()
     }
 }
 

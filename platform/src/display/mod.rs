@@ -143,6 +143,10 @@ pub struct DisplayRequest {
     /// What its environment says beside (where to play sound, for one). What the display itself
     /// must say there wins.
     pub environment: Vec<(String, String)>,
+    /// Its pictures shall lack the pointer, which is told of instead
+    /// ([`crate::capture::CaptureBackend::open_with_cursor`]), if that is decided where the display
+    /// is made; elsewhere the capture decides.
+    pub cursor_apart: bool,
     /// Asked when nobody wants the display any more, though it may not stand yet: from then on
     /// nothing is waited for but its end.
     pub cancel: Cancel,

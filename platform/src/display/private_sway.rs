@@ -185,9 +185,13 @@ impl PrivateDisplay {
             .map_err(|error| start_error(format!("cannot write its configuration: {error}")))?;
 
         let mut command = sway_command(&directory, &config, &ipc_socket, way);
+        if way == Way::Nested && !request.cursor_apart {
+            // Nobody else shows it.
+            command.env("WLR_NO_HARDWARE_CURSORS", "1");
+        }
         let mut nest = None;
         if way == Way::Nested {
-            let (server, socket) = Nest::start(request.mode)
+            let (server, socket) = Nest::start(request.mode, request.cursor_apart)
                 .map_err(|error| start_error(format!("no compositor of ours: {error}")))?;
             give_socket(&mut command, socket);
             nest = Some(server);
@@ -334,7 +338,8 @@ fn gpu_present() -> bool {
         })
 }
 
-/// Everything that is drawn is the application: no bar, border, gap, or X server.
+/// Everything that is drawn is the application: no bar, border, gap, or X server. And only who
+/// injects moves the pointer, whose place is reckoned from that.
 fn sway_config(mode: Mode, way: Way) -> String {
     let output = match way {
         // Its size is the one that our compositor gives it.
@@ -352,6 +357,7 @@ fn sway_config(mode: Mode, way: Way) -> String {
          gaps inner 0\n\
          gaps outer 0\n\
          focus_on_window_activation focus\n\
+         mouse_warping none\n\
          seat * hide_cursor 0\n\
          for_window [title=\".*\"] border none, fullscreen enable\n\
          for_window [app_id=\".*\"] border none, fullscreen enable\n"
@@ -375,6 +381,7 @@ fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, way: Way) -> 
         "DISPLAY",
         "I3SOCK",
         "WLR_BACKENDS",
+        "WLR_NO_HARDWARE_CURSORS",
     ] {
         command.env_remove(inherited);
     }
@@ -384,8 +391,6 @@ fn sway_command(directory: &RuntimeDir, config: &Path, ipc: &Path, way: Way) -> 
     if way == Way::Nested {
         command.env("WLR_BACKENDS", "wayland");
         command.env("WLR_WL_OUTPUTS", "1");
-        // We have no pointer to show a cursor at; sway paints it.
-        command.env("WLR_NO_HARDWARE_CURSORS", "1");
         // An application's own buffers never come to us in place of sway's.
         command.args(["-D", "noscanout"]);
     } else {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod game;
 pub mod kwin;
 pub mod media_server;
 pub mod painter;
@@ -31,6 +32,14 @@ pub fn private_display(mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
     created(PrivateSway.create(&request(mode, app)))
 }
 
+/// The same, for a client that draws the pointer itself.
+pub fn private_display_apart(mode: &str) -> Box<dyn VirtualDisplay> {
+    created(PrivateSway.create(&DisplayRequest {
+        cursor_apart: true,
+        ..request(mode, &[])
+    }))
+}
+
 /// A desktop for a host to run in.
 pub fn desktop(mode: &str) -> Box<dyn VirtualDisplay> {
     created(PrivateSway.create_desktop(&request(mode, &[])))
@@ -46,6 +55,7 @@ fn request(mode: &str, app: &[&str]) -> DisplayRequest {
         mode: mode.parse().expect("a valid mode"),
         app: app.iter().map(|word| (*word).to_owned()).collect(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use gpu::frame::{MappedPixels, MemorySurface, PixelFormat, Size, Surface};
-use net::limits::SIDE_PX_MAX;
+use net::cursor::PIXEL_BYTES;
+use net::limits::{CURSOR_SIDE_PX_MAX, SIDE_PX_MAX};
 use wayland_server::protocol::wl_buffer::WlBuffer;
 use wayland_server::protocol::wl_shm::Format;
 
@@ -17,8 +18,11 @@ use crate::sys::SharedView;
 
 /// Most bytes of a pool: a picture of the largest mode.
 pub(super) const POOL_BYTES_MAX: i32 = SIDE_PX_MAX as i32 * SIDE_PX_MAX as i32 * 4;
-/// Buffers that the compositor can have at a time: those of its old size beside the new, twice.
-const BUFFERS_MAX: usize = 4 * SWAPCHAIN;
+/// Buffers that the compositor can have at a time: those of its old size beside the new, twice, and
+/// as many of its cursor.
+const BUFFERS_MAX: usize = 8 * SWAPCHAIN;
+/// What is looked at of a cursor: compositors fill the largest shape up, but not by far.
+const IMAGE_SIDE_PX_MAX: u16 = 4 * CURSOR_SIDE_PX_MAX;
 /// Buffers of one size that wlroots draws in, in turn (`WLR_SWAPCHAIN_CAP`): with all of them lent
 /// to us it cannot draw, and does not try again by itself.
 const SWAPCHAIN: usize = 4;
@@ -81,13 +85,34 @@ impl Layout {
 pub(super) struct NestSurface {
     view: SharedView,
     layout: Layout,
+    has_alpha: bool,
 }
 
 impl NestSurface {
     /// Maps it.
-    pub(super) fn new(fd: Arc<OwnedFd>, layout: Layout) -> io::Result<Self> {
+    pub(super) fn new(fd: Arc<OwnedFd>, layout: Layout, has_alpha: bool) -> io::Result<Self> {
         let view = SharedView::new(fd, layout.offset, layout.bytes())?;
-        Ok(Self { view, layout })
+        Ok(Self {
+            view,
+            layout,
+            has_alpha,
+        })
+    }
+
+    /// What a cursor can use of it.
+    fn image(&self) -> Image {
+        let Size { width, height } = self.layout.size;
+        let (width, height) = (width.min(IMAGE_SIDE_PX_MAX), height.min(IMAGE_SIDE_PX_MAX));
+        let row_bytes = usize::from(width) * PIXEL_BYTES;
+        let rows = self.view.bytes().chunks_exact(self.layout.stride);
+        let rows = rows.take(height.into()).map(|row| &row[..row_bytes]);
+        let mut pixels: Vec<u8> = rows.flatten().copied().collect();
+        if !self.has_alpha {
+            let opaque = pixels.iter_mut().skip(3).step_by(PIXEL_BYTES);
+            opaque.for_each(|alpha| *alpha = u8::MAX);
+        }
+        let size = Size { width, height };
+        Image { size, pixels }
     }
 
     /// The same picture in memory of our own.
@@ -99,6 +124,23 @@ impl NestSurface {
             to.copy_from_slice(&from[..row]);
         }
         copy
+    }
+}
+
+/// A cursor as the compositor drew it: B, G, R, A multiplied by A, rows without gaps.
+pub(super) struct Image {
+    size: Size,
+    pub(super) pixels: Vec<u8>,
+}
+
+impl Image {
+    pub(super) fn row_bytes(&self) -> usize {
+        usize::from(self.size.width) * PIXEL_BYTES
+    }
+
+    /// Width and height, pixels.
+    pub(super) fn sides(&self) -> (usize, usize) {
+        (self.size.width.into(), self.size.height.into())
     }
 }
 
@@ -171,6 +213,16 @@ impl Buffers {
         buffer.lent = true;
         self.shown = Some(object.clone());
         Some(Arc::clone(&buffer.surface))
+    }
+
+    /// The cursor in a buffer that was committed; `None` if it cannot be read.
+    pub(super) fn image(&self, object: &WlBuffer) -> Option<Image> {
+        let buffer = self.all.iter().find(|it| it.object == *object)?;
+        buffer
+            .surface
+            .view
+            .is_whole()
+            .then(|| buffer.surface.image())
     }
 
     /// Gives back every buffer that is not shown and that nobody reads.
@@ -257,14 +309,14 @@ mod tests {
         let fd = memfd_create("pool", MemfdFlags::CLOEXEC).expect("a memfd");
         let fd = Arc::new(fd);
         ftruncate(&*fd, 100 + 1023).expect("grows");
-        let short = NestSurface::new(Arc::clone(&fd), layout);
+        let short = NestSurface::new(Arc::clone(&fd), layout, false);
         assert_eq!(
             short.expect_err("short").kind(),
             io::ErrorKind::UnexpectedEof
         );
         ftruncate(&*fd, 100 + 1024).expect("grows");
         rustix::io::pwrite(&*fd, &[7; 4], 100).expect("writes");
-        let surface = NestSurface::new(Arc::clone(&fd), layout).expect("maps");
+        let surface = NestSurface::new(Arc::clone(&fd), layout, false).expect("maps");
         let pixels = surface.map().expect("is mapped");
         assert_eq!(
             (pixels.bytes.len(), &pixels.bytes[..5]),

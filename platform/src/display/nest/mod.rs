@@ -10,11 +10,15 @@
 //! - [`clock`]: when; pure.
 //! - [`buffers`]: sway's memory, lent, read and given back.
 //! - [`server`], [`requests`]: the protocol.
+//! - [`seat`]: what sway's pointer looks like, where a client draws that itself.
 //! - [`shared`]: what the thread shares with the display and with [`crate::capture::nest`].
 
 mod buffers;
 mod clock;
 mod requests;
+mod seat;
+#[cfg(test)]
+mod seat_tests;
 mod server;
 mod shared;
 #[cfg(test)]
@@ -32,6 +36,7 @@ use net::units::{Mode, RefreshMilliHz};
 
 pub(crate) use shared::Shared;
 
+use crate::cursor::reckoned::ReckonedPointer;
 use crate::thread::{self, Role, RoleThread};
 use server::Server;
 
@@ -47,6 +52,11 @@ pub struct NestedOutput(Arc<Shared>);
 impl NestedOutput {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0
+    }
+
+    /// The pointer, if its pictures lack it: whoever injects tells it what he does.
+    pub(crate) fn pointer(&self) -> Option<&ReckonedPointer> {
+        self.0.pointer.as_ref()
     }
 }
 
@@ -73,14 +83,15 @@ pub(super) struct Nest {
 }
 
 impl Nest {
-    /// Starts one that shows `mode`; the other value is the client's end of its socket, for
-    /// `WAYLAND_SOCKET`. There is no path that another process could connect to.
+    /// Starts one that shows `mode`, and has the client's cursor `apart` from its pictures; the
+    /// other value is the client's end of its socket, for `WAYLAND_SOCKET`. There is no path that
+    /// another process could connect to.
     ///
     /// # Errors
     /// No descriptors, no memory or no threads left.
-    pub(super) fn start(mode: Mode) -> io::Result<(Self, OwnedFd)> {
+    pub(super) fn start(mode: Mode, apart: bool) -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
-        let shared = Arc::new(Shared::new(mode)?);
+        let shared = Arc::new(Shared::new(mode, apart)?);
         let server = Server::new(Arc::clone(&shared), ours)?;
         let thread = thread::spawn(Role::Capture, "pf-nest", move || server.run())?;
         let nest = Self {

@@ -16,10 +16,12 @@ use wayland_server::backend::ClientId;
 use wayland_server::protocol::wl_buffer::{self, WlBuffer};
 use wayland_server::protocol::wl_callback::{self, WlCallback};
 use wayland_server::protocol::wl_compositor::{self, WlCompositor};
+use wayland_server::protocol::wl_keyboard::{self, WlKeyboard};
 use wayland_server::protocol::wl_region::{self, WlRegion};
 use wayland_server::protocol::wl_shm::{self, Format, WlShm};
 use wayland_server::protocol::wl_shm_pool::{self, WlShmPool};
 use wayland_server::protocol::wl_surface::{self, WlSurface};
+use wayland_server::protocol::wl_touch::{self, WlTouch};
 use wayland_server::{
     Client, DataInit, Dispatch, DisplayHandle, GlobalDispatch, New, Resource, WEnum,
 };
@@ -93,6 +95,8 @@ ignore!(WlCallback, wl_callback);
 ignore!(WpPresentationFeedback, wp_presentation_feedback);
 ignore!(XdgPositioner, xdg_positioner);
 ignore!(XdgPopup, xdg_popup);
+ignore!(WlKeyboard, wl_keyboard);
+ignore!(WlTouch, wl_touch);
 
 impl Dispatch<WlCompositor, Counted> for State {
     fn request(
@@ -238,7 +242,8 @@ fn surface(
     if !state.buffers.has_room() {
         return Err(Nonsense::Number);
     }
-    NestSurface::new(Arc::clone(&pool.fd), layout).map_err(|_| Nonsense::Memory)
+    let has_alpha = format == WEnum::Value(Format::Argb8888);
+    NestSurface::new(Arc::clone(&pool.fd), layout, has_alpha).map_err(|_| Nonsense::Memory)
 }
 
 fn refuse(pool: &WlShmPool, nonsense: Nonsense, figures: [i32; 4]) {

@@ -1,10 +1,11 @@
 //! The Wayland server that wlroots draws into: one client, our own sway, over one socket.
 //!
 //! It offers what wlroots' Wayland backend asks for (0.15 to 0.19, backend/wayland/backend.c):
-//! `wl_compositor`, `wl_shm`, `xdg_wm_base` and `wp_presentation`; no `wl_seat`, because input goes
-//! to sway over sway's own socket, and no `wl_output`, which nobody binds. The output `WL-1` is the
-//! first toplevel: its size is what we configure, each of its commits is a picture, and the
-//! callback that lets sway draw the next one is ours to time ([`super::clock`]).
+//! `wl_compositor`, `wl_shm`, `xdg_wm_base` and `wp_presentation`; no `wl_output`, which nobody binds,
+//! and a `wl_seat` only to learn of the cursor ([`super::seat`]), because input goes to sway over
+//! sway's own socket. The output `WL-1` is the first toplevel: its size is what we configure, each
+//! of its commits is a picture, and the callback that lets sway draw the next one is ours to time
+//! ([`super::clock`]).
 //!
 //! The client is our child, but nothing that it says is believed: what it can make is counted
 //! ([`OBJECTS_MAX`]), what makes no sense ends its connection with a protocol error, and a file
@@ -33,12 +34,14 @@ use wayland_server::backend::{ClientData, ClientId, DisconnectReason};
 use wayland_server::protocol::wl_buffer::WlBuffer;
 use wayland_server::protocol::wl_callback::WlCallback;
 use wayland_server::protocol::wl_compositor::WlCompositor;
+use wayland_server::protocol::wl_seat::WlSeat;
 use wayland_server::protocol::wl_shm::WlShm;
 use wayland_server::protocol::wl_surface::WlSurface;
 use wayland_server::{Client, Display, DisplayHandle};
 
 use super::buffers::Buffers;
 use super::clock::{Grid, Tick};
+use super::seat::{SEAT_VERSION, Seat};
 use super::shared::{Picture, Shared};
 use super::{render_ms, size_of};
 use crate::capture::pool::{NOTHING, clip};
@@ -67,6 +70,9 @@ impl Server {
         handle.create_global::<State, WlShm, ()>(1, ());
         handle.create_global::<State, XdgWmBase, ()>(1, ());
         handle.create_global::<State, WpPresentation, ()>(1, ());
+        if shared.pointer.is_some() {
+            handle.create_global::<State, WlSeat, ()>(SEAT_VERSION, ());
+        }
         let gone = Arc::new(AtomicBool::new(false));
         let ending = Ending {
             shared: Arc::clone(&shared),
@@ -94,6 +100,9 @@ impl Server {
         while !shared.stop.load(Ordering::Acquire) {
             self.state.obey();
             self.display.dispatch_clients(&mut self.state)?;
+            if let Some(seat) = &mut self.state.seat {
+                seat.tell();
+            }
             let wake_at = self.state.tick(clock::now());
             self.display.flush_clients()?;
             if self.gone.load(Ordering::Acquire) {
@@ -150,8 +159,9 @@ impl Drop for Counted {
 
 /// What has been asked of a surface since its last commit.
 struct Pending {
-    /// The buffer attached last, if any was.
+    /// The buffer attached last, if any was, and whether that was asked.
     buffer: Option<WlBuffer>,
+    is_attached: bool,
     damage: Rect,
     callbacks: Vec<WlCallback>,
     feedbacks: Vec<WpPresentationFeedback>,
@@ -174,6 +184,8 @@ pub(super) struct State {
     /// The surface whose commits are the output's pictures.
     output: Option<WlSurface>,
     pub(super) buffers: Buffers,
+    /// If the pictures lack the pointer.
+    pub(super) seat: Option<Seat>,
     size: Option<Size>,
     /// Who waits for the next tick that matters, and which one that is.
     callbacks: Vec<WlCallback>,
@@ -189,6 +201,7 @@ impl State {
     fn new(shared: Arc<Shared>) -> Self {
         let mode = shared.mode();
         Self {
+            seat: shared.pointer.clone().map(Seat::new),
             shared,
             objects: Arc::default(),
             mode,
@@ -285,12 +298,16 @@ impl State {
         for callback in self.callbacks.drain(..) {
             callback.done(low(at / 1_000_000));
         }
+        if let (Some(seat), Some(output)) = (&mut self.seat, &self.output) {
+            seat.enter(output);
+        }
         None
     }
 
     pub(super) fn add_surface(&mut self, surface: WlSurface) {
         let pending = Pending {
             buffer: None,
+            is_attached: false,
             damage: NOTHING,
             callbacks: Vec::new(),
             feedbacks: Vec::new(),
@@ -305,7 +322,10 @@ impl State {
 
     pub(super) fn remove_surface(&mut self, surface: &WlSurface) {
         self.windows.retain(|window| window.surface != *surface);
-        self.output.take_if(|output| output == surface);
+        let was_output = self.output.take_if(|output| output == surface).is_some();
+        if let Some(seat) = &mut self.seat {
+            seat.remove_surface(surface, was_output);
+        }
     }
 
     /// The surface is a window from now on; the first is the output.
@@ -332,6 +352,7 @@ impl State {
     pub(super) fn attach(&mut self, surface: &WlSurface, buffer: Option<WlBuffer>) {
         if let Some(window) = self.window(surface) {
             window.pending.buffer = buffer;
+            window.pending.is_attached = true;
         }
     }
 
@@ -371,6 +392,7 @@ impl State {
         }
         let damage = std::mem::replace(&mut window.pending.damage, NOTHING);
         let buffer = window.pending.buffer.take();
+        let is_attached = std::mem::take(&mut window.pending.is_attached);
         if is_output {
             // A newer picture is presented in their place.
             let displaced = self.feedbacks.drain(..);
@@ -380,14 +402,25 @@ impl State {
         self.feedbacks.append(&mut window.pending.feedbacks);
         match buffer {
             Some(buffer) if is_output => self.show(&buffer, damage, now),
+            _ if is_output || !is_attached => {}
             // A cursor's, or a second output's.
-            Some(buffer) => buffer.release(),
-            None => {}
+            buffer => self.look_at(surface, buffer),
         }
         self.buffers.release();
         let is_waited_for = !self.callbacks.is_empty() || !self.feedbacks.is_empty();
         if is_waited_for && self.tick.is_none() {
             self.tick = Some(self.grid.after(self.last, now, self.lead()));
+        }
+    }
+
+    /// What lies apart from the output's pictures may be the cursor.
+    fn look_at(&mut self, surface: &WlSurface, buffer: Option<WlBuffer>) {
+        if let Some(seat) = &mut self.seat {
+            let image = buffer.as_ref().and_then(|it| self.buffers.image(it));
+            seat.commit(surface, image);
+        }
+        if let Some(buffer) = buffer {
+            buffer.release();
         }
     }
 
@@ -400,6 +433,9 @@ impl State {
             return;
         };
         let size = surface.size();
+        if let Some(seat) = &self.seat {
+            seat.set_output(size);
+        }
         let damage = match self.size.replace(size) == Some(size) {
             true => damage.clipped(size),
             false => Rect::whole(size),

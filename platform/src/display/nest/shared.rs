@@ -13,8 +13,10 @@ use gpu::frame::{Frame, Rect, Size, Surface};
 use net::clock;
 use net::units::{Mode, Timestamp};
 
+use super::size_of;
 use crate::capture::link::EventWaker;
 use crate::capture::{CaptureError, Waker};
+use crate::cursor::reckoned::ReckonedPointer;
 
 /// A picture as the compositor committed it.
 pub(super) struct Picture {
@@ -27,6 +29,8 @@ pub(super) struct Picture {
 /// See the module.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
+    /// The pointer, if the pictures lack it.
+    pub(super) pointer: Option<ReckonedPointer>,
     changed: Condvar,
     /// Wakes the server.
     pub(super) orders: EventWaker,
@@ -53,8 +57,10 @@ struct Watcher {
 }
 
 impl Shared {
-    pub(super) fn new(mode: Mode) -> io::Result<Self> {
+    /// `apart`: the pictures lack the pointer.
+    pub(super) fn new(mode: Mode, apart: bool) -> io::Result<Self> {
         Ok(Self {
+            pointer: apart.then(|| ReckonedPointer::new(size_of(mode))),
             inner: Mutex::new(Inner {
                 mode,
                 shown: None,
@@ -241,7 +247,7 @@ mod tests {
     }
 
     fn shared() -> Shared {
-        Shared::new("640x480@60".parse().expect("a valid mode")).expect("an eventfd")
+        Shared::new("640x480@60".parse().expect("a valid mode"), false).expect("an eventfd")
     }
 
     fn picture(at: &str, x: u16) -> Picture {

@@ -31,11 +31,11 @@ use crate::capture::{Capture, CaptureBackend, Captured};
 use crate::display::OutputAddress;
 
 /// Long enough for any machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// As many as wlroots has.
 const BUFFERS: usize = 4;
 
-fn mode(text: &str) -> Mode {
+pub(super) fn mode(text: &str) -> Mode {
     text.parse().expect("a valid mode")
 }
 
@@ -62,9 +62,11 @@ fn number(frame: &Frame) -> u32 {
 }
 
 #[derive(Default)]
-struct Told {
-    globals: HashMap<String, u32>,
-    size: Option<(i32, i32)>,
+pub(super) struct Told {
+    pub(super) globals: HashMap<String, u32>,
+    pub(super) size: Option<(i32, i32)>,
+    /// Names of its pointer's events.
+    pub(super) pointer: Vec<&'static str>,
     free: Vec<usize>,
     callbacks: u64,
     presented: Vec<(u64, u64)>,
@@ -72,14 +74,15 @@ struct Told {
 }
 
 /// A client as wlroots' Wayland backend is one.
-struct FakeSway {
-    queue: EventQueue<Told>,
-    told: Told,
-    shm: WlShm,
-    compositor: WlCompositor,
+pub(super) struct FakeSway {
+    pub(super) queue: EventQueue<Told>,
+    pub(super) told: Told,
+    registry: WlRegistry,
+    pub(super) shm: WlShm,
+    pub(super) compositor: WlCompositor,
     shell: XdgWmBase,
     presentation: WpPresentation,
-    surface: WlSurface,
+    pub(super) surface: WlSurface,
     memory: Vec<OwnedFd>,
     buffers: Vec<WlBuffer>,
     size: (i32, i32),
@@ -101,6 +104,7 @@ impl FakeSway {
             shm: bind(&registry, &told, &handle, 1),
             shell: bind(&registry, &told, &handle, 1),
             presentation: bind(&registry, &told, &handle, 1),
+            registry,
             queue,
             told,
             compositor,
@@ -112,8 +116,16 @@ impl FakeSway {
         }
     }
 
+    /// Binds another global.
+    pub(super) fn bind<I: Proxy + 'static>(&self, version: u32) -> I
+    where
+        Told: Dispatch<I, ()>,
+    {
+        bind(&self.registry, &self.told, &self.queue.handle(), version)
+    }
+
     /// Becomes a window, and has buffers of its size.
-    fn window(socket: OwnedFd) -> Self {
+    pub(super) fn window(socket: OwnedFd) -> Self {
         let mut client = Self::connect(socket);
         let handle = client.queue.handle();
         let xdg = client.shell.get_xdg_surface(&client.surface, &handle, ());
@@ -123,13 +135,13 @@ impl FakeSway {
         client
     }
 
-    fn round_trip(&mut self) -> Result<(), String> {
+    pub(super) fn round_trip(&mut self) -> Result<(), String> {
         let result = self.queue.roundtrip(&mut self.told);
         result.map(drop).map_err(|error| error.to_string())
     }
 
     /// Makes buffers of the size that was configured last.
-    fn follow_size(&mut self) {
+    pub(super) fn follow_size(&mut self) {
         self.round_trip().expect("answers");
         let size = self.told.size.expect("configured");
         if std::mem::replace(&mut self.size, size) == size {
@@ -153,7 +165,7 @@ impl FakeSway {
     }
 
     /// Commits the next number, in a buffer that is free.
-    fn draw(&mut self) {
+    pub(super) fn draw(&mut self) {
         let free = self.told.free.pop();
         let index = free.expect("there is a free buffer whenever it may draw");
         rustix::io::pwrite(&self.memory[index], &self.drawn.to_le_bytes(), 0).expect("writes");
@@ -172,7 +184,7 @@ impl FakeSway {
     }
 
     /// Waits until it may draw.
-    fn await_callback(&mut self) {
+    pub(super) fn await_callback(&mut self) {
         let before = self.told.callbacks;
         while self.told.callbacks == before {
             self.queue.blocking_dispatch(&mut self.told).expect("lives");
@@ -180,7 +192,7 @@ impl FakeSway {
     }
 }
 
-fn memory(bytes: i32) -> OwnedFd {
+pub(super) fn memory(bytes: i32) -> OwnedFd {
     let memory = memfd_create("picture", MemfdFlags::CLOEXEC).expect("a memfd");
     let bytes = u64::try_from(bytes).unwrap_or(0);
     ftruncate(&memory, bytes).expect("grows");
@@ -241,7 +253,10 @@ impl Dispatch<WlBuffer, usize> for Told {
         _: &QueueHandle<Self>,
     ) {
         assert!(!told.free.contains(index), "released twice");
-        told.free.push(*index);
+        // A cursor's is of no further use.
+        if *index != usize::MAX {
+            told.free.push(*index);
+        }
     }
 }
 
@@ -297,7 +312,7 @@ delegate_noop!(Told: ignore XdgWmBase);
 #[test]
 fn each_picture_is_let_by_a_tick_of_the_grid_and_none_is_lost_or_kept() {
     const PICTURES: u32 = 1500;
-    let (nest, socket) = Nest::start(mode("640x480@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     let mut capture = capture(&nest);
     let watching = std::thread::spawn(move || {
@@ -337,7 +352,7 @@ fn each_picture_is_let_by_a_tick_of_the_grid_and_none_is_lost_or_kept() {
 
 #[test]
 fn what_is_read_is_not_written_and_what_is_not_read_is_given_back() {
-    let (nest, socket) = Nest::start(mode("320x240@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("320x240@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     let mut capture = capture(&nest);
     let mut held = Vec::new();
@@ -370,7 +385,7 @@ fn what_is_read_is_not_written_and_what_is_not_read_is_given_back() {
 
 #[test]
 fn a_commit_without_damage_is_no_picture_and_gives_a_buffer_back() {
-    let (nest, socket) = Nest::start(mode("320x240@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("320x240@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     client.await_callback();
@@ -388,7 +403,7 @@ fn a_commit_without_damage_is_no_picture_and_gives_a_buffer_back() {
 
 #[test]
 fn another_size_is_configured_and_stands_when_it_is_drawn() {
-    let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@60"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     assert_eq!(nest.await_mode(mode("640x480@60"), PATIENCE), Ok(true));
@@ -465,7 +480,7 @@ fn nonsense_ends_the_connection_with_a_reason_and_nothing_else() {
         }),
     ];
     for (what, ask) in cases {
-        let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+        let (nest, socket) = Nest::start(mode("640x480@60"), false).expect("starts");
         let mut client = FakeSway::window(socket);
         ask(&mut client);
         assert!(client.round_trip().is_err(), "{what}");
@@ -480,7 +495,7 @@ fn nonsense_ends_the_connection_with_a_reason_and_nothing_else() {
 
 #[test]
 fn a_file_that_was_cut_off_is_not_read() {
-    let (nest, socket) = Nest::start(mode("640x480@240")).expect("starts");
+    let (nest, socket) = Nest::start(mode("640x480@240"), false).expect("starts");
     let mut client = FakeSway::window(socket);
     client.draw();
     client.await_callback();
@@ -502,17 +517,14 @@ fn a_file_that_was_cut_off_is_not_read() {
 #[test]
 fn bytes_that_are_no_wayland_end_the_connection() {
     for seed in 0..400_u64 {
-        let (nest, socket) = Nest::start(mode("640x480@60")).expect("starts");
+        let (nest, socket) = Nest::start(mode("640x480@60"), true).expect("starts");
         let mut stream = UnixStream::from(socket);
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut bytes = Vec::new();
         // The registry and one of each global, so that there is something to hit.
         message(&mut bytes, 1, 1, &[2]);
-        for (index, name) in ["wl_compositor", "wl_shm", "xdg_wm_base", "wp_presentation"]
-            .into_iter()
-            .enumerate()
-        {
-            let index = u32::try_from(index).expect("four");
+        let globals = "wl_compositor wl_shm xdg_wm_base wp_presentation wl_seat";
+        for (index, name) in (0..).zip(globals.split(' ')) {
             message(&mut bytes, 2, 0, &bind_words(index + 1, name, 3 + index));
         }
         for _ in 0..40 {

@@ -33,7 +33,7 @@ use super::pointing::{Act, Contacts};
 use super::{Capabilities, InjectBackend, InjectError, Injected, Injector, Roles};
 use crate::capture::CaptureError;
 use crate::capture::link::{Link, State};
-use crate::display::{OutputAddress, WaylandOutput};
+use crate::display::{NestedOutput, OutputAddress, WaylandOutput};
 use crate::select::Refusal;
 
 use keyboard::Keyboard;
@@ -78,7 +78,7 @@ impl InjectBackend for Wlr {
         let output = output.ok_or_else(|| CaptureError::Ended {
             reason: "the display has no compositor".to_owned(),
         })?;
-        Ok(Box::new(WlrInjector::open(output.over_wayland()?)?))
+        Ok(Box::new(WlrInjector::open(output)?))
     }
 }
 
@@ -119,25 +119,28 @@ struct WlrInjector {
 }
 
 impl WlrInjector {
-    fn open(address: &WaylandOutput) -> Result<Self, InjectError> {
+    fn open(address: &OutputAddress) -> Result<Self, InjectError> {
         let Globals {
             mut link,
             seat,
             output,
             keyboards,
             pointers,
-        } = Globals::bind(address)?;
+        } = Globals::bind(address.over_wayland()?)?;
         let handle = link.handle();
         let keyboard = keyboards.create_virtual_keyboard(&seat, &handle, ());
         let pointer =
             pointers.create_virtual_pointer_with_output(Some(&seat), Some(&output), &handle, ());
         let keyboard = Keyboard::new(keyboard).map_err(InjectError::Keymap)?;
+        let reckoned = address.nested.as_ref().and_then(NestedOutput::pointer);
+        let pointer = Pointer::new(pointer, reckoned.cloned());
+        pointer.settle(now_ms());
         // The compositor has read the keymap, or says what is wrong with it.
         link.round_trip()?;
         Ok(Self {
             link,
             keyboard,
-            pointer: Pointer::new(pointer),
+            pointer,
             contacts: Contacts::default(),
         })
     }
