@@ -129,6 +129,7 @@ impl Host {
             Err(refusal) => log::info!("memory may be swapped out: {refusal}"),
         }
         let store = Store::open(&config.state_dir)?;
+        platform::display::portal::keep_token_in(&config.state_dir);
         let identity = store.identity(Side::Host)?;
         let trust = Arc::new(NativeTrust::open(&store)?);
         let fingerprint = identity.fingerprint();
@@ -295,7 +296,7 @@ fn manage(store: &Store, trust: &Arc<NativeTrust>) -> Option<Management> {
 /// told.
 fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError> {
     let wanted = config.desktop.as_deref();
-    let display = select::choose_display(platform::display::candidates(), wanted);
+    let display = select::choose_display(platform::display::candidates_for(wanted), wanted);
     let Some(chosen) = display.chosen else {
         return Err(HostError::NoDisplay {
             reasons: unchosen(wanted, &display.answers),

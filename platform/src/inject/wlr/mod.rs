@@ -65,7 +65,7 @@ impl InjectBackend for Wlr {
         let Some(output) = output else {
             return Err(Refusal::new("the display has no compositor", ""));
         };
-        match output.over_wayland().and_then(Globals::bind) {
+        match output.beside_over_wayland().and_then(Globals::bind) {
             Ok(_) => Ok("virtual keyboard and pointer".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -78,7 +78,7 @@ impl InjectBackend for Wlr {
         let output = output.ok_or_else(|| CaptureError::Ended {
             reason: "the display has no compositor".to_owned(),
         })?;
-        Ok(Box::new(WlrInjector::open(output.over_wayland()?)?))
+        Ok(Box::new(WlrInjector::open(output.beside_over_wayland()?)?))
     }
 }
 
