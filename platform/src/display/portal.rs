@@ -53,6 +53,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// For the farewell, which a wedged portal must not hold up.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(300);
+/// From the end of our stream to that of the session: a backend that is told of both at once may
+/// tear a picture down twice (xdg-desktop-portal-wlr 0.8.4 crashes, and all its sessions with it).
+const FAREWELL_PAUSE: Duration = Duration::from_millis(100);
 /// Longest restore token that is kept, bytes; they are 36.
 const TOKEN_BYTES_MAX: u64 = 4096;
 /// A monitor whose stream tells no rate.
@@ -326,8 +329,9 @@ impl Session {
 }
 
 impl Drop for Session {
-    /// It would end with the connection.
+    /// It would end with the connection. The stream has ended before it.
     fn drop(&mut self) {
+        std::thread::park_timeout(FAREWELL_PAUSE);
         let mut call = of_session(&self.handle).call("Close");
         if let Err(error) = self.bus.tell(&mut call, FAREWELL_TIMEOUT) {
             log::debug!("{NAME}: {error}");
