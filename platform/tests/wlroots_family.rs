@@ -198,7 +198,12 @@ fn a_mirror_shows_a_monitor_and_leaves_it_as_it_is() {
     assert_eq!(mirror.mode().to_string(), "1280x720@60", "the monitor's");
     see(&*mirror, &wayland.wayland_socket);
     let error = mirror.set_mode("640x480@30".parse().expect("a mode"));
-    assert!(error.expect_err("not ours").to_string().contains("1280x720"));
+    assert!(
+        error
+            .expect_err("not ours")
+            .to_string()
+            .contains("1280x720")
+    );
     use_input(
         &wayland.wayland_socket,
         &address(&*mirror),

@@ -6,6 +6,9 @@
 //! output create headless NAME ─▶ keyword monitor NAME,WxH@HZ,auto,1 ─▶ (j/monitors) ─▶ output remove NAME
 //! ```
 //!
+//! With a configuration in Lua (0.55 and later) `keyword` is refused; the same goes as
+//! `eval hl.monitor({...})` then.
+//!
 //! A request is one connection: its text in, its answer out, and Hyprland closes it. It serves one
 //! request at a time and everything else waits for it, so ours are short. New windows open on the
 //! monitor with the focus, so that is the new one when the application starts.
@@ -102,7 +105,11 @@ impl DisplayBackend for Hyprland {
         let output = format!("punktfunk-{}-{number}", std::process::id());
         // The guard first: an output that nobody knows of would stay.
         let tenant = Tenant::new(NAME, &farewell(socket, &output))?;
-        tell(socket, &format!("output create headless {output}"), &request.cancel)?;
+        tell(
+            socket,
+            &format!("output create headless {output}"),
+            &request.cancel,
+        )?;
         // From here on dropping `display` removes the output.
         let mut display = ExtraOutput {
             tenant,
@@ -117,8 +124,14 @@ impl DisplayBackend for Hyprland {
         };
         display.change(request.mode, &request.cancel)?;
         if !request.app.is_empty() {
-            let focus = format!("dispatch focusmonitor {}", display.output);
-            if let Err(error) = tell(socket, &focus, &request.cancel) {
+            let focus = [
+                format!("dispatch focusmonitor {}", display.output),
+                format!(
+                    "dispatch hl.dsp.focus({{ monitor = \"{}\" }})",
+                    display.output
+                ),
+            ];
+            if let Err(error) = tell_either(socket, &focus, &request.cancel) {
                 log::info!("{NAME}: the application may open on another monitor: {error}");
             }
         }
@@ -138,7 +151,7 @@ struct ExtraOutput {
 
 impl ExtraOutput {
     fn change(&mut self, mode: Mode, cancel: &Cancel) -> Result<(), DisplayError> {
-        tell(&self.socket, &monitor_rule(&self.output, mode), cancel)?;
+        tell_either(&self.socket, &monitor_rules(&self.output, mode), cancel)?;
         let until = Instant::now() + CHANGE_TIMEOUT;
         loop {
             let asked = monitors(&self.socket, CALL_TIMEOUT, cancel);
@@ -172,8 +185,8 @@ impl VirtualDisplay for ExtraOutput {
     fn set_mode(&mut self, mode: Mode) -> Result<(), DisplayError> {
         let before = self.mode;
         self.change(mode, &Cancel::default()).inspect_err(|_| {
-            let rule = monitor_rule(&self.output, before);
-            if let Err(error) = tell(&self.socket, &rule, &Cancel::default()) {
+            let rules = monitor_rules(&self.output, before);
+            if let Err(error) = tell_either(&self.socket, &rules, &Cancel::default()) {
                 log::warn!("{NAME}: {before} may not come back: {error}");
             }
         })
@@ -207,7 +220,10 @@ impl Drop for ExtraOutput {
         match removed {
             Ok(answer) if answer.trim() == "ok" => {}
             Ok(answer) => log::warn!("{NAME}: output {} stays: {answer}", self.output),
-            Err(error) => log::debug!("{NAME}: output {} with its compositor: {error}", self.output),
+            Err(error) => log::debug!(
+                "{NAME}: output {} with its compositor: {error}",
+                self.output
+            ),
         }
     }
 }
@@ -247,15 +263,29 @@ fn read<T: for<'a> Deserialize<'a>>(answer: &str) -> io::Result<T> {
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }
 
-/// A rule for a monitor of that name: its mode, wherever there is room, at a scale of 1.
-fn monitor_rule(output: &str, mode: Mode) -> String {
+/// A rule for a monitor of that name, in both languages: its mode, wherever there is room, at a
+/// scale of 1.
+fn monitor_rules(output: &str, mode: Mode) -> [String; 2] {
     let rate = mode.refresh().get();
     let (width, height) = (mode.width(), mode.height());
-    format!(
-        "keyword monitor {output},{width}x{height}@{}.{:03},auto,1",
-        rate / 1000,
-        rate % 1000
-    )
+    let mode = format!("{width}x{height}@{}.{:03}", rate / 1000, rate % 1000);
+    [
+        format!("keyword monitor {output},{mode},auto,1"),
+        format!(
+            "eval hl.monitor({{ output = \"{output}\", mode = \"{mode}\", position = \"auto\", \
+             scale = 1 }})"
+        ),
+    ]
+}
+
+/// The first of two requests, or the second where that is refused: for the two languages of
+/// Hyprland's configuration.
+fn tell_either(socket: &Path, requests: &[String; 2], cancel: &Cancel) -> Result<(), DisplayError> {
+    let [one, other] = requests;
+    tell(socket, one, cancel).or_else(|error| {
+        log::debug!("{NAME}: {error}");
+        tell(socket, other, cancel)
+    })
 }
 
 /// A request that answers `ok` where it is done.

@@ -53,8 +53,12 @@ impl Mirror {
         let output = choose(&outputs, self.output.as_deref())?;
         // From here on its end is noticed.
         link.find_output(&output.name).map_err(refuse)?;
-        let mode = mode_of(output)
-            .ok_or_else(|| Refusal::new(format!("{} has no mode that can be streamed", output.name), ""))?;
+        let mode = mode_of(output).ok_or_else(|| {
+            Refusal::new(
+                format!("{} has no mode that can be streamed", output.name),
+                "",
+            )
+        })?;
         let wayland = WaylandOutput {
             wayland_socket: socket.clone(),
             output: output.name.clone(),

@@ -299,7 +299,10 @@ impl Session {
         if let (Some(file), Some(token)) = (kept, text_of(&started, "restore_token")?)
             && let Err(error) = write_token(file, &token)
         {
-            log::warn!("{NAME}: {}: {error}; the user is asked again", file.display());
+            log::warn!(
+                "{NAME}: {}: {error}; the user is asked again",
+                file.display()
+            );
         }
         let cast = first_stream(&started)?;
         Ok((Self { bus, handle }, cast))

@@ -135,7 +135,9 @@ impl Heads {
             let mut heads = state.protocol.heads.iter();
             let head = heads.find(|head| head.name == name);
             let mode = head.and_then(Head::mode);
-            mode.is_some_and(|(has_width, has_height, _)| (has_width, has_height) == (width, height))
+            mode.is_some_and(|(has_width, has_height, _)| {
+                (has_width, has_height) == (width, height)
+            })
         });
         waited.map_err(|error| error.to_string())
     }

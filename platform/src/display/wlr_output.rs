@@ -84,8 +84,7 @@ impl DisplayBackend for WlrOutput {
         let taken = fitting(&names, self.output.as_deref())
             .into_iter()
             .find_map(|name| Taken::take(socket, name));
-        let taken =
-            taken.ok_or_else(|| failed(no_output(&names, self.output.as_deref())))?;
+        let taken = taken.ok_or_else(|| failed(no_output(&names, self.output.as_deref())))?;
         let before = heads
             .state(&taken.output)
             .map_err(|error| failed(Refusal::new(error.to_string(), "")))?;
@@ -226,9 +225,10 @@ fn fitting<'a>(names: &'a [String], wanted: Option<&str>) -> Vec<&'a str> {
 fn no_output(names: &[String], wanted: Option<&str>) -> Refusal {
     let all = names.join(", ");
     match wanted {
-        Some(name) if names.iter().any(|it| it == name) => {
-            Refusal::new(format!("another session has the output {name}"), "end that one")
-        }
+        Some(name) if names.iter().any(|it| it == name) => Refusal::new(
+            format!("another session has the output {name}"),
+            "end that one",
+        ),
         Some(name) => Refusal::new(
             format!("the compositor has no output {name}"),
             format!("name one of {all}"),
@@ -245,7 +245,13 @@ fn no_output(names: &[String], wanted: Option<&str>) -> Refusal {
 fn farewell(socket: &Path, output: &str, before: &HeadState) -> Vec<OsString> {
     let Some((width, height, refresh)) = before.mode.filter(|_| before.enabled) else {
         let script = r#"WAYLAND_DISPLAY=$0 timeout 2 wlr-randr --output "$1" --off"#;
-        return vec!["sh".into(), "-c".into(), script.into(), socket.into(), output.into()];
+        return vec![
+            "sh".into(),
+            "-c".into(),
+            script.into(),
+            socket.into(),
+            output.into(),
+        ];
     };
     let script = r#"for verb in --custom-mode --mode; do
         WAYLAND_DISPLAY=$0 timeout 2 wlr-randr --output "$1" "$verb" "$2" --scale "$3" && break
