@@ -620,7 +620,9 @@ fn ms(durations: &HistogramSnapshot, quantile: f64) -> String {
 /// Judder in milliseconds.
 fn judder(counters: &CounterSnapshot) -> String {
     let judder = counters.judder();
-    judder.map_or("-".to_owned(), |it| format!("{:.2}", it.as_secs_f64() * 1e3))
+    judder.map_or("-".to_owned(), |it| {
+        format!("{:.2}", it.as_secs_f64() * 1e3)
+    })
 }
 
 /// A session's part of the line: what happened between `old` and `now`.

@@ -258,7 +258,9 @@ pub fn candidates_for(wanted: Option<&str>) -> Vec<Box<dyn DisplayBackend>> {
         Box::new(kwin::Kwin::from_environment()),
         Box::new(mutter::Mutter::from_environment()),
         Box::new(hyprland::Hyprland::from_environment()),
-        Box::new(wlr_output::WlrOutput::from_environment(output_for("wlroots"))),
+        Box::new(wlr_output::WlrOutput::from_environment(output_for(
+            "wlroots",
+        ))),
         Box::new(private_sway::PrivateSway),
         Box::new(gamescope::Gamescope::default()),
         Box::new(mirror::Mirror::from_environment(output_for("mirror"))),
