@@ -362,7 +362,9 @@ mod tests {
     fn judder_is_the_root_of_the_mean_square() {
         let counters = Counters::default();
         assert_eq!(counters.snapshot().judder(), None);
-        [3, 0, 0, 4, 0].map(|ms| counters.add_interval(Duration::from_millis(ms)));
+        for ms in [3, 0, 0, 4, 0] {
+            counters.add_interval(Duration::from_millis(ms));
+        }
         let judder = counters.snapshot().judder().expect("five intervals");
         assert_eq!(judder.as_micros(), 2236, "√(25 / 5) ms");
     }

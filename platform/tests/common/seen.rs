@@ -49,7 +49,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Takes pictures for that time, each newer than the one before; at least one.
+    /// Takes pictures for that time, none older than the one before; at least one.
     pub fn watch(
         capture: &mut dyn Capture,
         painter: &Painter,
@@ -69,10 +69,15 @@ impl Seen {
             // The desktop's own background comes first.
             let Some(shown) = shown(&frame) else { continue };
             let drawn = painter.drawn();
-            let Some(at) = (next..drawn).rev().find(|it| colour(*it) == shown) else {
+            let last = u32::saturating_sub(next, 1);
+            let Some(at) = (last..drawn).rev().find(|it| colour(*it) == shown) else {
                 assert_eq!(next, 0, "a picture that nobody drew, or an older one");
                 continue;
             };
+            // A compositor may repaint what it shows already.
+            if at + 1 == next {
+                continue;
+            }
             seen.latencies.push(now.since(painter.drawn_at(at)));
             next = at + 1;
             if let Some(off) = pacing.note(frame.captured, refresh) {
