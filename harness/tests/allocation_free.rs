@@ -133,7 +133,7 @@ fn booked(in_asking: u64, in_taking: u64, pictures: u64) -> CounterSnapshot {
             surface: Arc::new(MemorySurface::new(SIZE, PixelFormat::Bgrx)),
             left: pictures,
         }),
-        refresh: std::time::Duration::from_millis(16),
+        refresh: Duration::from_millis(16),
         frames,
         displaced,
         next: NextSource::never(),

@@ -31,6 +31,9 @@ use seen::{Seen, use_input};
 const ROUNDS: u32 = 4;
 const TURN: Duration = Duration::from_secs(3);
 
+/// How often a sharing is asked for.
+const TRIES: u32 = 5;
+
 /// A sway with a portal beside it.
 struct Desktop {
     // In the order of their end.
@@ -115,8 +118,14 @@ impl Desktop {
             environment: Vec::new(),
             cancel: Cancel::default(),
         };
-        let shared = self.kind().create(&request);
-        shared.unwrap_or_else(|error| panic!("{error}"))
+        // On a busy machine a session manager can need longer for a link than a stream waits.
+        for _ in 0..TRIES {
+            match self.kind().create(&request) {
+                Ok(display) => return display,
+                Err(error) => eprintln!("again: {error}"),
+            }
+        }
+        panic!("not shared in {TRIES} tries");
     }
 }
 
