@@ -353,7 +353,9 @@ fn parse_app(value: &Value, directory: &Path) -> Result<App, Wrong> {
     if let Some(compositor) = compositor {
         let kinds = platform::display::candidates();
         let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
-        if !names.contains(&compositor) {
+        // What follows a colon is the output to use.
+        let kind = compositor.split(':').next().unwrap_or(compositor);
+        if !names.contains(&kind) {
             let reason = format!("there are {}", names.join(", "));
             return Err(Wrong::new(reason).under("compositor"));
         }

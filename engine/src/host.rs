@@ -129,6 +129,7 @@ impl Host {
             Err(refusal) => log::info!("memory may be swapped out: {refusal}"),
         }
         let store = Store::open(&config.state_dir)?;
+        platform::display::portal::keep_token_in(&config.state_dir);
         let identity = store.identity(Side::Host)?;
         let trust = Arc::new(NativeTrust::open(&store)?);
         let fingerprint = identity.fingerprint();
@@ -295,7 +296,7 @@ fn manage(store: &Store, trust: &Arc<NativeTrust>) -> Option<Management> {
 /// told.
 fn choose_backends(config: &HostConfig) -> Result<(Backends, String), HostError> {
     let wanted = config.desktop.as_deref();
-    let display = select::choose_display(platform::display::candidates(), wanted);
+    let display = select::choose_display(platform::display::candidates_for(wanted), wanted);
     let Some(chosen) = display.chosen else {
         return Err(HostError::NoDisplay {
             reasons: unchosen(wanted, &display.answers),
@@ -592,7 +593,7 @@ fn sum(entry: &SessionEntry) -> String {
     let last = entry.metrics.capture_to_last_byte.snapshot();
     let mut line = format!(
         "session {} of {} has ended: {} frames, {} IDR, {} skipped, captured to first byte p50 {} \
-         p99 {} ms, to last p50 {} p99 {} ms, {} datagrams, {} of parity",
+         p99 {} ms, to last p50 {} p99 {} ms, judder {} ms, {} datagrams, {} of parity",
         entry.number,
         entry.client,
         counters.encoded,
@@ -602,6 +603,7 @@ fn sum(entry: &SessionEntry) -> String {
         ms(&first, 0.99),
         ms(&last, 0.5),
         ms(&last, 0.99),
+        judder(&counters),
         counters.datagrams,
         counters.parity_datagrams,
     );
@@ -629,6 +631,14 @@ fn ms(durations: &HistogramSnapshot, quantile: f64) -> String {
     })
 }
 
+/// Judder in milliseconds.
+fn judder(counters: &CounterSnapshot) -> String {
+    let judder = counters.judder();
+    judder.map_or("-".to_owned(), |it| {
+        format!("{:.2}", it.as_secs_f64() * 1e3)
+    })
+}
+
 /// A session's part of the line: what happened between `old` and `now`.
 fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
     let seconds = now.at.duration_since(old.at).as_secs_f64().max(1e-3);
@@ -639,11 +649,12 @@ fn part(entry: &SessionEntry, now: &Figures, old: &Figures) -> String {
             .map_or("-".to_owned(), |d| format!("{:.1}", d.as_secs_f64() * 1e3))
     };
     let mut line = format!(
-        "{} {}: {:.0} fps, {:.1} Mbit/s, captured to first byte p50 {} ms, to last p50 {} p99 {} \
-         ms, {} IDR, {} skipped, {} not sent",
+        "{} {}: {:.0} fps, judder {} ms, {:.1} Mbit/s, captured to first byte p50 {} ms, to last \
+         p50 {} p99 {} ms, {} IDR, {} skipped, {} not sent",
         entry.client,
         entry.mode,
         counted.encoded as f64 / seconds,
+        judder(&counted),
         counted.sent_bytes as f64 * 8e-6 / seconds,
         ms(&now.first_byte, &old.first_byte, 0.5),
         ms(&now.last_byte, &old.last_byte, 0.5),

@@ -142,6 +142,11 @@ counters! {
     Counters, CounterSnapshot {
         /// Pictures that capture delivered.
         captured,
+        /// Intervals between captured pictures that count for [`CounterSnapshot::judder`].
+        capture_intervals,
+        /// Their squared distances from whole refreshes of the output, µs²; at 8 ms and 240 Hz it
+        /// is full after 30 years.
+        capture_off_us2,
         /// Pictures displaced by a newer one before encode took them.
         superseded,
         /// Pictures encoded, refinements and repeats for a new client included.
@@ -247,6 +252,25 @@ counters! {
     }
 }
 
+impl Counters {
+    /// A captured picture came so far from its due time.
+    pub fn add_interval(&self, off: Duration) {
+        let us = u64::try_from(off.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+        add(&self.capture_intervals, 1);
+        add(&self.capture_off_us2, us.saturating_mul(us));
+    }
+}
+
+impl CounterSnapshot {
+    /// Judder: the standard deviation of the intervals between captured pictures from whole
+    /// refreshes of the output ([`platform::capture::Pacing`]); `None` before there are any.
+    #[must_use]
+    pub fn judder(&self) -> Option<Duration> {
+        let mean_us2 = self.capture_off_us2 as f64 / self.capture_intervals as f64;
+        (self.capture_intervals > 0).then(|| Duration::from_secs_f64(mean_us2.sqrt() * 1e-6))
+    }
+}
+
 /// Everything that one session's pipeline measures.
 #[derive(Default)]
 pub struct SessionMetrics {
@@ -342,6 +366,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn judder_is_the_root_of_the_mean_square() {
+        let counters = Counters::default();
+        assert_eq!(counters.snapshot().judder(), None);
+        for ms in [3, 0, 0, 4, 0] {
+            counters.add_interval(Duration::from_millis(ms));
+        }
+        let judder = counters.snapshot().judder().expect("five intervals");
+        assert_eq!(judder.as_micros(), 2236, "√(25 / 5) ms");
     }
 
     #[test]

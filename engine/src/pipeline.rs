@@ -172,6 +172,7 @@ pub fn spawn(parts: Parts) -> std::io::Result<Pipeline> {
         next,
         metrics: Arc::clone(&metrics),
         capture: parts.capture,
+        refresh: parts.mode.refresh().interval(),
     };
     let encode = EncodeStage {
         encoder: parts.encoder,
@@ -273,21 +274,22 @@ impl Pipeline {
         }
     }
 
-    /// Goes on with pictures of `source` in another mode. [`Pipeline::changed`] tells from which
-    /// frame on; until it has, there is no other change.
-    pub fn change(&self, source: Box<dyn Capture>, encoder: EncoderChange) {
+    /// Goes on with pictures of `source`, whose output has so much time between two refreshes, in
+    /// another mode. [`Pipeline::changed`] tells from which frame on; until it has, there is no
+    /// other change.
+    pub fn change(&self, source: Box<dyn Capture>, refresh: Duration, encoder: EncoderChange) {
         if self.encoders.try_send(encoder).is_err() {
             log::error!("a change of the mode came before the one before it was made");
         }
-        self.restore(source);
+        self.restore(source, refresh);
     }
 
     /// Goes on in the mode as it is, with pictures of `source`.
-    pub fn restore(&self, source: Box<dyn Capture>) {
+    pub fn restore(&self, source: Box<dyn Capture>, refresh: Duration) {
         if let Some(sources) = &self.sources {
             // First whom to wake, so that an end that is asked for now does not wait.
             let old = self.stop.replace_waker(source.waker());
-            sources.replace(source);
+            sources.replace(source, refresh);
             old.wake();
         }
     }

@@ -509,7 +509,8 @@ impl Stage<'_> {
         let Some(wanted) = self.request.terms.desktop.as_deref() else {
             return Ok(Arc::clone(&self.backends.display));
         };
-        let selection = select::choose_display(platform::display::candidates(), Some(wanted));
+        let candidates = platform::display::candidates_for(Some(wanted));
+        let selection = select::choose_display(candidates, Some(wanted));
         let chosen = selection.chosen.map(Arc::from);
         chosen.ok_or_else(|| SessionError::NoDisplay {
             wanted: wanted.to_owned(),

@@ -133,6 +133,7 @@ fn booked(in_asking: u64, in_taking: u64, pictures: u64) -> CounterSnapshot {
             surface: Arc::new(MemorySurface::new(SIZE, PixelFormat::Bgrx)),
             left: pictures,
         }),
+        refresh: Duration::from_millis(16),
         frames,
         displaced,
         next: NextSource::never(),

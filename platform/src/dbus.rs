@@ -126,6 +126,11 @@ impl<T> Default for Options<T> {
 }
 
 impl<T> Options<T> {
+    /// These options.
+    pub(crate) const fn new(entries: Vec<(&'static str, T)>) -> Self {
+        Self(entries)
+    }
+
     /// One option.
     pub(crate) fn one(name: &'static str, value: T) -> Self {
         Self(vec![(name, value)])
@@ -187,6 +192,16 @@ impl Message {
         self.inner.get_buf()
     }
 
+    /// The first two arguments.
+    pub(crate) fn two<'m, A, B>(&'m self) -> Result<(A, B), BusError>
+    where
+        A: Unmarshal<'m, 'm>,
+        B: Unmarshal<'m, 'm>,
+    {
+        let read = self.inner.body.parser().get2();
+        read.map_err(|error| BusError::Ended(format!("an answer of another kind: {error:?}")))
+    }
+
     /// It is that signal.
     pub(crate) fn is_signal(&self, interface: &str, member: &str) -> bool {
         let header = &self.inner.dynheader;
@@ -202,6 +217,8 @@ impl Message {
 /// A connection.
 pub(crate) struct Bus {
     stream: UnixStream,
+    /// Ours, as the bus calls us.
+    name: String,
     serial: u32,
     input: Vec<u8>,
     fds: VecDeque<OwnedFd>,
@@ -241,6 +258,7 @@ impl Bus {
         stream.set_nonblocking(true).map_err(refused)?;
         let mut bus = Self {
             stream,
+            name: String::new(),
             serial: 0,
             input: Vec::new(),
             fds: VecDeque::new(),
@@ -252,8 +270,14 @@ impl Bus {
             path: BUS_PATH,
             interface: BUS,
         };
-        bus.call(&hello.call("Hello"), limit, cancel)?;
+        let greeted = bus.call(&hello.call("Hello"), limit, cancel)?;
+        bus.name = greeted.first()?;
         Ok(bus)
+    }
+
+    /// Our own name on the bus, `:1.42`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// `EXTERNAL`, the user's number in hexadecimal digits of its decimal ones.
@@ -350,6 +374,19 @@ impl Bus {
         let mut call = bus.call("NameHasOwner");
         call.body.push_param(name).map_err(unmarshallable)?;
         self.call(&call, limit, &Cancel::default())?.first()
+    }
+
+    /// Would the bus start somebody of that name?
+    pub(crate) fn can_start(&mut self, name: &str, limit: Duration) -> Result<bool, BusError> {
+        let bus = Target {
+            service: BUS,
+            path: BUS_PATH,
+            interface: BUS,
+        };
+        let call = bus.call("ListActivatableNames");
+        let answer = self.call(&call, limit, &Cancel::default())?;
+        let names: Vec<&str> = answer.first()?;
+        Ok(names.contains(&name))
     }
 
     /// A property of a plain type.

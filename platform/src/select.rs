@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::capture::CaptureBackend;
-use crate::display::{DisplayBackend, OutputAddress};
+use crate::display::{DisplayBackend, OutputAddress, UNASKED};
 
 /// Why a backend does not fit this machine, and what would make it fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,22 +95,24 @@ pub fn choose<T: ?Sized>(
     Selection { answers, chosen }
 }
 
-/// Chooses a kind of display. Without `wanted` never the synthetic one: a user who asked for a
-/// desktop wants to be told that there is none.
+/// Chooses a kind of display; what follows a colon in `wanted` is the candidate's own affair
+/// ([`crate::display::candidates_for`]). Without `wanted` never one of
+/// [`crate::display::UNASKED`]: a user who asked for a desktop wants to be told that there is none.
 pub fn choose_display(
     candidates: Vec<Box<dyn DisplayBackend>>,
     wanted: Option<&str>,
 ) -> Selection<dyn DisplayBackend> {
-    let mut selection = choose("display", candidates, wanted, |backend| {
+    let kind = wanted.map(|wanted| wanted.split(':').next().unwrap_or(wanted));
+    let mut selection = choose("display", candidates, kind, |backend| {
         (backend.name(), backend.probe())
     });
     if wanted.is_none()
         && selection
             .chosen
             .as_ref()
-            .is_some_and(|it| it.name() == "synthetic")
+            .is_some_and(|it| UNASKED.contains(&it.name()))
     {
-        log::info!("display: synthetic must be asked for by name");
+        log::info!("display: it must be asked for by name");
         selection.chosen = None;
     }
     selection

@@ -246,6 +246,13 @@ fn counted(report: &Report) -> String {
         ("repaired", counters.repaired.to_string()),
         ("decoded", counters.decoded.to_string()),
         ("marker read", counters.marked.to_string()),
+        (
+            "judder",
+            report
+                .run
+                .judder_ms
+                .map_or("–".into(), |ms| format!("{ms:.3} ms")),
+        ),
         ("bitrate", format!("{:.2} Mbit/s", sizes.bitrate_bps / 1e6)),
         (
             "mean frame",

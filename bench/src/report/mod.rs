@@ -135,6 +135,10 @@ pub struct Run {
     /// picture, when the one at hand had been handed over; `None` where nothing counts them.
     #[serde(default)]
     pub ask_allocations: Option<u64>,
+    /// Standard deviation of the intervals between captured pictures from whole refreshes of the
+    /// output, ms; `None` where the host's side is not known.
+    #[serde(default)]
+    pub judder_ms: Option<f64>,
     /// Decoded pictures held against the drawn ones.
     pub verified: Verified,
     /// From the start of the connection to the first decoded picture, ms, where measured.

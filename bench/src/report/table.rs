@@ -151,6 +151,11 @@ fn counted(report: &Report) -> Vec<String> {
             sizes.fill,
         ),
     ];
+    if let Some(ms) = report.run.judder_ms {
+        lines.push(format!(
+            "judder   {ms:.3} ms between captured pictures, from whole refreshes of the output"
+        ));
+    }
     if verified.pictures > 0 {
         lines.push(format!(
             "pictures {} compared with what was drawn, {} wrong, PSNR {:.1} dB mean, {:.1} dB least",

@@ -52,6 +52,7 @@ pub(crate) fn example(frames: u32) -> Report {
         ],
         encoder_cpu_percent: Some(30.0),
         ask_allocations: Some(240),
+        judder_ms: Some(1.25),
         verified: Verified {
             pictures: frames.into(),
             ..Verified::default()
@@ -89,6 +90,7 @@ fn path_samples() -> Vec<PathSample> {
 fn the_path_is_in_all_three_forms() {
     let report = example(60);
     let table = table(&report);
+    assert!(table.contains("judder   1.250 ms"), "{table}");
     for part in [
         "steady 100 %",
         "12.0 Mbit/s (12.0 to 12.0)",

@@ -156,6 +156,10 @@ impl Measured {
     /// Adds another measurement of the same scenario.
     fn append(&mut self, other: Self) {
         let (counters, more) = (&mut self.run.counters, other.run.counters);
+        self.run.judder_ms = self.run.judder_ms.zip(other.run.judder_ms).map(|(a, b)| {
+            let (m, n) = (counters.captured as f64, more.captured as f64);
+            ((a * a * m + b * b * n) / (m + n).max(1.0)).sqrt()
+        });
         counters.drawn += more.drawn;
         counters.delivered += more.delivered;
         counters.captured += more.captured;
@@ -328,6 +332,7 @@ impl Bench {
             threads: usage.threads,
             encoder_cpu_percent: Some(usage.encoder_cpu_percent),
             ask_allocations: usage.ask_allocations,
+            judder_ms: usage.counters.judder().map(|it| it.as_secs_f64() * 1e3),
             verified: observed.verified,
             connect_to_picture_ms: outcome.first_picture.map(|time| time.as_secs_f64() * 1e3),
         };

@@ -95,7 +95,8 @@ impl Stage<'_> {
         standing.config = config;
         standing.in_work = Some(display.mode());
         standing.point(&mut source, display.mode());
-        pipeline.change(source.capture, change);
+        let refresh = display.mode().refresh().interval();
+        pipeline.change(source.capture, refresh, change);
         Ok(())
     }
 
@@ -157,7 +158,7 @@ impl Stage<'_> {
         }
         let mut source = standing.recapture(display)?;
         standing.point(&mut source, before);
-        pipeline.restore(source.capture);
+        pipeline.restore(source.capture, before.refresh().interval());
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! Where the display changes its mode the source is replaced ([`super::change`]); what the old one
 //! says then is no fault.
 //!
+//! How evenly pictures come is measured here, for every kind of capture alike, before any of them
+//! is displaced ([`crate::metrics::CounterSnapshot::judder`]).
+//!
 //! Allocations are booked in two counters that add up to all of the thread's: those in asking,
 //! and those in anything else, from the wait for a picture to its hand-over.
 
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use gpu::frame::Frame;
-use platform::capture::{Capture, Captured};
+use platform::capture::{Capture, Captured, Pacing};
 
 use super::StageFault;
 use super::change::NextSource;
@@ -30,6 +33,8 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 pub struct CaptureStage {
     /// Where pictures come from.
     pub capture: Box<dyn Capture>,
+    /// Between two refreshes of the output.
+    pub refresh: Duration,
     /// To encode; capacity 1.
     pub frames: Sender<Frame>,
     /// The same channel's other end, to take back the picture that a newer one displaces.
@@ -43,14 +48,16 @@ pub struct CaptureStage {
 impl CaptureStage {
     /// Runs until `stop` or a fault.
     pub fn run(mut self, stop: &Stop) -> Result<(), StageFault> {
-        let mut in_asking = 0;
+        let (mut in_asking, mut pacing) = (0, Pacing::NONE);
         while !stop.is_asked() {
-            if let Some(source) = self.next.take() {
-                self.capture = source;
+            if let Some((source, refresh)) = self.next.take() {
+                (self.capture, self.refresh, pacing) = (source, refresh, Pacing::NONE);
             }
-            if let Err(fault) = self.turn(&mut in_asking) {
+            if let Err(fault) = self.turn(&mut in_asking, &mut pacing) {
                 match self.next.wait(CHANGE_PATIENCE) {
-                    Some(source) => self.capture = source,
+                    Some((source, refresh)) => {
+                        (self.capture, self.refresh, pacing) = (source, refresh, Pacing::NONE);
+                    }
                     None if stop.is_asked() => return Ok(()),
                     None => return Err(fault),
                 }
@@ -59,7 +66,7 @@ impl CaptureStage {
         Ok(())
     }
 
-    fn turn(&mut self, in_asking: &mut u64) -> Result<(), StageFault> {
+    fn turn(&mut self, in_asking: &mut u64, pacing: &mut Pacing) -> Result<(), StageFault> {
         let counters = &self.metrics.counters;
         let before = thread_allocations();
         self.capture.ask()?;
@@ -68,6 +75,9 @@ impl CaptureStage {
         match self.capture.next(PATIENCE)? {
             Captured::Frame(frame) => {
                 add(&counters.captured, 1);
+                if let Some(off) = pacing.note(frame.captured, self.refresh) {
+                    counters.add_interval(off);
+                }
                 self.offer(frame);
                 let other = thread_allocations() - *in_asking;
                 counters.capture_allocations.store(other, Relaxed);

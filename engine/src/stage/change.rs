@@ -40,17 +40,20 @@ pub struct EncoderChanged {
     pub retired: Box<dyn Encoder>,
 }
 
+/// A source of pictures, and the time between two refreshes of its output.
+type Source = (Box<dyn Capture>, Duration);
+
 /// The pipeline's ends of the ways to capture.
 pub struct SourceChanges {
     announced: Arc<AtomicU64>,
-    sources: Sender<(u64, Box<dyn Capture>)>,
-    stale: Receiver<(u64, Box<dyn Capture>)>,
+    sources: Sender<(u64, Source)>,
+    stale: Receiver<(u64, Source)>,
 }
 
 /// Capture's ends.
 pub struct NextSource {
     announced: Arc<AtomicU64>,
-    sources: Receiver<(u64, Box<dyn Capture>)>,
+    sources: Receiver<(u64, Source)>,
     /// The announcement that the source in use belongs to.
     at: u64,
 }
@@ -80,8 +83,8 @@ impl SourceChanges {
     }
 
     /// The source from now on. Newest wins: one that was not taken yet is out of date.
-    pub fn replace(&self, source: Box<dyn Capture>) {
-        let mut next = (self.announced.load(Ordering::Acquire), source);
+    pub fn replace(&self, source: Box<dyn Capture>, refresh: Duration) {
+        let mut next = (self.announced.load(Ordering::Acquire), (source, refresh));
         while let Err(TrySendError::Full(newest)) = self.sources.try_send(next) {
             next = newest;
             drop(self.stale.try_recv());
@@ -100,8 +103,8 @@ impl NextSource {
         }
     }
 
-    /// A source that was given, if one was.
-    pub fn take(&mut self) -> Option<Box<dyn Capture>> {
+    /// A source that was given, if one was, with the time between two refreshes of its output.
+    pub fn take(&mut self) -> Option<(Box<dyn Capture>, Duration)> {
         let (at, source) = self.sources.try_recv().ok()?;
         self.at = at;
         Some(source)
@@ -109,7 +112,7 @@ impl NextSource {
 
     /// The source that was announced, if one was; waits for it. `None`, too, once nobody will give
     /// one any more.
-    pub fn wait(&mut self, patience: Duration) -> Option<Box<dyn Capture>> {
+    pub fn wait(&mut self, patience: Duration) -> Option<(Box<dyn Capture>, Duration)> {
         if self.at == self.announced.load(Ordering::Acquire) {
             return None;
         }

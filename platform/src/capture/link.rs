@@ -20,7 +20,7 @@ use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_shm::{self, WlShm};
 use wayland_client::protocol::wl_shm_pool::WlShmPool;
 use wayland_client::{
-    Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle, delegate_noop,
+    Connection, Dispatch, DispatchError, EventQueue, Proxy, QueueHandle, WEnum, delegate_noop,
 };
 use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_manager_v1::ZxdgOutputManagerV1;
 use wayland_protocols::xdg::xdg_output::zv1::client::zxdg_output_v1::{self, ZxdgOutputV1};
@@ -101,6 +101,18 @@ struct KnownOutput {
     proxy: WlOutput,
     name: Option<String>,
     area: Area,
+    /// Width, height and rate (mHz) of its current mode.
+    mode: Option<(i32, i32, i32)>,
+}
+
+/// An output that has a name.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedOutput {
+    pub(crate) name: String,
+    /// Where it is; of no size if that was never told.
+    pub(crate) area: Area,
+    /// Width, height and rate (mHz, 0 if unknown) of its current mode.
+    pub(crate) mode: Option<(i32, i32, i32)>,
 }
 
 /// What the connection knows, and in `protocol` what the capture protocol in use knows.
@@ -201,6 +213,37 @@ impl<P: 'static> Link<P> {
 
     /// Finds the output of that name, by `wl_output.name` (version 4) or `xdg_output.name`.
     pub(crate) fn find_output(&mut self, name: &str) -> Result<WlOutput, CaptureError> {
+        self.learn_outputs()?;
+        let found = self
+            .state
+            .outputs
+            .iter()
+            .find(|output| output.name.as_deref() == Some(name));
+        let Some(output) = found else {
+            return Err(CaptureError::NoOutput {
+                output: name.to_owned(),
+            });
+        };
+        self.state.target = Some(output.global);
+        Ok(output.proxy.clone())
+    }
+
+    /// All outputs that have a name, in the order in which they were told.
+    pub(crate) fn named_outputs(&mut self) -> Result<Vec<NamedOutput>, CaptureError> {
+        self.learn_outputs()?;
+        let outputs = self.state.outputs.iter();
+        let named = outputs.filter_map(|output| {
+            Some(NamedOutput {
+                name: output.name.clone()?,
+                area: output.area,
+                mode: output.mode,
+            })
+        });
+        Ok(named.collect())
+    }
+
+    /// Binds the outputs that are new, and waits for what is told of them.
+    fn learn_outputs(&mut self) -> Result<(), CaptureError> {
         let handle = self.handle();
         let named = |global: &&Global| global.interface == WlOutput::interface().name;
         let mut outputs: Vec<Global> = self.state.globals.iter().filter(named).cloned().collect();
@@ -217,6 +260,7 @@ impl<P: 'static> Link<P> {
                 proxy: output,
                 name: None,
                 area: Area::default(),
+                mode: None,
             });
         }
         if let Ok(manager) = self.bind::<ZxdgOutputManagerV1>(2, 3) {
@@ -224,19 +268,7 @@ impl<P: 'static> Link<P> {
                 manager.get_xdg_output(&output.proxy, &handle, output.global);
             }
         }
-        self.round_trip()?;
-        let found = self
-            .state
-            .outputs
-            .iter()
-            .find(|output| output.name.as_deref() == Some(name));
-        let Some(output) = found else {
-            return Err(CaptureError::NoOutput {
-                output: name.to_owned(),
-            });
-        };
-        self.state.target = Some(output.global);
-        Ok(output.proxy.clone())
+        self.round_trip()
     }
 
     /// Where the output that was found is now; `None` if that was never told (no `xdg_output`).
@@ -501,10 +533,20 @@ impl<P: 'static> Dispatch<WlOutput, u32> for State<P> {
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
-        if let wl_output::Event::Name { name } = event
-            && let Some(output) = state.output(*global)
-        {
-            output.name = Some(name);
+        let Some(output) = state.output(*global) else {
+            return;
+        };
+        match event {
+            wl_output::Event::Name { name } => output.name = Some(name),
+            wl_output::Event::Mode {
+                flags: WEnum::Value(flags),
+                width,
+                height,
+                refresh,
+            } if flags.contains(wl_output::Mode::Current) => {
+                output.mode = Some((width, height, refresh));
+            }
+            _ => {}
         }
     }
 }

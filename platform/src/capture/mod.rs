@@ -4,6 +4,7 @@ mod cursor_session;
 pub mod ext_image_copy;
 pub(crate) mod link;
 pub mod nest;
+mod pacing;
 pub mod pipewire;
 pub(crate) mod pool;
 pub mod screencopy;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gpu::frame::Frame;
+
+pub use pacing::Pacing;
 
 use crate::cursor::CursorSource;
 use crate::display::OutputAddress;

@@ -63,7 +63,7 @@ impl ClipboardBackend for DataControl {
         let Some(output) = output else {
             return Err(Refusal::new("the display has no compositor", ""));
         };
-        match output.over_wayland().and_then(Globals::bind) {
+        match output.beside_over_wayland().and_then(Globals::bind) {
             Ok(_) => Ok("clipboard text".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -74,7 +74,7 @@ impl ClipboardBackend for DataControl {
 
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Clipboard>, ClipboardError> {
         let output = output.ok_or_else(|| ended("the display has no compositor"))?;
-        Ok(Box::new(Controlled::open(output.over_wayland()?)?))
+        Ok(Box::new(Controlled::open(output.beside_over_wayland()?)?))
     }
 }
 

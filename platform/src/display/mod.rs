@@ -4,15 +4,21 @@
 mod app;
 mod cancel;
 pub mod gamescope;
+pub mod hyprland;
 pub mod kwin;
+pub mod mirror;
 pub mod mutter;
 mod nest;
 mod overview;
+pub mod portal;
 pub mod private_sway;
 pub mod running_sway;
 mod runtime_dir;
 pub mod sway_ipc;
 pub mod synthetic;
+mod tenant;
+mod wlr_heads;
+pub mod wlr_output;
 mod wlroots;
 
 use std::path::PathBuf;
@@ -41,6 +47,9 @@ pub struct OutputAddress {
     pub wayland: Option<WaylandOutput>,
     /// By a video node of PipeWire.
     pub node: Option<VideoNode>,
+    /// Over its compositor's Wayland socket, but not for its pictures: those come by another way,
+    /// which the user has chosen.
+    pub input: Option<WaylandOutput>,
     /// For input, by the compositor's server of emulated input.
     pub ei: Option<EiAddress>,
     /// For input, by the desktop's remote-desktop session.
@@ -55,6 +64,14 @@ impl OutputAddress {
     pub fn over_wayland(&self) -> Result<&WaylandOutput, CaptureError> {
         let way = "Wayland output";
         self.wayland.as_ref().ok_or(CaptureError::NoWay { way })
+    }
+
+    /// The way over Wayland, for all but pictures.
+    ///
+    /// # Errors
+    /// [`CaptureError::NoWay`] if there is none.
+    pub fn beside_over_wayland(&self) -> Result<&WaylandOutput, CaptureError> {
+        self.input.as_ref().map_or_else(|| self.over_wayland(), Ok)
     }
 
     /// The way over PipeWire.
@@ -221,16 +238,38 @@ pub enum AppState {
     },
 }
 
+/// Kinds of display that are used only where they are asked for by name: they show what the user
+/// has on the screen, or nothing real.
+pub const UNASKED: [&str; 3] = ["mirror", "portal", "synthetic"];
+
 /// All kinds of display, best first: the desktop that this process runs in, if it is one, else
-/// one of our own. The synthetic one comes last, and only by its name.
+/// one of our own. Those of [`UNASKED`] come last.
 #[must_use]
 pub fn candidates() -> Vec<Box<dyn DisplayBackend>> {
+    candidates_for(None)
+}
+
+/// The same where a kind is wanted by name, with the output to use after a colon if it is to be
+/// one that exists: `mirror:DP-1`.
+#[must_use]
+pub fn candidates_for(wanted: Option<&str>) -> Vec<Box<dyn DisplayBackend>> {
+    let output = wanted.and_then(|wanted| wanted.split_once(':'));
+    let output_for = |kind: &str| {
+        let output = output.filter(|(named, _)| *named == kind);
+        output.map(|(_, output)| output.to_owned())
+    };
     vec![
         Box::new(running_sway::RunningSway::from_environment()),
         Box::new(kwin::Kwin::from_environment()),
         Box::new(mutter::Mutter::from_environment()),
+        Box::new(hyprland::Hyprland::from_environment()),
+        Box::new(wlr_output::WlrOutput::from_environment(output_for(
+            "wlroots",
+        ))),
         Box::new(private_sway::PrivateSway),
         Box::new(gamescope::Gamescope::default()),
+        Box::new(mirror::Mirror::from_environment(output_for("mirror"))),
+        Box::new(portal::Portal::from_environment()),
         Box::new(synthetic::Synthetic),
     ]
 }

@@ -115,7 +115,7 @@ impl InjectBackend for Kwin {
         let Some(output) = output else {
             return Err(Refusal::new("the display has no compositor", ""));
         };
-        match output.over_wayland().and_then(KwinInjector::connect) {
+        match output.beside_over_wayland().and_then(KwinInjector::connect) {
             Ok(injector) => Ok(format!("fake input {}", injector.version)),
             Err(error @ CaptureError::Unsupported { .. }) => Err(Refusal::new(
                 error.to_string(),
@@ -129,7 +129,7 @@ impl InjectBackend for Kwin {
         let output = output.ok_or_else(|| CaptureError::Ended {
             reason: "the display has no compositor".to_owned(),
         })?;
-        let mut injector = KwinInjector::connect(output.over_wayland()?)?;
+        let mut injector = KwinInjector::connect(output.beside_over_wayland()?)?;
         injector.authenticate()?;
         Ok(Box::new(injector))
     }

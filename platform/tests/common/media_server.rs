@@ -41,6 +41,11 @@ pub struct MediaServer {
 pub struct Program(Child);
 
 impl Program {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends it a signal, by the name that kill(1) knows.
     pub fn signal(&self, name: &str) {
         let pid = self.0.id().to_string();

@@ -66,7 +66,8 @@ pub struct Host {
     /// them)
     #[argh(option)]
     encoder_threads: Option<String>,
-    /// the only kind of display to try: sway, kwin, mutter, private-sway, gamescope or synthetic
+    /// the only kind of display to try: sway, kwin, mutter, hyprland, wlroots, private-sway,
+    /// gamescope, mirror, portal or synthetic; wlroots:NAME and mirror:NAME take that output
     #[argh(option)]
     desktop: Option<String>,
     /// what runs on a session's display: a command line, testcard or none (default: testcard)

@@ -360,7 +360,7 @@ impl Consumer {
         };
         let interval = 1_000_000_000_000u64.checked_div(millihz.into());
         let interval = Duration::from_nanos(interval.unwrap_or(0));
-        self.shared.lock().pacing.note(captured, interval);
+        let _ = self.shared.lock().pacing.note(captured, interval);
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const LINEAR: u64 = 0;
 const BUFFERS: i32 = 6;
 /// Fewer make a producer wait for us; more only keep memory busy.
 const BUFFERS_RANGE: (i32, i32) = (2, 16);
+/// Asked for first: a producer whose own wish is two (xdg-desktop-portal-wlr) drops pictures, and
+/// what changed in them, while we hold one and are being given the other.
+const BUFFERS_AT_FIRST: i32 = 4;
 /// The largest picture, pixels.
 const SIDE_MAX: u32 = net::limits::SIDE_PX_MAX as u32;
 /// The best first: those that need no swap of colours.
@@ -176,10 +179,8 @@ pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
         flags: Vec::new(),
     };
     let (least, most) = BUFFERS_RANGE;
-    let buffers = object(
-        SpaTypes::ObjectParamBuffers,
-        ParamType::Buffers,
-        vec![
+    let buffers = |least| {
+        let properties = vec![
             number(
                 spa::sys::SPA_PARAM_BUFFERS_buffers,
                 range(BUFFERS, least, most),
@@ -187,10 +188,11 @@ pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
             Property::new(spa::sys::SPA_PARAM_BUFFERS_blocks, Value::Int(1)),
             number(
                 spa::sys::SPA_PARAM_BUFFERS_dataType,
-                Choice(ChoiceFlags::empty(), flags),
+                Choice(ChoiceFlags::empty(), flags.clone()),
             ),
-        ],
-    );
+        ];
+        object(SpaTypes::ObjectParamBuffers, ParamType::Buffers, properties)
+    };
     let bytes = |count: usize| i32::try_from(count).expect("some kilobytes");
     let header = Value::Int(bytes(meta::HEADER_BYTES));
     let ranged = |(default, least, most): (usize, usize, usize)| {
@@ -215,7 +217,8 @@ pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
         object(SpaTypes::ObjectParamMeta, ParamType::Meta, properties)
     };
     vec![
-        buffers,
+        buffers(BUFFERS_AT_FIRST),
+        buffers(least),
         meta(spa::sys::SPA_META_Header, header),
         meta(spa::sys::SPA_META_VideoDamage, damage),
         meta(spa::sys::SPA_META_Cursor, cursor),

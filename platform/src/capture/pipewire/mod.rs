@@ -20,7 +20,6 @@ mod address;
 mod consumer;
 mod format;
 mod meta;
-mod pacing;
 mod picture;
 mod stream;
 mod sys;
@@ -30,7 +29,6 @@ use std::time::Duration;
 
 pub use address::{Memory, NodeName, Shape, VideoNode};
 pub use meta::{CursorImage, NodeCursor};
-pub use pacing::Pacing;
 pub use stream::{NEGOTIATION_TIMEOUT, NodeStream};
 
 use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
@@ -82,15 +80,5 @@ impl Capture for NodeCapture {
 
     fn waker(&self) -> Arc<dyn Waker> {
         self.stream.waker(&self.reader)
-    }
-}
-
-impl Drop for NodeCapture {
-    fn drop(&mut self) {
-        let pacing = self.stream.pacing();
-        if let Some(judder) = pacing.judder() {
-            let count = pacing.intervals;
-            log::debug!("capture pipewire: {count} intervals, judder {judder:?}");
-        }
     }
 }

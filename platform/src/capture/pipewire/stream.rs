@@ -9,13 +9,13 @@ use gpu::frame::{Frame, Rect, Size, Surface};
 use net::units::{Mode, Timestamp};
 
 use super::super::link::{EventWaker, ended};
+use super::super::pacing::Pacing;
 use super::super::pool::NOTHING;
 use super::super::{CaptureError, Captured, Waker};
 use super::address::{Memory, Shape, VideoNode};
 use super::consumer;
 use super::format::Format;
 use super::meta::NodeCursor;
-use super::pacing::Pacing;
 use super::picture::Returns;
 use crate::display::Cancel;
 use crate::pipewire_link;

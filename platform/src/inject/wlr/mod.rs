@@ -65,7 +65,7 @@ impl InjectBackend for Wlr {
         let Some(output) = output else {
             return Err(Refusal::new("the display has no compositor", ""));
         };
-        match output.over_wayland().and_then(Globals::bind) {
+        match output.beside_over_wayland().and_then(Globals::bind) {
             Ok(_) => Ok("virtual keyboard and pointer".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -126,7 +126,7 @@ impl WlrInjector {
             output,
             keyboards,
             pointers,
-        } = Globals::bind(address.over_wayland()?)?;
+        } = Globals::bind(address.beside_over_wayland()?)?;
         let handle = link.handle();
         let keyboard = keyboards.create_virtual_keyboard(&seat, &handle, ());
         let pointer =

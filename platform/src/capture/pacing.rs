@@ -1,4 +1,7 @@
-//! How evenly pictures come: their distance in time to whole refreshes of the output.
+//! How evenly pictures come, whatever captures them: judder is the standard deviation of the
+//! intervals between captured pictures from whole refreshes of the output. A picture that nobody
+//! drew is no judder, nor is a pause; a compositor whose refresh is not the one that it tells shows
+//! the difference (wlroots' headless outputs tick in whole milliseconds: 0.67 ms at 60 Hz).
 
 use std::time::Duration;
 
@@ -7,7 +10,7 @@ use net::units::Timestamp;
 /// A longer pause is a still desktop, not a late picture.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// What was seen of a node's pictures.
+/// What was seen of an output's pictures. Constant in size; nothing allocates.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pacing {
     /// Intervals that count.
@@ -18,26 +21,26 @@ pub struct Pacing {
 
 impl Pacing {
     /// Nothing seen yet.
-    pub(super) const NONE: Self = Self {
+    pub const NONE: Self = Self {
         intervals: 0,
         last: None,
         sum_of_squares: 0.0,
     };
 
-    /// A picture of that time, on an output of that refresh interval.
-    pub(super) fn note(&mut self, at: Timestamp, refresh: Duration) {
-        let before = self.last.replace(at);
-        let Some(interval) = before.map(|before| at.since(before)) else {
-            return;
-        };
+    /// A picture of that time, on an output of that refresh interval. Tells how far it was from
+    /// its due time; `None` for the first one, after a pause, and where no refresh is known.
+    pub fn note(&mut self, at: Timestamp, refresh: Duration) -> Option<Duration> {
+        let interval = at.since(self.last.replace(at)?);
         if interval > PAUSE || refresh.is_zero() {
-            return;
+            return None;
         }
         let (interval, refresh) = (interval.as_secs_f64(), refresh.as_secs_f64());
         // Pictures that nobody drew are not late.
         let due = (interval / refresh).round().max(1.0) * refresh;
-        self.sum_of_squares += (interval - due).powi(2);
+        let off = interval - due;
+        self.sum_of_squares += off.powi(2);
         self.intervals += 1;
+        Some(Duration::from_secs_f64(off.abs()))
     }
 
     /// Standard deviation of the intervals from whole refreshes; `None` before there are any.
@@ -58,7 +61,7 @@ mod tests {
         let times = |times: &[u64]| {
             let mut pacing = Pacing::NONE;
             for ms in times {
-                pacing.note(Timestamp::from_ns(ms * 1_000_000), refresh);
+                let _ = pacing.note(Timestamp::from_ns(ms * 1_000_000), refresh);
             }
             pacing
         };
