@@ -427,6 +427,7 @@ impl Stage<'_> {
             mode: self.request.mode,
             app: self.request.app.clone(),
             environment: self.environment(sound.as_deref(), microphone.as_deref()),
+            cursor_apart: self.request.cursor,
             cancel: self.cancel.clone(),
         };
         let mut display = self.display_backend()?.create(&request)?;

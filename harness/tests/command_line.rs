@@ -646,6 +646,7 @@ fn ctrl_c_does_not_wait_for_a_sway_that_has_stopped() {
         mode: "640x480@60".parse().expect("a mode"),
         app: Vec::new(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     };
     let sway = PrivateSway

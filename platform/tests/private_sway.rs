@@ -130,6 +130,7 @@ fn an_application_that_does_not_exist_is_an_error_and_leaves_nothing() {
         mode,
         app: vec!["/nonexistent/game".into()],
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     };
     let before = directories();

@@ -29,6 +29,7 @@ fn request(mode: &str, app: &[&str]) -> DisplayRequest {
         mode: mode.parse().expect("a valid mode"),
         app,
         environment: Vec::new(),
+        cursor_apart: false,
     }
 }
 

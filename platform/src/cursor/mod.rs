@@ -9,6 +9,8 @@
 //! | [`synthetic`] | a display that draws its pictures itself |
 //! | `ext-image-copy-capture-v1`'s cursor session | [`crate::capture::ext_image_copy`], where the
 //! compositor has the pointer on a plane of its own |
+//! | metadata of PipeWire's buffers | [`crate::capture::pipewire`], for displays of KWin and Mutter that
+//! were made so ([`crate::display::DisplayRequest::cursor_apart`]) |
 //!
 //! `wlr-screencopy` tells nothing of the pointer, so it has no source.
 

@@ -23,6 +23,7 @@ fn request(app: &[&str]) -> DisplayRequest {
         mode: "1280x720@59.94".parse().expect("valid"),
         app: app.iter().map(|word| (*word).to_owned()).collect(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -142,6 +142,10 @@ pub struct DisplayRequest {
     /// What its environment says beside (where to play sound, for one). What the display itself
     /// must say there wins.
     pub environment: Vec<(String, String)>,
+    /// The pointer shall be told apart from the pictures
+    /// ([`crate::capture::CaptureBackend::open_with_cursor`]), which then lack it. For compositors
+    /// that must know from the start; where that cannot be had they paint it.
+    pub cursor_apart: bool,
     /// Asked when nobody wants the display any more, though it may not stand yet: from then on
     /// nothing is waited for but its end.
     pub cancel: Cancel,

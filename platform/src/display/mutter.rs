@@ -68,8 +68,10 @@ const SCREEN_CAST: Target<'static> = Target {
 const SESSION: &str = "org.gnome.Mutter.RemoteDesktop.Session";
 const CAST: &str = "org.gnome.Mutter.ScreenCast.Session";
 const STREAM: &str = "org.gnome.Mutter.ScreenCast.Stream";
-/// `cursor-mode`: painted into the picture, until it has a channel of its own.
+/// `cursor-mode`: painted into the pictures.
 const CURSOR_EMBEDDED: u32 = 1;
+/// Told beside them, as metadata.
+const CURSOR_METADATA: u32 = 2;
 /// The first of the screen cast interface's versions with `RecordVirtual` (Mutter 40).
 const VERSION_MIN: i32 = 3;
 
@@ -135,10 +137,12 @@ impl DisplayBackend for Mutter {
     fn create(&self, request: &DisplayRequest) -> Result<Box<dyn VirtualDisplay>, DisplayError> {
         let cancel = &request.cancel;
         let bus = self.connect(CALL_TIMEOUT, cancel).map_err(start_error)?;
-        let (session, node) = Session::start(bus, cancel).map_err(start_error)?;
+        let (session, node) =
+            Session::start(bus, request.cursor_apart, cancel).map_err(start_error)?;
         let session = Arc::new(session);
         let mut node = VideoNode {
             shape: Shape::Asked(request.mode),
+            tells_cursor: request.cursor_apart,
             ..VideoNode::new(NodeName::Id(node))
         };
         let stream = NodeStream::open(&node).map_err(start_error)?;
@@ -280,14 +284,18 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// Starts it, and tells the number of its node.
-    fn start(mut bus: Bus, cancel: &Cancel) -> Result<(Self, u32), BusError> {
+    fn start(mut bus: Bus, cursor_apart: bool, cancel: &Cancel) -> Result<(Self, u32), BusError> {
         let created = bus.call(&REMOTE_DESKTOP.call("CreateSession"), CALL_TIMEOUT, cancel)?;
         let session = created.first::<ObjectPath<&str>>()?.as_ref().to_owned();
         let remote = of_session(&session);
         let id: String = bus.property(&remote, "SessionId", CALL_TIMEOUT)?;
         let options = Options::one("remote-desktop-session-id", id.as_str());
         let cast = create(&mut bus, &SCREEN_CAST, "CreateSession", &options, cancel)?;
-        let options = Options::one("cursor-mode", CURSOR_EMBEDDED);
+        let cursor_mode = match cursor_apart {
+            true => CURSOR_METADATA,
+            false => CURSOR_EMBEDDED,
+        };
+        let options = Options::one("cursor-mode", cursor_mode);
         let cast = Target {
             path: &cast,
             interface: CAST,

@@ -188,6 +188,7 @@ pub fn request(mode: &str, app: &[String]) -> DisplayRequest {
         mode: mode.parse().expect("a valid mode"),
         app: app.to_vec(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -3,9 +3,11 @@
 
 #![allow(dead_code)]
 
+pub mod guest;
 pub mod kwin;
 pub mod media_server;
 pub mod painter;
+pub mod pointing;
 mod sys;
 
 use std::collections::hash_map::DefaultHasher;
@@ -46,6 +48,7 @@ fn request(mode: &str, app: &[&str]) -> DisplayRequest {
         mode: mode.parse().expect("a valid mode"),
         app: app.iter().map(|word| (*word).to_owned()).collect(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -86,6 +86,7 @@ impl ProtocolRun {
             mode: Mode::new(1280, 720, 60_000).expect("within the limits"),
             app,
             environment: Vec::new(),
+            cursor_apart: false,
             cancel: Cancel::default(),
         };
         let ended = |error: &dyn std::fmt::Display| BenchError::Ended(error.to_string());
