@@ -56,6 +56,15 @@ impl OutputAddress {
         self.wayland.as_ref().ok_or(CaptureError::NoWay { way })
     }
 
+    /// The same of a display that may have no compositor at all.
+    ///
+    /// # Errors
+    /// As [`OutputAddress::over_wayland`].
+    pub fn wayland_of(output: Option<&Self>) -> Result<&WaylandOutput, CaptureError> {
+        let way = "compositor";
+        output.ok_or(CaptureError::NoWay { way })?.over_wayland()
+    }
+
     /// The way over PipeWire.
     ///
     /// # Errors

@@ -62,10 +62,7 @@ impl InjectBackend for Wlr {
     }
 
     fn probe(&self, output: Option<&OutputAddress>) -> Result<String, Refusal> {
-        let Some(output) = output else {
-            return Err(Refusal::new("the display has no compositor", ""));
-        };
-        match output.over_wayland().and_then(Globals::bind) {
+        match OutputAddress::wayland_of(output).and_then(Globals::bind) {
             Ok(_) => Ok("virtual keyboard and pointer".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -75,10 +72,8 @@ impl InjectBackend for Wlr {
     }
 
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
-        let output = output.ok_or_else(|| CaptureError::Ended {
-            reason: "the display has no compositor".to_owned(),
-        })?;
-        Ok(Box::new(WlrInjector::open(output.over_wayland()?)?))
+        let output = OutputAddress::wayland_of(output)?;
+        Ok(Box::new(WlrInjector::open(output)?))
     }
 }
 
