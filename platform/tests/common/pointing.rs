@@ -22,6 +22,9 @@ const NUDGE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a picture is waited for before the pointer is moved again.
 const PICTURE_WAIT: Duration = Duration::from_millis(50);
 
+/// How many pictures are waited for before the guest is asked to paint again.
+const LOOKS: u32 = 20;
+
 /// The display's size, pixels.
 pub const SIZE: (u16, u16) = (1280, 720);
 
@@ -84,10 +87,17 @@ impl Stand<'_> {
         picture.is_some_and(|frame| pixel(&frame, 0, 0) == ground)
     }
 
-    /// The next picture of that ground, however many others come before it.
-    fn picture(&mut self, ground: u32) -> Frame {
+    /// The next picture of what the guest paints at that button, however many others come before it.
+    /// Compositors drop a picture for which they have no buffer at the moment, and paint it no more
+    /// until something changes: the guest is asked again.
+    fn picture(&mut self, button: PointerButton, ground: u32) -> Frame {
         let deadline = Instant::now() + PATIENCE;
+        let mut looks = 0u32;
         loop {
+            if looks.is_multiple_of(LOOKS) {
+                self.click(button);
+            }
+            looks += 1;
             if let Some(frame) = next_picture(&mut *self.capture)
                 && pixel(&frame, 0, 0) == ground
             {
@@ -181,7 +191,7 @@ pub fn is_told(stand: &mut Stand, source: &mut dyn CursorSource) {
     stand.click(PointerButton::Left);
     let is_second = |it: &Cursor| looks(it, SHAPES[1]) && is_at(it, 653, 353);
     told(source, is_second, || stand.nudge());
-    let frame = stand.picture(GROUNDS[1]);
+    let frame = stand.picture(PointerButton::Left, GROUNDS[1]);
     assert_eq!(strangers(&frame, (653, 353), GROUNDS[1]), 0, "painted too");
     drop(frame);
     stand.click(PointerButton::Right);
@@ -214,8 +224,7 @@ pub fn is_painted(stand: &mut Stand) {
         assert!(Instant::now() < deadline, "no picture shows it");
         stand.nudge();
     }
-    stand.click(PointerButton::Left);
-    stand.picture(GROUNDS[1]);
+    stand.picture(PointerButton::Left, GROUNDS[1]);
 }
 
 /// Fingers arrive as fingers, where they touch, and whoever goes lifts them.

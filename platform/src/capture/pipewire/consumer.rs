@@ -302,6 +302,10 @@ impl Consumer {
                 table.give_back(stream, key);
             }
         }
+        // Also the one of the picture that was displaced: in time for this very cycle.
+        while let Some(key) = self.shared.returns.pop() {
+            table.give_back(stream, key);
+        }
     }
 
     /// True if the buffer is lent to a picture.
