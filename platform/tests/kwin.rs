@@ -464,7 +464,7 @@ fn listens_when_told_to() {
 #[test]
 fn is_a_guest_when_told_to() {
     if let Some(path) = std::env::var_os("GUEST") {
-        guest::run(path.as_ref());
+        guest::run(path.as_ref(), false);
     }
 }
 

@@ -311,7 +311,7 @@ fn use_input(desktop: &Desktop, address: &OutputAddress, kind: &str) {
 #[test]
 fn is_a_guest_when_told_to() {
     if let Some(path) = std::env::var_os("GUEST") {
-        guest::run(path.as_ref());
+        guest::run(path.as_ref(), true);
     }
 }
 

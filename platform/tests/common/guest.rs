@@ -149,18 +149,21 @@ impl Guest {
         let shape = compositor.create_surface(handle, ());
         let side = (look.width.into(), look.height.into());
         let (x, y) = (look.hotspot.0.into(), look.hotspot.1.into());
+        // In this order, as toolkits do: Mutter shows nothing of a surface that was no pointer's when
+        // it was committed.
+        pointer.set_cursor(self.entered, Some(&shape), x, y);
         shape.attach(Some(&self.image(handle, side, &look.pixels())), 0, 0);
         shape.damage(0, 0, side.0, side.1);
         shape.commit();
-        pointer.set_cursor(self.entered, Some(&shape), x, y);
         if let Some(older) = self.shape.replace(shape) {
             older.destroy();
         }
     }
 }
 
-/// Runs on the compositor of the environment until that is gone, and writes to `path`.
-pub fn run(path: &Path) {
+/// Runs on the compositor of the environment until that is gone, and writes to `path`. Its window is
+/// full screen by its own wish, or by whoever places windows.
+pub fn run(path: &Path, asks_for_full_screen: bool) {
     let socket = std::env::var_os("WAYLAND_DISPLAY").expect("set for an application");
     let stream = UnixStream::connect(socket).expect("a compositor");
     let connection = Connection::from_socket(stream).expect("a compositor");
@@ -194,7 +197,9 @@ pub fn run(path: &Path) {
     let xdg = shell.get_xdg_surface(&surface, &handle, ());
     let toplevel = xdg.get_toplevel(&handle, ());
     toplevel.set_title("guest".into());
-    toplevel.set_fullscreen(None);
+    if asks_for_full_screen {
+        toplevel.set_fullscreen(None);
+    }
     surface.commit();
     guest.surface = Some(surface);
     guest.registry = Some((compositor, shm, shell));

@@ -72,8 +72,8 @@ impl Stand<'_> {
     /// at once, and a seat's pointer is told to them after its first motion.
     fn settle(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        self.place(0.25, 0.5);
         while !self.heard().contains("pointer at") || !self.shows(GROUNDS[0]) {
+            self.place(0.25, 0.5);
             self.nudge();
             std::thread::park_timeout(LOOK_INTERVAL);
             assert!(Instant::now() < deadline, "{}", self.heard());
@@ -255,10 +255,15 @@ pub fn fingers_arrive(stand: &mut Stand) {
             std::thread::park_timeout(LOOK_INTERVAL);
         }
     };
-    // Mutter's seat has touch only once somebody has touched.
-    stand.act(&finger(1, ContactKind::Down, 0.25, 0.5));
-    stand.act(&finger(1, ContactKind::Up, 0.25, 0.5));
-    eventually(stand, &["touch is there"]);
+    // Mutter's seat has touch only once somebody has touched, and clients hear what comes after.
+    let deadline = Instant::now() + PATIENCE;
+    while !stand.heard().contains("up ") {
+        for kind in [ContactKind::Down, ContactKind::Up] {
+            stand.act(&finger(1, kind, 0.5, 0.25));
+        }
+        assert!(Instant::now() < deadline, "{}", stand.heard());
+        std::thread::park_timeout(NUDGE_INTERVAL);
+    }
     stand.act(&finger(70, ContactKind::Down, 0.25, 0.5));
     stand.act(&finger(70, ContactKind::Move, 0.5, 0.5));
     stand.act(&finger(71, ContactKind::Down, 0.75, 0.25));
