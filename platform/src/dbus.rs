@@ -591,8 +591,8 @@ mod tests {
         let of = |path: &str| Some(path.to_owned());
         assert_eq!(socket("unix:path=/run/bus,guid=1"), of("/run/bus"));
         assert_eq!(
-            socket("unix:guid=1,abstract=/tmp/dbus-7"),
-            of("\0/tmp/dbus-7")
+            socket("unix:guid=1,abstract=/run/dbus-7"),
+            of("\0/run/dbus-7")
         );
         assert_eq!(socket("tcp:host=a;unix:path=/a%20b"), of("/a b"));
         for none in ["", "unix:runtime=yes", "unix:path=/a%2", "unix:path=%é"] {
