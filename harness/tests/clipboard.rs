@@ -213,6 +213,7 @@ fn the_display(near: Option<&OutputAddress>) -> OutputAddress {
 fn sway() -> Box<dyn VirtualDisplay> {
     let request = DisplayRequest {
         environment: Vec::new(),
+        cursor_apart: false,
         mode: "640x360@30".parse().expect("a mode"),
         app: Vec::new(),
         cursor_apart: false,

@@ -6,9 +6,11 @@
 //! Specification 0.42, sections "Authentication Protocol" and "Message Protocol".)
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -231,18 +233,43 @@ impl AsFd for Bus {
     }
 }
 
-/// The session bus's socket, from `DBUS_SESSION_BUS_ADDRESS` or where systemd puts it.
+/// The session bus's socket, from `DBUS_SESSION_BUS_ADDRESS` or where systemd puts it. One without a
+/// file (`unix:abstract=`) is its name after a zero byte, as [`crate::display::connect`] takes it.
 pub(crate) fn session_socket() -> Option<PathBuf> {
-    if let Ok(address) = std::env::var("DBUS_SESSION_BUS_ADDRESS") {
-        return address.split(';').find_map(|address| {
-            let pairs = address.strip_prefix("unix:")?.split(',');
-            pairs
-                .filter_map(|pair| pair.split_once('='))
-                .find_map(|(key, value)| (key == "path").then(|| PathBuf::from(value)))
-        });
+    if let Ok(addresses) = std::env::var("DBUS_SESSION_BUS_ADDRESS") {
+        return socket_of(&addresses);
     }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR")?;
     Some(PathBuf::from(runtime).join("bus")).filter(|path| path.exists())
+}
+
+/// The first Unix socket of a list of addresses (section "Server Addresses").
+fn socket_of(addresses: &str) -> Option<PathBuf> {
+    addresses.split(';').find_map(|address| {
+        let pairs = address.strip_prefix("unix:")?.split(',');
+        let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(key, value)| {
+            let mut socket = match key {
+                "path" => Vec::new(),
+                "abstract" => vec![0],
+                _ => return None,
+            };
+            socket.extend(unescaped(value)?);
+            Some(PathBuf::from(OsString::from_vec(socket)))
+        })
+    })
+}
+
+/// `%2f` and its like as the bytes that they stand for; `None` if they stand for none.
+fn unescaped(value: &str) -> Option<Vec<u8>> {
+    let mut parts = value.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    Some(bytes)
 }
 
 impl Bus {
@@ -595,6 +622,42 @@ mod tests {
         assert_eq!(message_bytes(&bytes[..15]).expect("sane"), None);
         bytes[7] = 0xFF;
         assert!(message_bytes(&bytes).is_err(), "4 GB");
+    }
+
+    #[test]
+    fn an_address_names_a_file_or_an_abstract_socket() {
+        let socket = |addresses| {
+            let path = socket_of(addresses)?;
+            Some(path.to_str().expect("text").to_owned())
+        };
+        let of = |path: &str| Some(path.to_owned());
+        assert_eq!(socket("unix:path=/run/bus,guid=1"), of("/run/bus"));
+        assert_eq!(
+            socket("unix:guid=1,abstract=/run/dbus-7"),
+            of("\0/run/dbus-7")
+        );
+        assert_eq!(socket("tcp:host=a;unix:path=/a%20b"), of("/a b"));
+        for none in ["", "unix:runtime=yes", "unix:path=/a%2", "unix:path=%é"] {
+            assert_eq!(socket(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_bus_without_a_file_is_found() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixListener};
+        let name = format!("punktfunk-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("short");
+        let _silent = UnixListener::bind_addr(&address).expect("a socket");
+        let limit = Duration::from_millis(50);
+        let connect = |address: &str| {
+            let socket = socket_of(address).expect("one");
+            Bus::connect(&socket, limit, &Cancel::default()).err()
+        };
+        let error = connect(&format!("unix:abstract={name}"));
+        assert!(matches!(error, Some(BusError::TimedOut(_))), "{error:?}");
+        let error = connect(&format!("unix:abstract={name}-other"));
+        assert!(matches!(error, Some(BusError::Connect(_))), "{error:?}");
     }
 
     #[test]

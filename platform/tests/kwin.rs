@@ -8,8 +8,10 @@ mod listener;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use common::guest::{self, again};
 use common::kwin::{Desktop, OPEN, Options, OutputSeen, is_emulated, request};
 use common::painter::{Painter, colour, drawn_at};
+use common::pointing::{self, Stand};
 use common::*;
 use gpu::frame::Frame;
 use net::clock;
@@ -17,9 +19,10 @@ use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, Scrol
 use net::units::{Mode, Timestamp};
 use platform::capture::pipewire::{Memory, NodeStream, PipeWireBackend, Shape};
 use platform::capture::{Capture, CaptureBackend, Captured};
-use platform::display::{DisplayBackend, VirtualDisplay};
+use platform::cursor::CursorSource;
+use platform::display::{DisplayBackend, DisplayRequest, VirtualDisplay};
 use platform::inject::kwin::Kwin;
-use platform::inject::{InjectBackend, Injected};
+use platform::inject::{self, InjectBackend, Injected};
 
 /// How often a condition is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -445,21 +448,6 @@ fn input_arrives_at_the_application_on_the_output() {
     }
 }
 
-/// This very test executable, as an application that runs only the test `name`.
-fn again(name: &str, variable: &str, value: &std::path::Path) -> Vec<String> {
-    let this = std::env::current_exe().expect("known");
-    let told = format!("{variable}={}", value.display());
-    let words = [
-        "env",
-        &told,
-        this.to_str().expect("text"),
-        "--exact",
-        name,
-        "--nocapture",
-    ];
-    words.map(str::to_owned).to_vec()
-}
-
 /// An application that writes down what its seat tells it.
 #[test]
 fn listens_when_told_to() {
@@ -483,6 +471,62 @@ fn listens_when_told_to() {
         }
         std::thread::park_timeout(LOOK_INTERVAL);
     }
+}
+
+/// An application with a pointer of its own.
+#[test]
+fn is_a_guest_when_told_to() {
+    if let Some(path) = std::env::var_os("GUEST") {
+        guest::run(path.as_ref(), false);
+    }
+}
+
+/// A guest on an output, with the pointer apart or painted, and what drives it.
+fn with_guest(cursor_apart: bool, test: impl FnOnce(&mut Stand, Option<Box<dyn CursorSource>>)) {
+    let Some(desktop) = Desktop::start(OPEN) else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let heard = place.path().join("heard");
+    let request = DisplayRequest {
+        cursor_apart,
+        ..request(
+            "1280x720@60",
+            &again("is_a_guest_when_told_to", "GUEST", &heard),
+        )
+    };
+    let display = desktop.backend().create(&request).expect("created");
+    let address = address(&*display);
+    let (input, _) = inject::open(&inject::candidates(), Some(&address));
+    let apart = PipeWireBackend.open_with_cursor(&address).expect("opens");
+    assert_eq!(apart.is_some(), cursor_apart);
+    let (capture, source) = match apart {
+        Some((capture, source)) => (capture, Some(source)),
+        None => (PipeWireBackend.open(&address).expect("opens"), None),
+    };
+    let mut stand = Stand {
+        input,
+        capture,
+        heard: &heard,
+    };
+    test(&mut stand, source);
+}
+
+#[test]
+fn the_pointer_is_told_and_not_painted_where_it_is_wanted_apart() {
+    with_guest(true, |stand, source| {
+        pointing::is_told(stand, &mut *source.expect("just asserted"));
+    });
+}
+
+#[test]
+fn the_pointer_is_painted_where_nobody_wants_it_apart() {
+    with_guest(false, |stand, _| pointing::is_painted(stand));
+}
+
+#[test]
+fn fingers_arrive_at_the_application_on_the_output() {
+    with_guest(false, |stand, _| pointing::fingers_arrive(stand));
 }
 
 #[test]

@@ -12,15 +12,18 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use common::guest::{self, again};
 use common::media_server::{MediaServer, Program, eventually};
 use common::next_frame;
 use common::painter::{Painter, colour};
+use common::pointing::{self, Stand};
 use gpu::frame::{Frame, Size};
 use listener::{Heard, Listener};
 use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use platform::capture::pipewire::PipeWireBackend;
 use platform::capture::{Capture, CaptureBackend, CaptureError};
+use platform::cursor::CursorSource;
 use platform::display::mutter::Mutter;
 use platform::display::{Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay};
 use platform::inject;
@@ -82,7 +85,11 @@ impl Desktop {
         } else {
             &[]
         };
-        self.create_with(mode, app)
+        self.create_with(
+            mode,
+            app.iter().map(|word| (*word).to_owned()).collect(),
+            false,
+        )
     }
 
     /// A shell's first monitor brings its overview, which has the keyboard until it is left.
@@ -93,13 +100,18 @@ impl Desktop {
         }
     }
 
-    fn create_with(&self, mode: &str, app: &[&str]) -> Box<dyn VirtualDisplay> {
+    fn create_with(
+        &self,
+        mode: &str,
+        app: Vec<String>,
+        cursor_apart: bool,
+    ) -> Box<dyn VirtualDisplay> {
         platform::process::become_subreaper().expect("allowed to everybody");
         let request = DisplayRequest {
             mode: mode.parse().expect("a valid mode"),
-            app: app.iter().map(|word| (*word).to_owned()).collect(),
+            app,
             environment: Vec::new(),
-            cursor_apart: false,
+            cursor_apart,
             cancel: Cancel::default(),
         };
         let created = self.backend().create(&request);
@@ -384,6 +396,65 @@ fn use_input(desktop: &Desktop, address: &OutputAddress, kind: &str) {
     eventually("the key is down", || told(true));
     drop(input);
     eventually("the key is up", || told(false));
+}
+
+/// An application with a pointer of its own.
+#[test]
+fn is_a_guest_when_told_to() {
+    if let Some(path) = std::env::var_os("GUEST") {
+        guest::run(path.as_ref(), true);
+    }
+}
+
+/// A guest on a monitor, with the pointer apart or painted, and what drives it: emulated input, or
+/// calls over D-Bus as where there is none.
+fn with_guest(
+    cursor_apart: bool,
+    kind: &str,
+    test: impl FnOnce(&mut Stand, Option<Box<dyn CursorSource>>),
+) {
+    let Some(desktop) = Desktop::start() else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let heard = place.path().join("heard");
+    let app = again("is_a_guest_when_told_to", "GUEST", &heard);
+    let display = desktop.create_with("1280x720@60", app, cursor_apart);
+    let mut address = display.address().expect("it has one").clone();
+    address.ei = address.ei.filter(|_| kind == "ei");
+    let (input, _) = inject::open(&inject::candidates(), Some(&address));
+    assert!(input.capabilities().any(|it| it.name == kind));
+    let apart = PipeWireBackend.open_with_cursor(&address).expect("opens");
+    assert_eq!(apart.is_some(), cursor_apart);
+    let (capture, source) = match apart {
+        Some((capture, source)) => (capture, Some(source)),
+        None => (open(&*display), None),
+    };
+    let mut stand = Stand {
+        input,
+        capture,
+        heard: &heard,
+    };
+    test(&mut stand, source);
+}
+
+#[test]
+fn the_pointer_is_told_and_not_painted_where_it_is_wanted_apart() {
+    with_guest(true, "ei", |stand, source| {
+        pointing::is_told(stand, &mut *source.expect("just asserted"));
+    });
+}
+
+#[test]
+fn the_pointer_is_painted_where_nobody_wants_it_apart() {
+    with_guest(false, "ei", |stand, _| pointing::is_painted(stand));
+}
+
+#[test]
+fn fingers_arrive_in_a_client() {
+    for kind in ["ei", "remote-desktop"] {
+        with_guest(false, kind, |stand, _| pointing::fingers_arrive(stand));
+    }
 }
 
 #[test]

@@ -116,6 +116,7 @@ impl Desktop {
             mode: "640x480@60".parse().expect("a mode"),
             app: Vec::new(),
             environment: Vec::new(),
+            cursor_apart: false,
             cancel: Cancel::default(),
         };
         // On a busy machine a session manager can need longer for a link than a stream waits.

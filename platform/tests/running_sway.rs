@@ -25,11 +25,11 @@ fn desktop() -> (Box<dyn VirtualDisplay>, RunningSway, SwayIpc) {
 fn request(mode: &str, app: &[&str]) -> DisplayRequest {
     let app = app.iter().map(|word| (*word).to_owned()).collect();
     DisplayRequest {
-        cursor_apart: false,
         cancel: Cancel::default(),
         mode: mode.parse().expect("a valid mode"),
         app,
         environment: Vec::new(),
+        cursor_apart: false,
     }
 }
 

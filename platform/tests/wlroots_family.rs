@@ -93,6 +93,7 @@ fn wish(mode: &str) -> DisplayRequest {
         mode: mode.parse().expect("a mode"),
         app: Vec::new(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -11,6 +11,8 @@
 //! where the display was made for it ([`crate::display::DisplayRequest::cursor_apart`]) |
 //! | `ext-image-copy-capture-v1`'s cursor session | [`crate::capture::ext_image_copy`], where the
 //! compositor has the pointer on a plane of its own |
+//! | metadata of PipeWire's buffers | [`crate::capture::pipewire`], for displays of KWin and Mutter that
+//! were made so ([`crate::display::DisplayRequest::cursor_apart`]) |
 //!
 //! `wlr-screencopy` tells nothing of the pointer, so it has no source.
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,13 +35,17 @@ impl Cancel {
     }
 }
 
-/// Connects to a Unix socket until `deadline` or `cancel`. The standard library's way waits
+/// Connects to a Unix socket until `deadline` or `cancel`; after a zero byte it is the name of one
+/// without a file (unix(7), abstract). The standard library's way waits
 /// without limit where the queue of connections is full: a listener that has stopped.
 ///
 /// # Errors
 /// The system's answer; `TimedOut`, `ConnectionAborted`.
 pub(crate) fn connect(socket: &Path, deadline: Instant, cancel: &Cancel) -> io::Result<UnixStream> {
-    let address = SocketAddrUnix::new(socket)?;
+    let address = match socket.as_os_str().as_bytes() {
+        [0, name @ ..] => SocketAddrUnix::new_abstract_name(name)?,
+        _ => SocketAddrUnix::new(socket)?,
+    };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let stream: OwnedFd =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

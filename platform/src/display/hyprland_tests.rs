@@ -106,6 +106,7 @@ fn request(mode: &str) -> DisplayRequest {
         mode: mode.parse().expect("a mode"),
         app: Vec::new(),
         environment: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     }
 }

@@ -74,6 +74,17 @@ impl OutputAddress {
         self.input.as_ref().map_or_else(|| self.over_wayland(), Ok)
     }
 
+    /// The same of a display that may have no compositor at all.
+    ///
+    /// # Errors
+    /// As [`OutputAddress::over_wayland`].
+    pub fn wayland_of(output: Option<&Self>) -> Result<&WaylandOutput, CaptureError> {
+        let way = "compositor";
+        output
+            .ok_or(CaptureError::NoWay { way })?
+            .beside_over_wayland()
+    }
+
     /// The way over PipeWire.
     ///
     /// # Errors

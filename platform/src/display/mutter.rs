@@ -18,6 +18,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -70,8 +71,10 @@ const SCREEN_CAST: Target<'static> = Target {
 const SESSION: &str = "org.gnome.Mutter.RemoteDesktop.Session";
 const CAST: &str = "org.gnome.Mutter.ScreenCast.Session";
 const STREAM: &str = "org.gnome.Mutter.ScreenCast.Stream";
-/// `cursor-mode`: painted into the picture, until it has a channel of its own.
+/// `cursor-mode`: painted into the pictures.
 const CURSOR_EMBEDDED: u32 = 1;
+/// Told beside them, as metadata.
+const CURSOR_METADATA: u32 = 2;
 /// The first of the screen cast interface's versions with `RecordVirtual` (Mutter 40).
 const VERSION_MIN: i32 = 3;
 
@@ -138,10 +141,12 @@ impl DisplayBackend for Mutter {
         let cancel = &request.cancel;
         let mut bus = self.connect(CALL_TIMEOUT, cancel).map_err(start_error)?;
         let is_first = matches!(has_monitors(&mut bus, CALL_TIMEOUT), Ok(false));
-        let (session, node) = Session::start(bus, cancel).map_err(start_error)?;
+        let (session, node) =
+            Session::start(bus, request.cursor_apart, cancel).map_err(start_error)?;
         let session = Arc::new(session);
         let mut node = VideoNode {
             shape: Shape::Asked(request.mode),
+            tells_cursor: request.cursor_apart,
             ..VideoNode::new(NodeName::Id(node))
         };
         let stream = NodeStream::open(&node).map_err(start_error)?;
@@ -272,6 +277,8 @@ struct Session {
     takes_ei: bool,
     /// Of the monitor, pixels: Mutter wants positions in them.
     size: Mutex<(f64, f64)>,
+    /// The log has said what becomes of text.
+    is_text_told: AtomicBool,
 }
 
 impl std::fmt::Debug for Session {
@@ -282,14 +289,18 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// Starts it, and tells the number of its node.
-    fn start(mut bus: Bus, cancel: &Cancel) -> Result<(Self, u32), BusError> {
+    fn start(mut bus: Bus, cursor_apart: bool, cancel: &Cancel) -> Result<(Self, u32), BusError> {
         let created = bus.call(&REMOTE_DESKTOP.call("CreateSession"), CALL_TIMEOUT, cancel)?;
         let session = created.first::<ObjectPath<&str>>()?.as_ref().to_owned();
         let remote = of_session(&session);
         let id: String = bus.property(&remote, "SessionId", CALL_TIMEOUT)?;
         let options = Options::one("remote-desktop-session-id", id.as_str());
         let cast = create(&mut bus, &SCREEN_CAST, "CreateSession", &options, cancel)?;
-        let options = Options::one("cursor-mode", CURSOR_EMBEDDED);
+        let cursor_mode = match cursor_apart {
+            true => CURSOR_METADATA,
+            false => CURSOR_EMBEDDED,
+        };
+        let options = Options::one("cursor-mode", cursor_mode);
         let cast = Target {
             path: &cast,
             interface: CAST,
@@ -323,6 +334,7 @@ impl Session {
             stream,
             takes_ei,
             size: Mutex::default(),
+            is_text_told: AtomicBool::new(false),
         };
         Ok((session, node))
     }
@@ -383,6 +395,7 @@ impl Session {
                 call
             }
             RemoteAct::Keysym { keysym, pressed } => {
+                self.tell_of_keysym(keysym);
                 let mut call = session.call("NotifyKeyboardKeysym");
                 call.body.push_param2(keysym, pressed)?;
                 call
@@ -436,6 +449,19 @@ impl Session {
         })
     }
 
+    /// Mutter looks keysyms up in the layout in use, by its first three levels, and drops what it does
+    /// not find without a word to us (`meta-virtual-input-device-native.c`, Mutter 43 to 51). From
+    /// 50 on a session can give it a keymap (`SetKeymap`), which is not used here yet.
+    fn tell_of_keysym(&self, keysym: u32) {
+        let is_anywhere = keysym < 0x7F || keysym & 0xFF00 == 0xFF00;
+        if !is_anywhere && !self.is_text_told.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "{NAME}: text beyond ASCII arrives as far as the keyboard layout in use has it; \
+                 GNOME drops the rest"
+            );
+        }
+    }
+
     fn check(&self) -> Result<(), BusError> {
         let mut bus = self.lock();
         bus.take_in()?;
@@ -480,6 +506,7 @@ impl EiServer for Session {
     }
 
     fn type_keysym(&self, keysym: u32) -> Option<Result<(), CaptureError>> {
+        self.tell_of_keysym(keysym);
         let mut typed = Ok(());
         for pressed in [true, false] {
             let mut call = of_session(&self.session).call("NotifyKeyboardKeysym");

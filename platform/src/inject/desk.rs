@@ -64,6 +64,8 @@ pub(super) struct Desk<S: Sink> {
     fingers: [Option<u32>; FINGERS_MAX],
     /// Where the sink takes no touch.
     contacts: Contacts,
+    /// The log has said that text was left out.
+    is_loss_told: bool,
 }
 
 impl<S: Sink> Desk<S> {
@@ -74,6 +76,7 @@ impl<S: Sink> Desk<S> {
             buttons: 0,
             fingers: [None; FINGERS_MAX],
             contacts: Contacts::default(),
+            is_loss_told: false,
         }
     }
 
@@ -87,7 +90,8 @@ impl<S: Sink> Desk<S> {
         self.sink.key(code, event.pressed)
     }
 
-    /// Text, whatever is held: it is typed without any modifier.
+    /// Text, whatever is held: it is typed without any modifier. Characters that nothing here can type
+    /// are left out, and told: once in the log, each time to whoever counts.
     fn text(&mut self, text: &str) -> Result<Injected, CaptureError> {
         if self.sink.text(text) == Injected::Done {
             return Ok(Injected::Done);
@@ -97,22 +101,31 @@ impl<S: Sink> Desk<S> {
         for code in &held {
             self.sink.key(*code, false);
         }
+        let mut done = Injected::Done;
         for character in text.chars() {
-            if self.sink.character(character)? == Injected::Unsupported {
-                self.type_as_keys(character);
+            if self.sink.character(character)? == Injected::Unsupported
+                && self.type_as_keys(character) == Injected::Unsupported
+            {
+                done = Injected::Unsupported;
             }
         }
         for code in &held {
             self.sink.key(*code, true);
         }
-        Ok(Injected::Done)
+        if done == Injected::Unsupported && !std::mem::replace(&mut self.is_loss_told, true) {
+            let name = self.sink.name();
+            log::warn!(
+                "{name}: text has characters that no key here stands for; they are left out"
+            );
+        }
+        Ok(done)
     }
 
     /// By the American keyboard.
-    fn type_as_keys(&mut self, character: char) {
+    fn type_as_keys(&mut self, character: char) -> Injected {
         const SHIFT: u8 = 42;
         let Some((code, shift)) = keys::of_character(character) else {
-            return;
+            return Injected::Unsupported;
         };
         if shift {
             self.sink.key(SHIFT, true);
@@ -122,6 +135,7 @@ impl<S: Sink> Desk<S> {
         if shift {
             self.sink.key(SHIFT, false);
         }
+        Injected::Done
     }
 
     /// What is so already is not done again.
@@ -370,6 +384,18 @@ mod tests {
         assert_eq!(told(true, &events), "29+, 29-, é, 29+, 29-");
         let text = InputEvent::Text(Text::new("A").expect("short"));
         assert_eq!(told(false, &[text]), "42+, 30+, 30-, 42-");
+    }
+
+    #[test]
+    fn text_that_no_key_stands_for_is_told_and_the_rest_is_typed() {
+        let mut desk = Desk::new(Heard::default());
+        let mut text = |text: &str| {
+            let text = InputEvent::Text(Text::new(text).expect("short"));
+            desk.inject(&text).expect("a sink that never fails")
+        };
+        assert_eq!(text("a"), Injected::Done);
+        assert_eq!(text("éa"), Injected::Unsupported);
+        assert_eq!(desk.sink.told.join(", "), "30+, 30-, 30+, 30-");
     }
 
     #[test]

@@ -112,10 +112,7 @@ impl InjectBackend for Kwin {
     }
 
     fn probe(&self, output: Option<&OutputAddress>) -> Result<String, Refusal> {
-        let Some(output) = output else {
-            return Err(Refusal::new("the display has no compositor", ""));
-        };
-        match output.beside_over_wayland().and_then(KwinInjector::connect) {
+        match OutputAddress::wayland_of(output).and_then(KwinInjector::connect) {
             Ok(injector) => Ok(format!("fake input {}", injector.version)),
             Err(error @ CaptureError::Unsupported { .. }) => Err(Refusal::new(
                 error.to_string(),
@@ -126,10 +123,8 @@ impl InjectBackend for Kwin {
     }
 
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
-        let output = output.ok_or_else(|| CaptureError::Ended {
-            reason: "the display has no compositor".to_owned(),
-        })?;
-        let mut injector = KwinInjector::connect(output.beside_over_wayland()?)?;
+        let output = OutputAddress::wayland_of(output)?;
+        let mut injector = KwinInjector::connect(output)?;
         injector.authenticate()?;
         Ok(Box::new(injector))
     }

@@ -4,9 +4,11 @@
 #![allow(dead_code)]
 
 pub mod game;
+pub mod guest;
 pub mod kwin;
 pub mod media_server;
 pub mod painter;
+pub mod pointing;
 mod sys;
 
 use std::collections::hash_map::DefaultHasher;

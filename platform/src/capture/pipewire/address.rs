@@ -20,6 +20,9 @@ pub struct VideoNode {
     pub shape: Shape,
     /// Where pixels may lie.
     pub memory: Memory,
+    /// The producer leaves the pointer out of its pictures and tells of it beside them
+    /// (`SPA_META_Cursor`), because it was asked to.
+    pub tells_cursor: bool,
     /// The display's own connection to the node, where it keeps one (for compositors whose output
     /// stands and falls with its consumer). Every capture then reads that one.
     pub stream: Option<NodeStream>,
@@ -62,6 +65,7 @@ impl VideoNode {
             remote: None,
             shape: Shape::Given,
             memory: Memory::Any,
+            tells_cursor: false,
             stream: None,
         }
     }
@@ -76,6 +80,7 @@ impl PartialEq for VideoNode {
         };
         remotes
             && (self.node, self.shape, self.memory) == (other.node, other.shape, other.memory)
+            && self.tells_cursor == other.tells_cursor
             && self.stream == other.stream
     }
 }

@@ -50,6 +50,8 @@ struct Consumer {
     format: Cell<Option<Format>>,
     /// What is offered.
     offer: Cell<(Shape, Memory)>,
+    /// The producer tells of the pointer.
+    tells_cursor: bool,
     /// Why it is over.
     fault: RefCell<Option<String>>,
     /// When it must stream; `None` while it does.
@@ -67,6 +69,7 @@ impl Consumer {
             copies: RefCell::default(),
             format: Cell::new(None),
             offer: Cell::new((node.shape, node.memory)),
+            tells_cursor: node.tells_cursor,
             fault: RefCell::new(None),
             deadline: Cell::new(Some(Instant::now() + NEGOTIATION_TIMEOUT)),
             target: Cell::new(None),
@@ -78,7 +81,13 @@ impl Consumer {
     fn serve(self: &Rc<Self>, node: &VideoNode) -> Result<(), String> {
         let failed = |error: pw::Error| format!("PipeWire cannot be reached ({error})");
         let main_loop = MainLoopRc::new(None).map_err(failed)?;
-        let context = ContextRc::new(&main_loop, None).map_err(failed)?;
+        let properties = properties! {
+            // Pictures are taken in on this thread (PipeWire 1.2; before, a thread of its own wakes
+            // this one). A cycle takes one buffer back to the producer, and only one that was given
+            // back by then: what comes later waits behind, for good.
+            "context.num-data-loops" => "0",
+        };
+        let context = ContextRc::new(&main_loop, Some(properties)).map_err(failed)?;
         let core = match &node.remote {
             Some(remote) => {
                 let remote = remote.try_clone().map_err(|error| error.to_string())?;
@@ -278,7 +287,7 @@ impl Consumer {
             return;
         };
         log::debug!("capture pipewire: {format:?}");
-        if let Err(error) = self.update(stream, &format::buffers(&format)) {
+        if let Err(error) = self.update(stream, &format::buffers(&format, self.tells_cursor)) {
             self.fail(format!("PipeWire makes no buffers ({error})"));
         }
         self.look_at_state(&stream.state());
@@ -293,6 +302,10 @@ impl Consumer {
                 table.give_back(stream, key);
             }
         }
+        // Also the one of the picture that was displaced: in time for this very cycle.
+        while let Some(key) = self.shared.returns.pop() {
+            table.give_back(stream, key);
+        }
     }
 
     /// True if the buffer is lent to a picture.
@@ -300,11 +313,9 @@ impl Consumer {
         let Some(format) = self.format.get() else {
             return false;
         };
-        if let Some(cursor) = table
-            .meta(key, spa::sys::SPA_META_Cursor)
-            .and_then(meta::cursor)
-        {
-            self.take_cursor(cursor);
+        let cursor = table.meta(key, spa::sys::SPA_META_Cursor);
+        if let Some(cursor) = cursor.and_then(meta::cursor) {
+            self.shared.lock().cursor.take(cursor, format.size);
         }
         let header = table.meta(key, spa::sys::SPA_META_Header);
         let header = header.and_then(Header::parse);
@@ -342,15 +353,6 @@ impl Consumer {
         let damage = damage.unwrap_or_else(|| Rect::whole(format.size));
         self.shared.publish(surface, damage, captured);
         is_lent
-    }
-
-    fn take_cursor(&self, mut cursor: meta::NodeCursor) {
-        let mut state = self.shared.lock();
-        // An image that nobody has fetched yet stays until there is a newer one.
-        if cursor.image.is_none() {
-            cursor.image = state.cursor.take().and_then(|older| older.image);
-        }
-        state.cursor = Some(cursor);
     }
 
     fn note(&self, captured: Timestamp, format: &Format) {

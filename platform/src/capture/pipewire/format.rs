@@ -16,11 +16,10 @@ use super::meta;
 pub(super) const LINEAR: u64 = 0;
 /// Buffers: one shown, one on the edge to the encoder, one in it, the others for the producer.
 const BUFFERS: i32 = 6;
-/// Fewer make a producer wait for us; more only keep memory busy.
-const BUFFERS_RANGE: (i32, i32) = (2, 16);
-/// Asked for first: a producer whose own wish is two (xdg-desktop-portal-wlr) drops pictures, and
-/// what changed in them, while we hold one and are being given the other.
-const BUFFERS_AT_FIRST: i32 = 4;
+/// Fewer make a producer wait for us, and a buffer on its way back comes to it with the next picture
+/// only; more keep memory busy. Best first: KWin makes 3 where it is let, and then has none left for
+/// a picture or a place of the pointer.
+const BUFFERS_RANGES: [(i32, i32); 2] = [(4, 16), (2, 16)];
 /// The largest picture, pixels.
 const SIDE_MAX: u32 = net::limits::SIDE_PX_MAX as u32;
 /// The best first: those that need no swap of colours.
@@ -167,7 +166,7 @@ fn fraction(millihz: u32) -> Fraction {
 }
 
 /// What buffers must be like, and what comes with them.
-pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
+pub(super) fn buffers(format: &Format, tells_cursor: bool) -> Vec<Vec<u8>> {
     let kinds = match format.modifier {
         Some(_) => 1 << spa::sys::SPA_DATA_DmaBuf,
         // A pointer is memory of the daemon's; it is copied.
@@ -178,20 +177,22 @@ pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
         default: kinds,
         flags: Vec::new(),
     };
-    let (least, most) = BUFFERS_RANGE;
-    let buffers = |least| {
-        let properties = vec![
-            number(
-                spa::sys::SPA_PARAM_BUFFERS_buffers,
-                range(BUFFERS, least, most),
-            ),
-            Property::new(spa::sys::SPA_PARAM_BUFFERS_blocks, Value::Int(1)),
-            number(
-                spa::sys::SPA_PARAM_BUFFERS_dataType,
-                Choice(ChoiceFlags::empty(), flags.clone()),
-            ),
-        ];
-        object(SpaTypes::ObjectParamBuffers, ParamType::Buffers, properties)
+    let buffers = |(least, most)| {
+        object(
+            SpaTypes::ObjectParamBuffers,
+            ParamType::Buffers,
+            vec![
+                number(
+                    spa::sys::SPA_PARAM_BUFFERS_buffers,
+                    range(BUFFERS, least, most),
+                ),
+                Property::new(spa::sys::SPA_PARAM_BUFFERS_blocks, Value::Int(1)),
+                number(
+                    spa::sys::SPA_PARAM_BUFFERS_dataType,
+                    Choice(ChoiceFlags::empty(), flags.clone()),
+                ),
+            ],
+        )
     };
     let bytes = |count: usize| i32::try_from(count).expect("some kilobytes");
     let header = Value::Int(bytes(meta::HEADER_BYTES));
@@ -216,13 +217,13 @@ pub(super) fn buffers(format: &Format) -> Vec<Vec<u8>> {
         ];
         object(SpaTypes::ObjectParamMeta, ParamType::Meta, properties)
     };
-    vec![
-        buffers(BUFFERS_AT_FIRST),
-        buffers(least),
+    let cursor = tells_cursor.then(|| meta(spa::sys::SPA_META_Cursor, cursor));
+    let [header, damage] = [
         meta(spa::sys::SPA_META_Header, header),
         meta(spa::sys::SPA_META_VideoDamage, damage),
-        meta(spa::sys::SPA_META_Cursor, cursor),
-    ]
+    ];
+    let buffers = BUFFERS_RANGES.map(buffers).into_iter();
+    buffers.chain([header, damage]).chain(cursor).collect()
 }
 
 fn one_of<T: spa::pod::CanonicalFixedSizedPod>(default: T, alternatives: Vec<T>) -> Choice<T> {

@@ -1,7 +1,12 @@
 //! What comes with a picture, as bytes of the producer's: time, damage, cursor. Layouts are those
 //! of `spa/buffer/meta.h`; integers are of the machine's own order. Nothing here trusts a number.
 
-use gpu::frame::{PixelFormat, Rect, Size};
+use gpu::frame::{Rect, Size};
+use net::cursor::{CursorShape, PIXEL_BYTES, ShapeLayout};
+use net::limits::CURSOR_SIDE_PX_MAX;
+use pw::spa::sys as spa_sys;
+
+use ::pipewire as pw;
 
 /// Bytes of `struct spa_meta_header`.
 pub(super) const HEADER_BYTES: usize = 32;
@@ -11,8 +16,8 @@ pub(super) const REGION_BYTES: usize = 16;
 const CURSOR_BYTES: usize = 28;
 /// Bytes of `struct spa_meta_bitmap`.
 const BITMAP_BYTES: usize = 20;
-/// Widest and highest cursor that is taken, pixels: twice what desktops draw at their largest.
-const CURSOR_SIDE_MAX: u32 = 256;
+/// Widest and highest bitmap that is taken, pixels. Mutter insists on room for 384, KWin for 256.
+const CURSOR_SIDE_MAX: u32 = 512;
 
 /// Bytes that a cursor of so many pixels in a square needs.
 pub(super) const fn cursor_bytes(side: usize) -> usize {
@@ -24,24 +29,25 @@ pub(super) const CURSOR_BYTES_MAX: usize = cursor_bytes(CURSOR_SIDE_MAX as usize
 
 /// The pointer as the producer tells it, where it does not paint it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeCursor {
-    /// Where its hot spot is, pixels of the picture; may lie outside.
-    pub position: (i32, i32),
-    /// A new image, if there is one.
-    pub image: Option<CursorImage>,
+pub(super) enum NodeCursor {
+    /// There is none in the picture.
+    Hidden,
+    /// It is there.
+    At {
+        /// Where its hotspot is, pixels of the picture; may lie outside.
+        position: (i32, i32),
+        /// What it looks like from now on; `None`: as before.
+        image: Option<Image>,
+    },
 }
 
 /// What the pointer looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CursorImage {
-    /// Size in pixels; none of either means that the pointer is hidden.
-    pub size: Size,
-    /// The pixel of the image that points.
-    pub hotspot: (i32, i32),
-    /// Byte order, with alpha, premultiplied.
-    pub format: PixelFormat,
-    /// Rows without gaps, top row first.
-    pub pixels: Vec<u8>,
+pub(super) enum Image {
+    /// Nothing: it has no pixels.
+    Clear,
+    /// This.
+    Shape(CursorShape),
 }
 
 /// `struct spa_meta_header`, what counts of it.
@@ -86,17 +92,17 @@ pub(super) fn damage(bytes: &[u8], size: Size) -> Option<Rect> {
     all
 }
 
-/// The cursor, if the producer tells of one.
+/// The cursor; `None` if the bytes are none.
 ///
 /// | offset | bytes | |
 /// |---|---|---|
-/// | 0 | 4 | id, 0: nothing is told |
+/// | 0 | 4 | id, 0: there is none |
 /// | 8 | 8 | position x, y |
-/// | 16 | 8 | hot spot x, y |
+/// | 16 | 8 | hotspot x, y; of the bitmap, and worth nothing without one |
 /// | 24 | 4 | offset of a `spa_meta_bitmap`, or 0 |
 pub(super) fn cursor(bytes: &[u8]) -> Option<NodeCursor> {
     if word(bytes, 0)? == 0 {
-        return None;
+        return Some(NodeCursor::Hidden);
     }
     let position = (number(bytes, 8)?, number(bytes, 12)?);
     let hotspot = (number(bytes, 16)?, number(bytes, 20)?);
@@ -105,37 +111,51 @@ pub(super) fn cursor(bytes: &[u8]) -> Option<NodeCursor> {
         .then(|| bytes.get(at..))
         .flatten()
         .and_then(|bitmap| image(bitmap, hotspot));
-    Some(NodeCursor { position, image })
+    Some(NodeCursor::At { position, image })
 }
 
-/// `struct spa_meta_bitmap`: format, width, height, stride (signed), offset of its pixels.
-fn image(bytes: &[u8], hotspot: (i32, i32)) -> Option<CursorImage> {
-    let format = super::format::pixel_format(word(bytes, 0)?)?;
+/// `struct spa_meta_bitmap`: format, width, height, stride (signed), offset of its pixels, which are
+/// premultiplied. Without pixels (offset 0; Mutter says nothing else then) the pointer is clear. What
+/// is larger than a shape may be is cut.
+fn image(bytes: &[u8], hotspot: (i32, i32)) -> Option<Image> {
+    let at = word(bytes, 16)? as usize;
     let (width, height) = (word(bytes, 4)?, word(bytes, 8)?);
+    if at == 0 || width == 0 || height == 0 {
+        return Some(Image::Clear);
+    }
+    let channels = channels(word(bytes, 0)?)?;
     if width > CURSOR_SIDE_MAX || height > CURSOR_SIDE_MAX {
         return None;
     }
     let stride = usize::try_from(number(bytes, 12)?).ok()?;
-    let (row, at) = (width as usize * 4, word(bytes, 16)? as usize);
-    let mut pixels = Vec::with_capacity(row * height as usize);
-    if row > 0 {
-        if at < BITMAP_BYTES || stride < row {
-            return None;
-        }
-        for y in 0..height as usize {
-            let begin = at.checked_add(y.checked_mul(stride)?)?;
-            pixels.extend_from_slice(bytes.get(begin..begin.checked_add(row)?)?);
-        }
+    if at < BITMAP_BYTES || stride < width as usize * PIXEL_BYTES {
+        return None;
     }
-    Some(CursorImage {
-        size: Size {
-            width: width as u16,
-            height: height as u16,
-        },
-        hotspot,
-        format,
-        pixels,
-    })
+    let cut = |side: u32| (side as u16).min(CURSOR_SIDE_PX_MAX);
+    let (width, height) = (cut(width), cut(height));
+    let within = |at: i32, side: u16| (at.clamp(0, i32::from(side) - 1)) as u16;
+    let hotspot = (within(hotspot.0, width), within(hotspot.1, height));
+    let layout = ShapeLayout::new(width, height, hotspot).ok()?;
+    let mut pixels = Vec::with_capacity(layout.bytes());
+    for y in 0..usize::from(height) {
+        let begin = at.checked_add(y.checked_mul(stride)?)?;
+        let row = bytes.get(begin..begin.checked_add(layout.row_bytes())?)?;
+        let (row, _) = row.as_chunks::<PIXEL_BYTES>();
+        pixels.extend(row.iter().flat_map(|pixel| channels.map(|at| pixel[at])));
+    }
+    let shape = CursorShape::new(layout, pixels.into_boxed_slice()).ok()?;
+    Some(Image::Shape(shape))
+}
+
+/// Where in a pixel of that `SPA_VIDEO_FORMAT_*` blue, green, red and alpha are.
+const fn channels(format: u32) -> Option<[usize; PIXEL_BYTES]> {
+    match format {
+        spa_sys::SPA_VIDEO_FORMAT_BGRA => Some([0, 1, 2, 3]),
+        spa_sys::SPA_VIDEO_FORMAT_RGBA => Some([2, 1, 0, 3]),
+        spa_sys::SPA_VIDEO_FORMAT_ARGB => Some([3, 2, 1, 0]),
+        spa_sys::SPA_VIDEO_FORMAT_ABGR => Some([1, 2, 3, 0]),
+        _ => None,
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -188,18 +208,51 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_with_its_pixels_and_never_from_outside_its_bytes() {
-        let bgra = ::pipewire::spa::sys::SPA_VIDEO_FORMAT_BGRA.cast_signed();
+        let rgba = spa_sys::SPA_VIDEO_FORMAT_RGBA.cast_signed();
         // A bitmap of 2 x 2 with 12 bytes from row to row, pixels at 20.
-        let mut bytes = words(&[1, 0, 5, -6, 1, 0, 28, bgra, 2, 2, 12, 20]);
+        let mut bytes = words(&[1, 0, 5, -6, 1, 9, 28, rgba, 2, 2, 12, 20]);
         bytes.extend(1..=20);
-        let told = cursor(&bytes).expect("one is told");
-        assert_eq!(told.position, (5, -6));
-        let image = told.image.expect("it has one");
-        assert_eq!(image.hotspot, (1, 0));
-        assert_eq!(image.pixels, (1..=8).chain(13..=20).collect::<Vec<u8>>());
-        let short = cursor(&bytes[..bytes.len() - 1]).expect("one is told");
-        assert_eq!(short.image, None, "the last row is not all there");
-        assert_eq!(cursor(&words(&[0, 0, 5, 6, 0, 0, 0])), None);
+        let told = |bytes: &[u8]| match cursor(bytes) {
+            Some(NodeCursor::At { position, image }) => (position, image),
+            other => panic!("{other:?}"),
+        };
+        let (position, image) = told(&bytes);
+        assert_eq!(position, (5, -6));
+        let Some(Image::Shape(shape)) = image else {
+            panic!("{image:?}");
+        };
+        assert_eq!(shape.layout().hotspot(), (1, 1), "within the bitmap");
+        let expected = [3, 2, 1, 4, 7, 6, 5, 8, 15, 14, 13, 16, 19, 18, 17, 20];
+        assert_eq!(shape.pixels(), expected);
+        let (_, short) = told(&bytes[..bytes.len() - 1]);
+        assert_eq!(short, None, "the last row is not all there");
+        let (_, as_before) = told(&words(&[1, 0, 5, 6, 0, 0, 0]));
+        assert_eq!(as_before, None);
+        let (_, clear) = told(&words(&[1, 0, 5, 6, 0, 0, 28, rgba, 0, 0, 0, 0]));
+        assert_eq!(
+            clear,
+            Some(Image::Clear),
+            "Mutter's pointer of an application without one"
+        );
+        let none = cursor(&words(&[0, 0, 5, 6, 0, 0, 0]));
+        assert_eq!(none, Some(NodeCursor::Hidden));
+    }
+
+    #[test]
+    fn a_cursor_larger_than_a_shape_is_cut() {
+        let bgra = spa_sys::SPA_VIDEO_FORMAT_BGRA.cast_signed();
+        let mut bytes = words(&[1, 0, 0, 0, 300, 2, 28, bgra, 384, 3, 384 * 4, 20]);
+        bytes.resize(bytes.len() + 384 * 3 * 4, 7);
+        let Some(NodeCursor::At {
+            image: Some(Image::Shape(shape)),
+            ..
+        }) = cursor(&bytes)
+        else {
+            panic!("it is one");
+        };
+        let layout = shape.layout();
+        assert_eq!((layout.width(), layout.height()), (CURSOR_SIDE_PX_MAX, 3));
+        assert_eq!(layout.hotspot(), (CURSOR_SIDE_PX_MAX - 1, 2));
     }
 
     #[test]

@@ -13,11 +13,12 @@
 //! ended is [`CaptureError::Ended`]: the session builds the output again. The daemon is never
 //! waited for but by the stream's own thread.
 //!
-//! A cursor that the producer tells beside the picture is kept ([`NodeStream::cursor`]) and not
-//! painted.
+//! Whether the pointer is in the pictures or told beside them was decided when the node was made
+//! ([`VideoNode::tells_cursor`]).
 
 mod address;
 mod consumer;
+mod cursor;
 mod format;
 mod meta;
 mod picture;
@@ -28,14 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::{Memory, NodeName, Shape, VideoNode};
-pub use meta::{CursorImage, NodeCursor};
 pub use stream::{NEGOTIATION_TIMEOUT, NodeStream};
 
-use super::{Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
+use super::{Apart, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};
 use crate::display::OutputAddress;
 use crate::pipewire_link;
 use crate::select::Refusal;
 
+use cursor::NodeCursorSource;
 use stream::Reader;
 
 /// The backend.
@@ -58,19 +59,35 @@ impl CaptureBackend for PipeWireBackend {
     }
 
     fn open(&self, output: &OutputAddress) -> Result<Box<dyn Capture>, CaptureError> {
+        let capture = NodeCapture::open(output.over_pipewire()?)?;
+        Ok(Box::new(capture))
+    }
+
+    fn open_with_cursor(&self, output: &OutputAddress) -> Result<Option<Apart>, CaptureError> {
         let node = output.over_pipewire()?;
-        let stream = match &node.stream {
-            Some(stream) => stream.clone(),
-            None => NodeStream::open_for_one(node)?,
-        };
-        let reader = stream.reader()?;
-        Ok(Box::new(NodeCapture { stream, reader }))
+        if !node.tells_cursor {
+            return Ok(None);
+        }
+        let capture = NodeCapture::open(node)?;
+        let source = NodeCursorSource::new(&capture.stream)?;
+        Ok(Some((Box::new(capture), Box::new(source))))
     }
 }
 
 struct NodeCapture {
     stream: NodeStream,
     reader: Reader,
+}
+
+impl NodeCapture {
+    fn open(node: &VideoNode) -> Result<Self, CaptureError> {
+        let stream = match &node.stream {
+            Some(stream) => stream.clone(),
+            None => NodeStream::open_for_one(node)?,
+        };
+        let reader = stream.reader()?;
+        Ok(Self { stream, reader })
+    }
 }
 
 impl Capture for NodeCapture {

@@ -14,8 +14,8 @@ use super::super::pool::NOTHING;
 use super::super::{CaptureError, Captured, Waker};
 use super::address::{Memory, Shape, VideoNode};
 use super::consumer;
+use super::cursor::ToldCursor;
 use super::format::Format;
-use super::meta::NodeCursor;
 use super::picture::Returns;
 use crate::display::Cancel;
 use crate::pipewire_link;
@@ -57,7 +57,7 @@ pub(super) struct State {
     /// What was agreed on.
     pub(super) format: Option<Format>,
     pub(super) is_streaming: bool,
-    pub(super) cursor: Option<NodeCursor>,
+    pub(super) cursor: ToldCursor,
     pub(super) pacing: Pacing,
     newest: Option<Newest>,
     /// Pictures so far.
@@ -160,16 +160,14 @@ impl NodeStream {
         format.is_some_and(|format| format.modifier.is_some())
     }
 
-    /// The cursor, where the producer tells of it beside the picture; a new image once.
-    #[must_use]
-    pub fn cursor(&self) -> Option<NodeCursor> {
-        let mut state = self.0.shared.lock();
-        let cursor = state.cursor.as_mut()?;
-        let image = cursor.image.take();
-        Some(NodeCursor {
-            position: cursor.position,
-            image,
-        })
+    /// What the producer has told of the pointer.
+    pub(super) fn told_cursor<T>(&self, look: impl FnOnce(&ToldCursor) -> T) -> T {
+        look(&self.0.shared.lock().cursor)
+    }
+
+    /// Has that woken by all that changes the pointer from now on, and by the stream's end.
+    pub(super) fn listen_to_cursor(&self, listener: Arc<EventWaker>) {
+        self.0.shared.lock().cursor.listen(listener);
     }
 
     /// How evenly pictures came.
@@ -340,13 +338,13 @@ impl Drop for Inner {
 }
 
 impl State {
-    const fn new(keeps: bool) -> Self {
+    fn new(keeps: bool) -> Self {
         Self {
             stop: false,
             offer: None,
             format: None,
             is_streaming: false,
-            cursor: None,
+            cursor: ToldCursor::default(),
             pacing: Pacing::NONE,
             newest: None,
             count: 0,
@@ -459,6 +457,7 @@ impl Shared {
     pub(super) fn end(&self, reason: String) {
         let mut state = self.lock();
         state.ended = Some(reason);
+        state.cursor.wake();
         let older = state.newest.take();
         drop(state);
         drop(older);

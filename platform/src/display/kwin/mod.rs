@@ -101,7 +101,7 @@ impl DisplayBackend for Kwin {
         let socket = self.socket();
         let socket = socket.map_err(|refusal| start_error(refusal.to_string()))?;
         let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let mut output = VirtualOutput::create(socket, request.mode, &request.cancel)
+        let mut output = VirtualOutput::create(socket, request)
             .map_err(|error| no_output(error, request.mode))?;
         // What KWin remembers of an output of that name comes first.
         let mode = output.set_mode(request.mode);
@@ -118,7 +118,10 @@ impl DisplayBackend for Kwin {
             output.name,
             output.node
         );
-        let mut node = VideoNode::new(NodeName::Id(output.node));
+        let mut node = VideoNode {
+            tells_cursor: request.cursor_apart,
+            ..VideoNode::new(NodeName::Id(output.node))
+        };
         let stream = NodeStream::open(&node)
             .map_err(|error| refused("the pictures of its output".to_owned(), error.to_string()))?;
         node.stream = Some(stream.clone());

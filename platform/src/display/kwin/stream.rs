@@ -15,7 +15,7 @@ use screencast::zkde_screencast_unstable_v1::{Pointer, ZkdeScreencastUnstableV1 
 use super::outputs::Outputs;
 use crate::capture::CaptureError;
 use crate::capture::link::{Link, State};
-use crate::display::Cancel;
+use crate::display::{Cancel, DisplayRequest};
 use net::units::Mode;
 
 /// What KWin puts before the name of a virtual output.
@@ -94,16 +94,19 @@ pub(super) fn offer(socket: &Path, cancel: &Cancel) -> Result<Offer, CaptureErro
 }
 
 impl VirtualOutput {
-    /// Makes one of that size, at whatever rate KWin gives it, 60 Hz as a rule.
-    pub(super) fn create(socket: &Path, mode: Mode, cancel: &Cancel) -> Result<Self, StreamError> {
-        let mut link = Link::connect_unless(socket, Said::default(), cancel)?;
+    /// Makes one of the size that is asked for, at whatever rate KWin gives it, 60 Hz as a rule.
+    pub(super) fn create(socket: &Path, request: &DisplayRequest) -> Result<Self, StreamError> {
+        let mode = request.mode;
+        let mut link = Link::connect_unless(socket, Said::default(), &request.cancel)?;
         let screencast: Screencast = link.bind(VIRTUAL_SINCE, 4)?;
         let mut outputs = Outputs::bind(&mut link)?;
         let own = free_name(&outputs.names());
         let (width, height) = (mode.width().into(), mode.height().into());
         let handle = link.handle();
-        // The pointer is a part of the picture.
-        let pointer = u32::from(Pointer::Embedded);
+        let pointer = u32::from(match request.cursor_apart {
+            true => Pointer::Metadata,
+            false => Pointer::Embedded,
+        });
         let (name, text) = (own.clone(), DESCRIPTION.to_owned());
         let stream = if wayland_client::Proxy::version(&screencast) >= 4 {
             screencast.stream_virtual_output_with_description(

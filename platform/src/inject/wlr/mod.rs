@@ -62,10 +62,7 @@ impl InjectBackend for Wlr {
     }
 
     fn probe(&self, output: Option<&OutputAddress>) -> Result<String, Refusal> {
-        let Some(output) = output else {
-            return Err(Refusal::new("the display has no compositor", ""));
-        };
-        match output.beside_over_wayland().and_then(Globals::bind) {
+        match OutputAddress::wayland_of(output).and_then(Globals::bind) {
             Ok(_) => Ok("virtual keyboard and pointer".to_owned()),
             Err(error) => Err(Refusal::new(
                 error.to_string(),
@@ -75,9 +72,7 @@ impl InjectBackend for Wlr {
     }
 
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
-        let output = output.ok_or_else(|| CaptureError::Ended {
-            reason: "the display has no compositor".to_owned(),
-        })?;
+        let output = output.ok_or(CaptureError::NoWay { way: "compositor" })?;
         Ok(Box::new(WlrInjector::open(output)?))
     }
 }
