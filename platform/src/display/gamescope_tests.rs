@@ -48,6 +48,43 @@ fn versions_are_read() {
         None
     );
     assert_eq!(version_of("version unknown"), None);
+    assert_eq!(version_of("gamescope version 12a34bc (gcc)"), None, "git's");
+}
+
+#[test]
+fn one_without_a_version_is_asked_what_it_can() {
+    let script = r#"case $1 in
+--help) echo '  --backend  select rendering backend: auto, drm, headless, wayland' >&2 ;;
+*) echo 'gamescope version fcc1341 (gcc 16.2.0)' >&2 ;;
+esac"#;
+    let (_directory, backend) = stand_in(script);
+    let ready = backend.probe().expect("it is headless");
+    assert_eq!(ready, "gamescope of an unknown version");
+}
+
+#[test]
+fn smaller_pictures_of_the_same_shape_can_be_had() {
+    let scales = |from: &str, to: &str| {
+        let [from, to] = [from, to].map(|mode| mode.parse().expect("valid"));
+        scales_to(from, to)
+    };
+    assert!(scales("1920x1080@60", "1280x720@60"));
+    assert!(scales("1920x1080@60", "1920x1080@60"));
+    assert!(scales("2560x1440@120", "1920x1080@120"));
+    assert!(scales("1280x720@60", "800x450@60"));
+    // 480 · 1280 / 720 is 853.3, which becomes 854.
+    assert!(scales("1280x720@60", "854x480@60"));
+    assert!(!scales("1280x720@60", "852x480@60"));
+    assert!(!scales("1280x720@60", "1920x1080@60"), "not up");
+    assert!(!scales("1280x720@60", "640x480@60"), "another shape");
+    assert!(!scales("1280x720@60", "640x360@30"), "another rate");
+}
+
+#[test]
+fn rates_are_whole() {
+    let mode = |text: &str| mode_of(text.parse().expect("valid")).to_string();
+    assert_eq!(mode("1280x720@59.94"), "1280x720@60");
+    assert_eq!(mode("1280x720@120"), "1280x720@120");
 }
 
 #[test]
@@ -82,7 +119,7 @@ fn old_ones_and_missing_ones_are_refused_with_the_reason() {
 #[test]
 fn it_is_started_with_the_mode_and_the_application() {
     let words = failure(r#"echo "$@" >&2; exit 3"#, &request(&["game", "--fast"]));
-    let line = "--backend headless -W 1280 -H 720 -r 60 -- game --fast";
+    let line = "--backend headless -W 1280 -H 720 -r 60 --expose-wayland -- game --fast";
     assert!(words.contains(line), "{words}");
     assert!(words.contains("exit status: 3"), "{words}");
 }

@@ -39,7 +39,10 @@ pub enum NodeName {
 pub enum Shape {
     /// We do: exactly this size and rate are offered, as Mutter's virtual monitors want it.
     Asked(Mode),
-    /// The producer does; whatever it has is taken (KWin, gamescope, a mirrored monitor).
+    /// The producer does, and is asked to scale its picture down so that it fits into this size
+    /// (gamescope). The rate is the producer's and only for the measure of its evenness.
+    Within(Mode),
+    /// The producer does; whatever it has is taken (KWin, a mirrored monitor).
     Given,
 }
 

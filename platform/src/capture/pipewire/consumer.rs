@@ -355,7 +355,7 @@ impl Consumer {
 
     fn note(&self, captured: Timestamp, format: &Format) {
         let millihz = match self.offer.get().0 {
-            Shape::Asked(mode) => mode.refresh().get(),
+            Shape::Asked(mode) | Shape::Within(mode) => mode.refresh().get(),
             Shape::Given => format.refresh_millihz,
         };
         let interval = 1_000_000_000_000u64.checked_div(millihz.into());

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use gpu::frame::Size;
 use net::input::{Position, ScrollAxis};
 use reis::ei;
 
@@ -34,6 +35,17 @@ pub trait EiServer: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`CaptureError::Ended`], with the reason.
     fn connect(&self) -> Result<UnixStream, CaptureError>;
+
+    /// Size of our output, where the server's regions do not say it (gamescope's is a plane without
+    /// an end): positions are of `(0, 0)` to there.
+    fn size(&self) -> Option<Size> {
+        None
+    }
+
+    /// It takes notches for everything: parts of one are told as such, and never as a distance.
+    fn scrolls_by_notches(&self) -> bool {
+        false
+    }
 
     /// Presses and lifts the key of a keysym (`X11/keysymdef.h`), whatever the layout. `None` if
     /// there is no such way.
@@ -154,10 +166,11 @@ impl Sink for EiSink {
     }
 
     fn place(&mut self, position: Position) -> Injected {
+        let size = self.server.size();
         self.on(
             |device| device.absolute.as_ref(),
             |pointer, device| {
-                let (x, y) = device.point(position);
+                let (x, y) = device.point(position, size);
                 pointer.motion_absolute(x, y);
             },
         )
@@ -178,10 +191,11 @@ impl Sink for EiSink {
             ScrollAxis::Vertical => (0, -i32::from(amount)),
             ScrollAxis::Horizontal => (i32::from(amount), 0),
         };
+        let always = self.server.scrolls_by_notches();
         self.on(
             |device| device.scroll.as_ref(),
             |scroll, _| {
-                if (x + y) % NOTCH == 0 {
+                if always || (x + y) % NOTCH == 0 {
                     scroll.scroll_discrete(x, y);
                 } else {
                     let units = |amount: i32| amount as f32 / NOTCH as f32 * NOTCH_UNITS as f32;
@@ -192,10 +206,11 @@ impl Sink for EiSink {
     }
 
     fn finger(&mut self, number: u32, finger: Finger, position: Position) -> Injected {
+        let size = self.server.size();
         self.on(
             |device| device.touch.as_ref(),
             |touch, device| {
-                let (x, y) = device.point(position);
+                let (x, y) = device.point(position, size);
                 match finger {
                     Finger::Down => touch.down(number, x, y),
                     Finger::Move => touch.motion(number, x, y),
