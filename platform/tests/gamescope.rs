@@ -174,18 +174,37 @@ fn keys_and_pointer_arrive_at_the_application() {
     }
     send(InputEvent::Text(Text::new("bc 12").expect("short")));
     eventually("the text arrives", || heard("typed \"abc 12\""));
-    // Who goes leaves nothing pressed.
     send(key(0x42, true));
     let told = |pressed: bool| format!("Key {{ code: 48, pressed: {pressed}");
     let ups = text().matches(&told(false)).count();
-    drop(input);
+    send(key(0x42, false));
     eventually("the key is up", || {
         text().matches(&told(false)).count() > ups
     });
+
+    // The next one takes the input of this one.
+    let stream = address.node.as_ref().and_then(|node| node.stream.clone());
+    let mut capture = open(&*display);
+    signal_gamescope("ABRT");
+    eventually("the next application listens", || {
+        next(&mut *capture);
+        heard("KeyboardEnter") && !heard(&told(false))
+    });
+    eventually("it hears the old connection's successor", || {
+        send(key(0x42, true));
+        send(key(0x42, false));
+        heard(&told(true)) && heard(&told(false))
+    });
+    stream.expect("it keeps one").check().expect("it goes on");
+    // Who goes leaves nothing pressed.
+    send(key(0x43, true));
+    eventually("the key is down", || heard("Key { code: 46, pressed: true"));
+    drop(input);
+    eventually("the key is up", || heard("Key { code: 46, pressed: false"));
 }
 
 #[test]
-fn its_abort_is_told_and_leaves_nothing_and_the_next_one_shows_pictures() {
+fn pictures_go_on_where_it_falls_and_a_second_fall_ends_it() {
     let Some(backend) = gamescope() else {
         return;
     };
@@ -193,24 +212,38 @@ fn its_abort_is_told_and_leaves_nothing_and_the_next_one_shows_pictures() {
         let mut scene = Scene::create(&backend, "1280x720@60");
         let mut capture = open(&*scene.display);
         scene.watch().until(&mut *capture, 5);
-        let killed = Instant::now();
+        let killed = clock::now();
+        signal_gamescope(signal);
+        let mut display_lives = || scene.display.check().is_ok();
+        assert!(display_lives(), "another one follows");
+        let mut watch = Watch::new(&scene.notes, "1280x720@60");
+        eventually("a picture of the next one comes", || {
+            assert!(display_lives(), "another one follows");
+            if let Some(frame) = next(&mut *capture) {
+                watch.number = None;
+                watch.seen.clear();
+                watch.frame(&frame);
+            }
+            watch.seen.last().is_some_and(|(drawn, _)| *drawn > killed)
+        });
+        eprintln!(
+            "{signal}: a picture again after {:?}",
+            clock::now().since(killed)
+        );
+        assert_eq!(scene.display.app(), AppState::Running);
+
         signal_gamescope(signal);
         let reason = end_of(&mut *capture);
-        eprintln!(
-            "{signal}: the capture ended after {:?}: {reason}",
-            killed.elapsed()
-        );
+        assert!(reason.contains("the node was removed"), "{reason}");
         let told = scene.display.check().expect_err("it is dead").to_string();
         assert!(told.contains("gamescope ended"), "{told}");
         assert!(told.contains("signal"), "{told}");
         assert!(!told.contains('\u{1b}'), "{told}");
-        drop(capture);
-        scene.end();
-        // As a session does that goes on.
-        let scene = Scene::create(&backend, "1280x720@60");
-        let mut capture = open(&*scene.display);
-        scene.watch().until(&mut *capture, 1);
-        eprintln!("{signal}: a picture again after {:?}", killed.elapsed());
+        let ended = scene.display.app();
+        assert!(
+            matches!(ended, AppState::Ended { success: false, .. }),
+            "{ended:?}"
+        );
         drop(capture);
         scene.end();
     }
@@ -366,12 +399,7 @@ impl Scene {
     }
 
     fn watch(&self) -> Watch<'_> {
-        Watch {
-            notes: self.notes.as_file(),
-            mode: self.display.mode(),
-            number: None,
-            seen: Vec::new(),
-        }
+        Watch::new(&self.notes, &self.display.mode().to_string())
     }
 
     fn end(self) {
@@ -394,7 +422,16 @@ struct Watch<'a> {
     seen: Vec<(Timestamp, Timestamp)>,
 }
 
-impl Watch<'_> {
+impl<'a> Watch<'a> {
+    fn new(notes: &'a tempfile::NamedTempFile, mode: &str) -> Self {
+        Self {
+            notes: notes.as_file(),
+            mode: mode.parse().expect("valid"),
+            number: None,
+            seen: Vec::new(),
+        }
+    }
+
     /// Until so many of the painter's pictures were seen.
     fn until(&mut self, capture: &mut dyn Capture, count: usize) {
         while self.seen.len() < count {
@@ -450,6 +487,15 @@ fn open(display: &dyn VirtualDisplay) -> Box<dyn Capture> {
     PipeWireBackend
         .open(address)
         .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A picture, if one comes soon.
+fn next(capture: &mut dyn Capture) -> Option<Frame> {
+    match capture.next(LOOK_INTERVAL) {
+        Ok(Captured::Frame(frame)) => Some(frame),
+        Ok(_) => None,
+        Err(error) => panic!("{error}"),
+    }
 }
 
 /// Why it ended.

@@ -18,7 +18,8 @@
 //!   by their `wl_buffer` and does not look at them again: such a client (all of Xwayland, where that
 //!   has no GPU) is a frozen picture, unless it makes a new `wl_buffer` for each.
 //! * The pointer is not in the pictures, and nothing tells of it.
-//! * It ends with its application.
+//! * It ends with its application. One that falls (a signal, its own assertions) is started again
+//!   with its application, for the same stream of pictures: see [`life`].
 //!
 //! Seen with 3.16.25 (`scripts/lab/gamescope`).
 
@@ -39,14 +40,16 @@ use super::{
 };
 use crate::capture::CaptureError;
 use crate::capture::link::ended;
-use crate::capture::pipewire::{Memory, NodeName, NodeStream, Shape, VideoNode};
+use crate::capture::pipewire::{Heir, Memory, NodeStream, Shape, VideoNode};
 use crate::inject::ei::{EiAddress, EiServer};
-use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
+use crate::process::{self, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
+mod life;
+
+use life::{End, Life};
+
 const NAME: &str = "gamescope";
-/// How long it may take to its node; 0.3 s as a rule.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// For `--help` and `--version`.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// For a picture in a new mode; 0.1 s as a rule.
@@ -110,30 +113,21 @@ impl DisplayBackend for Gamescope {
                 "it shows an application and nothing else: name one (--app)".to_owned(),
             ));
         }
-        let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let guard = Guard::spawn(directory.token(), directory.path(), &[])
-            .map_err(|error| start_error(format!("no guard process: {error}")))?;
-        let command = command(&self.program, request, &directory);
-        let process =
-            Process::spawn(NAME, command).map_err(|error| start_error(error.to_string()))?;
-        let begun = Instant::now();
-        // From here on dropping `starting` ends it and all that it started.
-        let mut starting = Running {
-            process,
-            directory,
-            _guard: guard,
-        };
-        let node = await_node(&mut starting.process, &request.cancel).map_err(start_error)?;
         let mode = mode_of(request.mode);
-        let mut node = VideoNode::new(NodeName::Id(node));
+        let begun = Instant::now();
+        // From here on dropping `end` ends it and all that it started.
+        let (life, node) = Life::begin(&self.program, request, mode)?;
+        let end = End(Arc::clone(&life));
+        let mut node = VideoNode::new(node);
         node.shape = Shape::Within(mode);
+        node.heir = Some(Arc::clone(&life) as Arc<dyn Heir>);
         let stream = NodeStream::open(&node).map_err(|error| {
-            let words = starting.words();
+            let words = life.words();
             start_error(format!("its node shows no pictures: {error}{words}"))
         })?;
         node.stream = Some(stream.clone());
         let server = EiSocket {
-            path: starting.directory.path().join(EI_SOCKET),
+            life: Arc::clone(&life),
             size: size_of(mode),
         };
         let address = OutputAddress {
@@ -153,9 +147,7 @@ impl DisplayBackend for Gamescope {
             address,
             mode,
             output: mode,
-            begun,
-            ended: None,
-            running: starting,
+            end,
         }))
     }
 }
@@ -212,27 +204,6 @@ fn node_of(words: &str) -> Option<u32> {
         .split(|character: char| !character.is_ascii_digit())
         .next()?;
     digits.parse().ok()
-}
-
-fn await_node(process: &mut Process, cancel: &Cancel) -> Result<u32, String> {
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        if let Some(node) = node_of(&process.last_lines()) {
-            return Ok(node);
-        }
-        if cancel.is_asked() {
-            return Err("the session is over".to_owned());
-        }
-        if process.wait(LOOK_INTERVAL) {
-            return Err(process.epitaph());
-        }
-        if Instant::now() >= deadline {
-            let words = process.last_lines();
-            return Err(format!(
-                "no node in PipeWire after {START_TIMEOUT:?}; check that pipewire runs: {words}"
-            ));
-        }
-    }
 }
 
 /// The mode that it makes of a wish: whole Hz only.
@@ -306,34 +277,6 @@ fn command(program: &Path, request: &DisplayRequest, directory: &RuntimeDir) -> 
     command
 }
 
-/// A gamescope with all that it started. Dropping it ends them.
-struct Running {
-    process: Process,
-    directory: RuntimeDir,
-    _guard: Guard,
-}
-
-impl Running {
-    fn words(&self) -> String {
-        match self.process.last_lines() {
-            words if words.is_empty() => words,
-            words => format!(" ({words})"),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.process.stop(GRACE);
-        let strays = process::kill_marked(self.directory.token());
-        if strays > 0 {
-            log::info!("{NAME}: killed {strays} processes that the application left behind");
-        }
-        self.directory.remove();
-        process::reap_orphans();
-    }
-}
-
 /// Fields drop in this order: the consumer before its producer.
 struct GamescopeDisplay {
     stream: NodeStream,
@@ -342,9 +285,14 @@ struct GamescopeDisplay {
     mode: Mode,
     /// Of its output.
     output: Mode,
-    begun: Instant,
-    ended: Option<AppState>,
-    running: Running,
+    end: End,
+}
+
+impl Drop for GamescopeDisplay {
+    fn drop(&mut self) {
+        // So that none follows on it.
+        self.end.0.leave();
+    }
 }
 
 impl VirtualDisplay for GamescopeDisplay {
@@ -394,37 +342,21 @@ impl VirtualDisplay for GamescopeDisplay {
             compositor: NAME,
             reason,
         };
-        if self.running.process.is_ending() {
-            self.running.process.wait(GRACE);
-        }
-        if self.running.process.exited().is_some() {
-            self.app();
-            return Err(gone(self.running.process.epitaph()));
-        }
-        self.stream.check().map_err(|error| gone(error.to_string()))
+        let streams = self.stream.check();
+        // While the stream stands another gamescope follows on one that fell.
+        self.end.0.check(streams.is_ok()).map_err(gone)?;
+        streams.map_err(|error| gone(error.to_string()))
     }
 
     fn app(&mut self) -> AppState {
-        if let Some(ended) = &self.ended {
-            return ended.clone();
-        }
-        let Some(status) = self.running.process.exited() else {
-            return AppState::Running;
-        };
-        let ended = AppState::Ended {
-            success: status.success(),
-            epitaph: self.running.process.epitaph(),
-            after: self.begun.elapsed(),
-        };
-        self.ended = Some(ended.clone());
-        ended
+        self.end.0.app(self.stream.check().is_ok())
     }
 }
 
 /// Its server of emulated input.
 #[derive(Debug)]
 struct EiSocket {
-    path: PathBuf,
+    life: Arc<Life>,
     /// Of its output, in whose pixels positions are, whatever the size of the pictures.
     size: Size,
 }
@@ -433,21 +365,29 @@ impl EiServer for EiSocket {
     /// It is made a moment after the node.
     fn connect(&self) -> Result<UnixStream, CaptureError> {
         let deadline = Instant::now() + ASK_TIMEOUT;
+        let directory = self.life.directory();
+        let path = directory
+            .ok_or_else(|| ended("there is no gamescope now"))?
+            .join(EI_SOCKET);
         loop {
-            match super::connect(&self.path, deadline, &Cancel::default()) {
+            match super::connect(&path, deadline, &Cancel::default()) {
                 Ok(stream) => return Ok(stream),
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline =>
                 {
                     std::thread::park_timeout(LOOK_INTERVAL);
                 }
-                Err(error) => return Err(ended(format!("{}: {error}", self.path.display()))),
+                Err(error) => return Err(ended(format!("{}: {error}", path.display()))),
             }
         }
     }
 
     fn size(&self) -> Option<Size> {
         Some(self.size)
+    }
+
+    fn comes_back(&self) -> bool {
+        self.life.goes_on()
     }
 
     /// A distance it takes for so many notches.

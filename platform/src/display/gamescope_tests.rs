@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use crate::capture::pipewire::NodeName;
 
 /// What gamescope 3.11.49 answers.
 const OF_DEBIAN_12: &str = r#"echo "gamescope: unrecognized option '--version'
@@ -74,7 +75,7 @@ fn smaller_pictures_of_the_same_shape_can_be_had() {
     assert!(scales("1280x720@60", "800x450@60"));
     // 480 · 1280 / 720 is 853.3, which becomes 854.
     assert!(scales("1280x720@60", "854x480@60"));
-    assert!(!scales("1280x720@60", "852x480@60"));
+    assert!(!scales("1280x720@60", "840x480@60"));
     assert!(!scales("1280x720@60", "1920x1080@60"), "not up");
     assert!(!scales("1280x720@60", "640x480@60"), "another shape");
     assert!(!scales("1280x720@60", "640x360@30"), "another rate");
@@ -159,4 +160,70 @@ fn a_cancelled_start_ends_at_once() {
     request.cancel.ask();
     let words = failure("sleep 1000", &request);
     assert!(words.contains("the session is over"), "{words}");
+}
+
+#[test]
+fn one_that_falls_is_followed_by_another_and_only_once_in_a_while() {
+    let (directory, backend) =
+        stand_in("echo 'stream available on node ID: 41' >&2; kill -s KILL $$");
+    let request = request(&["game"]);
+    let (life, node) = Life::begin(&backend.program, &request, request.mode).expect("it starts");
+    let end = End(Arc::clone(&life));
+    assert_eq!(node, NodeName::Id(41));
+    let (before, fallen) = (life.directory(), life.check(true));
+    assert_eq!(fallen, Ok(()), "its pictures may go on");
+    assert_eq!(life.app(true), AppState::Running);
+    assert_eq!(life.next(), Some(NodeName::Id(41)));
+    assert_ne!(life.directory(), before, "it is another one");
+    assert!(life.goes_on());
+    assert_eq!(life.next(), None, "too soon");
+    let reason = life.check(false).expect_err("it has ended");
+    assert!(reason.contains("signal: 9"), "{reason}");
+    let ended = life.app(false);
+    assert!(
+        matches!(ended, AppState::Ended { success: false, .. }),
+        "{ended:?}"
+    );
+    assert!(!life.goes_on());
+    drop(end);
+    assert_eq!(life.directory(), None);
+    drop(directory);
+}
+
+#[test]
+fn nothing_follows_on_one_that_ends_by_itself_or_whose_display_goes() {
+    let (_directory, backend) = stand_in("echo 'stream available on node ID: 41' >&2; exit 0");
+    let request = request(&["game"]);
+    let begin = |program: &Path| {
+        let begun = Life::begin(program, &request, request.mode);
+        begun.expect("it starts").0
+    };
+    let life = begin(&backend.program);
+    assert_eq!(life.next(), None);
+    assert!(life.check(true).is_err(), "its application has ended");
+    let ended = life.app(true);
+    assert!(
+        matches!(ended, AppState::Ended { success: true, .. }),
+        "{ended:?}"
+    );
+    let (_directory, backend) =
+        stand_in("echo 'stream available on node ID: 41' >&2; kill -s KILL $$");
+    let life = begin(&backend.program);
+    life.leave();
+    assert_eq!(life.next(), None);
+}
+
+#[test]
+fn one_that_does_not_start_again_has_ended() {
+    let script = r#"test ! -e "$0.twice" || { echo no more >&2; exit 4; }
+touch "$0.twice"
+echo 'stream available on node ID: 41' >&2
+kill -s KILL $$"#;
+    let (_directory, backend) = stand_in(script);
+    let request = request(&["game"]);
+    let (life, _) = Life::begin(&backend.program, &request, request.mode).expect("it starts");
+    assert_eq!(life.next(), None);
+    let reason = life.check(true).expect_err("there is none");
+    assert!(reason.contains("no more"), "{reason}");
+    assert!(!life.goes_on());
 }

@@ -1,5 +1,6 @@
 //! Where a video node is, and what to ask of it.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -23,6 +24,16 @@ pub struct VideoNode {
     /// The display's own connection to the node, where it keeps one (for compositors whose output
     /// stands and falls with its consumer). Every capture then reads that one.
     pub stream: Option<NodeStream>,
+    /// Who names the node that follows where this one has gone; without it a stream ends with its
+    /// node.
+    pub heir: Option<Arc<dyn Heir>>,
+}
+
+/// Knows which node follows on one that has gone. Its pictures are of the same display.
+pub trait Heir: fmt::Debug + Send + Sync {
+    /// Asked by the stream's own thread, once for each end of a node; it may take the time that the
+    /// making of a node takes. `None`: there is none, and the stream ends.
+    fn next(&self) -> Option<NodeName>;
 }
 
 /// How a node is called.
@@ -66,6 +77,7 @@ impl VideoNode {
             shape: Shape::Given,
             memory: Memory::Any,
             stream: None,
+            heir: None,
         }
     }
 }

@@ -42,6 +42,11 @@ pub trait EiServer: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Another one may follow where it has gone: a connection that was lost is made anew.
+    fn comes_back(&self) -> bool {
+        false
+    }
+
     /// It takes notches for everything: parts of one are told as such, and never as a distance.
     fn scrolls_by_notches(&self) -> bool {
         false
@@ -96,14 +101,17 @@ impl InjectBackend for Ei {
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
         let address = address(output)?;
         let link = Link::open(address.server.connect()?, address.mapping_id.clone())?;
-        let server = Arc::clone(&address.server);
-        Ok(Box::new(Desk::new(EiSink { link, server })))
+        Ok(Box::new(Desk::new(EiSink {
+            link: Some(link),
+            address: address.clone(),
+        })))
     }
 }
 
 struct EiSink {
-    link: Link,
-    server: Arc<dyn EiServer>,
+    /// `None` while there is no server, which comes back.
+    link: Option<Link>,
+    address: EiAddress,
 }
 
 impl EiSink {
@@ -113,14 +121,32 @@ impl EiSink {
         part: impl Fn(&Device) -> Option<&T>,
         tell: impl FnOnce(&T, &Device),
     ) -> Injected {
-        match self.link.device(&part) {
+        let Some(link) = &self.link else {
+            return Injected::Done;
+        };
+        match link.device(&part) {
             Some(device) => {
                 tell(part(device).expect("chosen because it has it"), device);
-                self.link.frame(device);
+                link.frame(device);
                 Injected::Done
             }
             None => Injected::Unsupported,
         }
+    }
+
+    /// Without a server: tries again, where one comes back.
+    fn connect(&mut self) -> Result<(), CaptureError> {
+        let address = &self.address;
+        let opened = address
+            .server
+            .connect()
+            .and_then(|stream| Link::open(stream, address.mapping_id.clone()));
+        match opened {
+            Ok(link) => self.link = Some(link),
+            Err(error) if address.server.comes_back() => log::debug!("no input yet: {error}"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +156,8 @@ impl Sink for EiSink {
     }
 
     fn has_touch(&self) -> bool {
-        self.link.device(|device| device.touch.as_ref()).is_some()
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.device(|device| device.touch.as_ref()).is_some())
     }
 
     fn key(&mut self, code: u8, pressed: bool) -> Injected {
@@ -151,8 +178,10 @@ impl Sink for EiSink {
 
     fn character(&mut self, character: char) -> Result<Injected, CaptureError> {
         // The server's own way is another connection: what was told here must be done first.
-        self.link.settle()?;
-        match self.server.type_keysym(keysym(character)) {
+        if let Some(link) = &mut self.link {
+            link.settle()?;
+        }
+        match self.address.server.type_keysym(keysym(character)) {
             Some(typed) => typed.map(|()| Injected::Done),
             None => Ok(Injected::Unsupported),
         }
@@ -166,7 +195,7 @@ impl Sink for EiSink {
     }
 
     fn place(&mut self, position: Position) -> Injected {
-        let size = self.server.size();
+        let size = self.address.server.size();
         self.on(
             |device| device.absolute.as_ref(),
             |pointer, device| {
@@ -191,7 +220,7 @@ impl Sink for EiSink {
             ScrollAxis::Vertical => (0, -i32::from(amount)),
             ScrollAxis::Horizontal => (i32::from(amount), 0),
         };
-        let always = self.server.scrolls_by_notches();
+        let always = self.address.server.scrolls_by_notches();
         self.on(
             |device| device.scroll.as_ref(),
             |scroll, _| {
@@ -206,7 +235,7 @@ impl Sink for EiSink {
     }
 
     fn finger(&mut self, number: u32, finger: Finger, position: Position) -> Injected {
-        let size = self.server.size();
+        let size = self.address.server.size();
         self.on(
             |device| device.touch.as_ref(),
             |touch, device| {
@@ -221,18 +250,30 @@ impl Sink for EiSink {
     }
 
     fn exchange(&mut self) -> Result<(), CaptureError> {
-        self.link.exchange()
+        let Some(link) = &mut self.link else {
+            return self.connect();
+        };
+        match link.exchange() {
+            Err(error) if self.address.server.comes_back() => {
+                log::info!("input waits for its server: {error}");
+                self.link = None;
+                Ok(())
+            }
+            exchanged => exchanged,
+        }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.link.as_fd())
+        self.link.as_ref().map(Link::as_fd)
     }
 
     fn leave(&mut self) {
         // A server lifts what a client that went left down; not all do, so what lifts it must have
         // been read.
-        if self.link.settle().is_ok() {
-            self.link.leave();
+        if let Some(link) = &mut self.link
+            && link.settle().is_ok()
+        {
+            link.leave();
         }
     }
 }
