@@ -26,6 +26,7 @@ use platform::capture::{Capture, CaptureBackend, Captured};
 use platform::display::gamescope::Gamescope;
 use platform::display::{AppState, DisplayBackend, DisplayError, VirtualDisplay};
 use platform::inject;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a condition is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -185,7 +186,7 @@ fn keys_and_pointer_arrive_at_the_application() {
     // The next one takes the input of this one.
     let stream = address.node.as_ref().and_then(|node| node.stream.clone());
     let mut capture = open(&*display);
-    signal_gamescope("ABRT");
+    signal_gamescope(Signal::ABORT);
     eventually("the next application listens", || {
         next(&mut *capture);
         heard("KeyboardEnter") && !heard(&told(false))
@@ -208,7 +209,7 @@ fn pictures_go_on_where_it_falls_and_a_second_fall_ends_it() {
     let Some(backend) = gamescope() else {
         return;
     };
-    for signal in ["ABRT", "KILL", "SEGV"] {
+    for signal in [Signal::ABORT, Signal::KILL, Signal::SEGV] {
         let mut scene = Scene::create(&backend, "1280x720@60");
         let mut capture = open(&*scene.display);
         scene.watch().until(&mut *capture, 5);
@@ -227,7 +228,7 @@ fn pictures_go_on_where_it_falls_and_a_second_fall_ends_it() {
             watch.seen.last().is_some_and(|(drawn, _)| *drawn > killed)
         });
         eprintln!(
-            "{signal}: a picture again after {:?}",
+            "{signal:?}: a picture again after {:?}",
             clock::now().since(killed)
         );
         assert_eq!(scene.display.app(), AppState::Running);
@@ -509,7 +510,7 @@ fn end_of(capture: &mut dyn Capture) -> String {
     }
 }
 
-/// Processes that were started for displays of that host, with their names.
+/// Processes that were started for displays of that host, with their command lines.
 fn marked(host: u32) -> Vec<(String, String)> {
     let of_host = format!("/punktfunk-{host}-");
     let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
@@ -520,9 +521,9 @@ fn marked(host: u32) -> Vec<(String, String)> {
             let variable = String::from_utf8_lossy(variable);
             variable.starts_with("PUNKTFUNK_DISPLAY=") && variable.contains(&of_host)
         });
-        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        let words = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
         let pid = entry.file_name().to_string_lossy().into_owned();
-        is_marked.then(|| (pid, name.trim().to_owned()))
+        is_marked.then_some((pid, words))
     });
     named.collect()
 }
@@ -532,10 +533,11 @@ fn marked_by(host: u32) -> usize {
 }
 
 /// As its own assertions, the system's memory pressure or its bugs would end it.
-fn signal_gamescope(name: &str) {
+fn signal_gamescope(signal: Signal) {
     let processes = marked(std::process::id());
-    let is_it = |(_, comm): &&(String, String)| comm.starts_with("gamescope");
+    // Its reaper's command line has the application alone.
+    let is_it = |(_, words): &&(String, String)| words.contains("\0--backend\0headless\0");
     let (pid, _) = processes.iter().find(is_it).expect("it runs");
-    let sent = Command::new("kill").args(["-s", name, pid]).status();
-    assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
+    let pid = Pid::from_raw(pid.parse().expect("a number")).expect("not zero");
+    kill_process(pid, signal).expect("it is ours");
 }

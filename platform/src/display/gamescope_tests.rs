@@ -162,22 +162,52 @@ fn a_cancelled_start_ends_at_once() {
     assert!(words.contains("the session is over"), "{words}");
 }
 
+/// Waits until it is told to fall, or to end.
+const WAITS: &str = r#"echo 'stream available on node ID: 41' >&2
+until test -e "$0.go"; do sleep 0.01; done
+rm "$0.go"
+"#;
+
+/// Looks until it is so.
+fn eventually(fact: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < until, "never came true: {fact}");
+        std::thread::park_timeout(LOOK_INTERVAL);
+    }
+}
+
+/// One whose script does that when it is told to.
+fn living(then: &str) -> (tempfile::TempDir, Arc<Life>, impl Fn()) {
+    let (directory, backend) = stand_in(&format!("{WAITS}{then}"));
+    let go = directory.path().join(format!("{NAME}.go"));
+    let request = request(&["game"]);
+    let begun = Life::begin(&backend.program, &request, request.mode);
+    let (life, node) = begun.expect("it starts");
+    assert_eq!(node, NodeName::Id(41));
+    let tell = move || fs::write(&go, "").expect("our file");
+    (directory, life, tell)
+}
+
 #[test]
 fn one_that_falls_is_followed_by_another_and_only_once_in_a_while() {
-    let (directory, backend) =
-        stand_in("echo 'stream available on node ID: 41' >&2; kill -s KILL $$");
-    let request = request(&["game"]);
-    let (life, node) = Life::begin(&backend.program, &request, request.mode).expect("it starts");
+    let (_directory, life, fall) = living("kill -s KILL $$");
     let end = End(Arc::clone(&life));
-    assert_eq!(node, NodeName::Id(41));
-    let (before, fallen) = (life.directory(), life.check(true));
-    assert_eq!(fallen, Ok(()), "its pictures may go on");
-    assert_eq!(life.app(true), AppState::Running);
-    assert_eq!(life.next(), Some(NodeName::Id(41)));
+    let before = life.directory();
+    assert_eq!(life.next(), None, "it lives");
+    fall();
+    eventually("another follows", || {
+        assert_eq!(life.check(true), Ok(()), "its pictures may go on");
+        assert_eq!(life.app(true), AppState::Running);
+        life.next() == Some(NodeName::Id(41))
+    });
     assert_ne!(life.directory(), before, "it is another one");
     assert!(life.goes_on());
+    fall();
+    eventually("it has fallen", || life.check(false).is_err());
     assert_eq!(life.next(), None, "too soon");
-    let reason = life.check(false).expect_err("it has ended");
+    let reason = life.check(true).and(life.check(false));
+    let reason = reason.expect_err("it has ended");
     assert!(reason.contains("signal: 9"), "{reason}");
     let ended = life.app(false);
     assert!(
@@ -187,42 +217,41 @@ fn one_that_falls_is_followed_by_another_and_only_once_in_a_while() {
     assert!(!life.goes_on());
     drop(end);
     assert_eq!(life.directory(), None);
-    drop(directory);
 }
 
 #[test]
 fn nothing_follows_on_one_that_ends_by_itself_or_whose_display_goes() {
-    let (_directory, backend) = stand_in("echo 'stream available on node ID: 41' >&2; exit 0");
-    let request = request(&["game"]);
-    let begin = |program: &Path| {
-        let begun = Life::begin(program, &request, request.mode);
-        begun.expect("it starts").0
-    };
-    let life = begin(&backend.program);
+    let (_directory, life, finish) = living("exit 0");
+    finish();
+    eventually("its application has ended", || life.check(true).is_err());
     assert_eq!(life.next(), None);
-    assert!(life.check(true).is_err(), "its application has ended");
     let ended = life.app(true);
     assert!(
         matches!(ended, AppState::Ended { success: true, .. }),
         "{ended:?}"
     );
-    let (_directory, backend) =
-        stand_in("echo 'stream available on node ID: 41' >&2; kill -s KILL $$");
-    let life = begin(&backend.program);
+    let (_directory, life, fall) = living("kill -s KILL $$");
     life.leave();
+    fall();
+    eventually("it has fallen", || life.check(false).is_err());
     assert_eq!(life.next(), None);
 }
 
 #[test]
 fn one_that_does_not_start_again_has_ended() {
-    let script = r#"test ! -e "$0.twice" || { echo no more >&2; exit 4; }
-touch "$0.twice"
-echo 'stream available on node ID: 41' >&2
-kill -s KILL $$"#;
-    let (_directory, backend) = stand_in(script);
-    let request = request(&["game"]);
-    let (life, _) = Life::begin(&backend.program, &request, request.mode).expect("it starts");
-    assert_eq!(life.next(), None);
+    let (directory, life, fall) = living("kill -s KILL $$");
+    let broken = "#!/bin/sh\necho no more >&2; exit 4\n";
+    let program = directory.path().join(NAME);
+    // A shell reads its script as it goes: the new one is another file.
+    let newer = directory.path().join("newer");
+    fs::write(&newer, broken).expect("our file");
+    fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).expect("our file");
+    fs::rename(&newer, &program).expect("our file");
+    fall();
+    eventually("it is not started again", || {
+        assert_eq!(life.next(), None);
+        life.check(true).is_err()
+    });
     let reason = life.check(true).expect_err("there is none");
     assert!(reason.contains("no more"), "{reason}");
     assert!(!life.goes_on());
