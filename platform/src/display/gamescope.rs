@@ -19,7 +19,7 @@
 //!   has no GPU) is a frozen picture, unless it makes a new `wl_buffer` for each.
 //! * The pointer is not in the pictures, and nothing tells of it.
 //! * It ends with its application. One that falls (a signal, its own assertions) is started again
-//!   with its application, for the same stream of pictures: see [`life`].
+//!   with its application, for the same stream of pictures (`gamescope/life.rs`).
 //!
 //! Seen with 3.16.25 (`scripts/lab/gamescope`).
 
