@@ -15,6 +15,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use wayland_client::protocol::wl_buffer::WlBuffer;
 use wayland_client::protocol::wl_compositor::WlCompositor;
 use wayland_client::protocol::wl_keyboard::{self, WlKeyboard};
+use wayland_client::protocol::wl_output::{self, WlOutput};
 use wayland_client::protocol::wl_pointer::{self, WlPointer};
 use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_seat::{self, Capability, WlSeat};
@@ -325,6 +326,9 @@ fn listen(stream: UnixStream, stop: &AtomicBool, heard: Arc<Mutex<Vec<Heard>>>) 
     let shell: XdgWmBase = state.bind(&registry, 1, &handle)?;
     // Version 5 tells notches beside axis values.
     let _seat: WlSeat = state.bind(&registry, 5, &handle)?;
+    // Where the compositor leaves the size to its clients (gamescope).
+    let _output: Option<WlOutput> = state.bind(&registry, 1, &handle);
+    queue.roundtrip(&mut state).ok()?;
     let surface = compositor.create_surface(&handle, ());
     let xdg = shell.get_xdg_surface(&surface, &handle, ());
     let toplevel = xdg.get_toplevel(&handle, ());
@@ -394,6 +398,21 @@ impl Dispatch<WlRegistry, ()> for State {
         } = event
         {
             state.globals.insert(interface, (name, version));
+        }
+    }
+}
+
+impl Dispatch<WlOutput, ()> for State {
+    fn event(
+        state: &mut Self,
+        _: &WlOutput,
+        event: wl_output::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_output::Event::Mode { width, height, .. } = event {
+            state.wanted = (width, height);
         }
     }
 }

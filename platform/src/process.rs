@@ -449,7 +449,7 @@ fn read_lines(name: &str, mut pipe: File, stop: &OwnedFd, sink: &Mutex<VecDeque<
 }
 
 fn keep_line(name: &str, partial: &mut Vec<u8>, sink: &Mutex<VecDeque<String>>) {
-    let line = String::from_utf8_lossy(partial).trim().to_owned();
+    let line = plain(&String::from_utf8_lossy(partial)).trim().to_owned();
     partial.clear();
     if line.is_empty() {
         return;
@@ -460,6 +460,20 @@ fn keep_line(name: &str, partial: &mut Vec<u8>, sink: &Mutex<VecDeque<String>>) 
         lines.pop_front();
     }
     lines.push_back(line);
+}
+
+/// Without the escape sequences that colour a terminal (ECMA-48, 5.4: CSI, then bytes up to a final
+/// one from `@` to `~`) and without other control characters.
+fn plain(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let first = pieces.next().unwrap_or_default();
+    let rest = pieces.map(|piece| {
+        piece
+            .split_once(|byte: char| ('@'..='~').contains(&byte))
+            .map_or("", |(_, text)| text)
+    });
+    let text: String = std::iter::once(first).chain(rest).collect();
+    text.replace(|character: char| character.is_control(), " ")
 }
 
 fn attach(name: &'static str, child: &mut Child, group: Pid) -> io::Result<(OwnedFd, Stderr)> {

@@ -1,4 +1,7 @@
 //! The few shared-memory buffers that the window draws into, in turn.
+//!
+//! gamescope looks at the memory of a `wl_buffer` once and never again (3.16.25: what it imported it
+//! knows by the `wl_buffer`). There each picture gets a new one over the same memory.
 
 use std::os::fd::AsFd;
 
@@ -23,6 +26,8 @@ pub struct BufferId {
 
 struct Buffer {
     proxy: wl_buffer::WlBuffer,
+    /// It was given away once.
+    is_used: bool,
     /// The compositor may still read it.
     busy: bool,
     /// Number of the picture of the current painter that it holds.
@@ -32,7 +37,11 @@ struct Buffer {
 /// A set of buffers of one size.
 pub struct Buffers {
     memory: SharedMemory,
+    pool: wl_shm_pool::WlShmPool,
     buffers: Vec<Buffer>,
+    /// Each picture gets a new `wl_buffer`.
+    is_renewed: bool,
+    size: Size,
     stride: usize,
     buffer_bytes: usize,
     generation: u32,
@@ -56,29 +65,42 @@ impl Buffers {
         let pool_bytes = i32::try_from(all_bytes).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
         let memory = SharedMemory::new(all_bytes)?;
         let pool = shm.create_pool(memory.fd().as_fd(), pool_bytes, queue, ());
-        let buffers = (0..BUFFERS)
-            .map(|index| Buffer {
-                proxy: pool.create_buffer(
-                    (index * buffer_bytes) as i32,
-                    size.width.into(),
-                    size.height.into(),
-                    stride as i32,
-                    wl_shm::Format::Xrgb8888,
-                    queue,
-                    BufferId { generation, index },
-                ),
-                busy: false,
-                held: None,
-            })
-            .collect();
-        pool.destroy();
-        Ok(Self {
+        let mut buffers = Self {
             memory,
-            buffers,
+            pool,
+            buffers: Vec::with_capacity(BUFFERS),
+            // Set for all that runs inside of it.
+            is_renewed: std::env::var_os("GAMESCOPE_WAYLAND_DISPLAY").is_some(),
+            size,
             stride,
             buffer_bytes,
             generation,
-        })
+        };
+        for index in 0..BUFFERS {
+            let proxy = buffers.buffer(queue, index);
+            buffers.buffers.push(Buffer {
+                proxy,
+                is_used: false,
+                busy: false,
+                held: None,
+            });
+        }
+        Ok(buffers)
+    }
+
+    fn buffer(&self, queue: &QueueHandle<Window>, index: usize) -> wl_buffer::WlBuffer {
+        self.pool.create_buffer(
+            (index * self.buffer_bytes) as i32,
+            self.size.width.into(),
+            self.size.height.into(),
+            self.stride as i32,
+            wl_shm::Format::Xrgb8888,
+            queue,
+            BufferId {
+                generation: self.generation,
+                index,
+            },
+        )
     }
 
     /// The compositor has done with a buffer; one of an older set is gone already.
@@ -103,8 +125,13 @@ impl Buffers {
         &mut self,
         painter: &mut Painter,
         number: u32,
+        queue: &QueueHandle<Window>,
     ) -> Option<(&wl_buffer::WlBuffer, Timestamp)> {
         let index = self.buffers.iter().position(|buffer| !buffer.busy)?;
+        if self.is_renewed && std::mem::replace(&mut self.buffers[index].is_used, true) {
+            let newer = self.buffer(queue, index);
+            std::mem::replace(&mut self.buffers[index].proxy, newer).destroy();
+        }
         let start = index * self.buffer_bytes;
         let bytes = &mut self.memory.bytes_mut()[start..start + self.buffer_bytes];
         let buffer = &mut self.buffers[index];
@@ -122,5 +149,6 @@ impl Drop for Buffers {
         self.buffers
             .iter()
             .for_each(|buffer| buffer.proxy.destroy());
+        self.pool.destroy();
     }
 }

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use wayland_client::backend::WaylandError;
 use wayland_client::globals::{BindError, GlobalListContents, registry_queue_init};
 use wayland_client::protocol::{
-    wl_buffer, wl_callback, wl_compositor, wl_region, wl_registry, wl_shm, wl_shm_pool, wl_surface,
+    wl_buffer, wl_callback, wl_compositor, wl_output, wl_region, wl_registry, wl_shm, wl_shm_pool,
+    wl_surface,
 };
 use wayland_client::{Connection, Dispatch, DispatchError, EventQueue, QueueHandle, delegate_noop};
 use wayland_protocols::xdg::shell::client::{xdg_surface, xdg_toplevel, xdg_wm_base};
@@ -23,7 +24,7 @@ use super::signals::EndSignals;
 use super::{DrawnLog, TestcardError, TestcardOptions};
 use crate::picture::{Content, Look, Painter, SCENES};
 
-/// Size where the compositor leaves the choice to the client.
+/// Size where the compositor leaves the choice to the client and tells of no output.
 const SIZE_DEFAULT: Size = Size {
     width: 1280,
     height: 720,
@@ -51,6 +52,9 @@ pub(super) fn show(options: &TestcardOptions, drawn: &mut DrawnLog) -> Result<()
         .bind(&handle, 1..=3, ())
         .map_err(unsupported("xdg_wm_base"))?;
 
+    // For its mode, where the compositor leaves the size to the client (gamescope).
+    let _output: Option<wl_output::WlOutput> = globals.bind(&handle, 1..=1, ()).ok();
+
     let surface = compositor.create_surface(&handle, ());
     let shell_surface = shell.get_xdg_surface(&surface, &handle, ());
     let toplevel = shell_surface.get_toplevel(&handle, ());
@@ -68,6 +72,7 @@ pub(super) fn show(options: &TestcardOptions, drawn: &mut DrawnLog) -> Result<()
         surface,
         size: SIZE_DEFAULT,
         size_asked: SIZE_DEFAULT,
+        size_free: SIZE_DEFAULT,
         scenes: Vec::new(),
         buffers: None,
         generation: 0,
@@ -104,6 +109,8 @@ pub struct Window {
     size: Size,
     /// Size of the last configure.
     size_asked: Size,
+    /// Size where the choice is ours.
+    size_free: Size,
     /// Painters of all scenes of this run, in their order.
     scenes: Vec<Painter>,
     buffers: Option<Buffers>,
@@ -174,7 +181,7 @@ impl Window {
         if cut {
             buffers.forget();
         }
-        let Some((buffer, at)) = buffers.draw(painter, self.next) else {
+        let Some((buffer, at)) = buffers.draw(painter, self.next, queue) else {
             // A release event brings us back here.
             return Ok(());
         };
@@ -300,6 +307,24 @@ fn side(asked_px: i32, default_px: u16) -> u16 {
     }
 }
 
+impl Dispatch<wl_output::WlOutput, ()> for Window {
+    fn event(
+        window: &mut Self,
+        _: &wl_output::WlOutput,
+        event: wl_output::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_output::Event::Mode { width, height, .. } = event {
+            window.size_free = Size {
+                width: side(width, SIZE_DEFAULT.width),
+                height: side(height, SIZE_DEFAULT.height),
+            };
+        }
+    }
+}
+
 impl Dispatch<xdg_wm_base::XdgWmBase, ()> for Window {
     fn event(
         _: &mut Self,
@@ -327,8 +352,8 @@ impl Dispatch<xdg_toplevel::XdgToplevel, ()> for Window {
         match event {
             xdg_toplevel::Event::Configure { width, height, .. } => {
                 window.size_asked = Size {
-                    width: side(width, SIZE_DEFAULT.width),
-                    height: side(height, SIZE_DEFAULT.height),
+                    width: side(width, window.size_free.width),
+                    height: side(height, window.size_free.height),
                 };
             }
             xdg_toplevel::Event::Close => window.closed = true,

@@ -2,7 +2,7 @@
 //! Made for games: one window at a time, scaled to the output.
 //!
 //! ```text
-//! gamescope --backend headless -W 1280 -H 720 -r 60 -- APP
+//! gamescope --backend headless -W 1280 -H 720 -r 60 --expose-wayland -- APP
 //!     ├─ stderr: "stream available on node ID: 42"   the node in the user's PipeWire
 //!     └─ $XDG_RUNTIME_DIR/gamescope-0-ei             emulated input
 //! ```
@@ -10,9 +10,18 @@
 //! * It has a runtime directory of its own, so that its sockets are its own; PipeWire, sound and
 //!   D-Bus are reached where they are.
 //! * One consumer for its whole life: it can abort when consumers come and go (seen with 3.16.24).
-//! * Its node takes the size of its consumer (`requested_size`), but its output keeps the size that
-//!   it was started with; so another mode needs another gamescope, and is refused here.
-//! * It ends with its application.
+//! * Its output keeps the mode that it was started with. Its node scales the picture down for its
+//!   consumer (`requested_size`), and not up, and keeps its shape: smaller modes of the same shape
+//!   and rate can be had while it lives, others are refused.
+//! * Pictures come only when the focused window commits new ones: a window that stands still gives
+//!   no picture in a new mode, which is refused then. It knows a client's buffers of shared memory
+//!   by their `wl_buffer` and does not look at them again: such a client (all of Xwayland, where that
+//!   has no GPU) is a frozen picture, unless it makes a new `wl_buffer` for each.
+//! * The pointer is not in the pictures, and nothing tells of it.
+//! * It ends with its application. One that falls (a signal, its own assertions) is started again
+//!   with its application, for the same stream of pictures (`gamescope/life.rs`).
+//!
+//! Seen with 3.16.25 (`scripts/lab/gamescope`).
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -21,6 +30,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gpu::frame::Size;
 use net::units::Mode;
 
 use super::cancel::Cancel;
@@ -30,16 +40,20 @@ use super::{
 };
 use crate::capture::CaptureError;
 use crate::capture::link::ended;
-use crate::capture::pipewire::{NodeName, NodeStream, VideoNode};
+use crate::capture::pipewire::{Heir, Memory, NodeStream, Shape, VideoNode};
 use crate::inject::ei::{EiAddress, EiServer};
-use crate::process::{self, GRACE, Guard, Process, TOKEN_VARIABLE};
+use crate::process::{self, TOKEN_VARIABLE};
 use crate::select::Refusal;
 
+mod life;
+
+use life::{End, Life};
+
 pub(crate) const NAME: &str = "gamescope";
-/// How long it may take to its node; 0.3 s as a rule.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// For `--help` and `--version`.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a picture in a new mode; 0.1 s as a rule.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often its words are looked at while it starts.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// What it says of its node (gamescope, `src/pipewire.cpp`).
@@ -76,6 +90,8 @@ impl DisplayBackend for Gamescope {
             Refusal::new(reason, newer)
         })?;
         match version {
+            // Built from a tree without its tags it says a number of git's.
+            None if self.is_headless() => Ok("gamescope of an unknown version".to_owned()),
             None => Err(Refusal::new(
                 "this gamescope does not say its version (Debian 12's 3.11 for one): it is too \
                  old to have a headless backend",
@@ -97,27 +113,23 @@ impl DisplayBackend for Gamescope {
                 "it shows an application and nothing else: name one (--app)".to_owned(),
             ));
         }
-        let directory = RuntimeDir::create().map_err(|error| start_error(error.to_string()))?;
-        let guard = Guard::spawn(directory.token(), directory.path(), &[])
-            .map_err(|error| start_error(format!("no guard process: {error}")))?;
-        let command = command(&self.program, request, &directory);
-        let process =
-            Process::spawn(NAME, command).map_err(|error| start_error(error.to_string()))?;
+        let mode = mode_of(request.mode);
         let begun = Instant::now();
-        // From here on dropping `starting` ends it and all that it started.
-        let mut starting = Running {
-            process,
-            directory,
-            _guard: guard,
-        };
-        let node = await_node(&mut starting.process, &request.cancel).map_err(start_error)?;
-        let mut node = VideoNode::new(NodeName::Id(node));
+        // From here on dropping `end` ends it and all that it started.
+        let (life, node) = Life::begin(&self.program, request, mode)?;
+        let end = End(Arc::clone(&life));
+        let mut node = VideoNode::new(node);
+        node.shape = Shape::Within(mode);
+        node.heir = Some(Arc::clone(&life) as Arc<dyn Heir>);
         let stream = NodeStream::open(&node).map_err(|error| {
-            let words = starting.words();
+            let words = life.words();
             start_error(format!("its node shows no pictures: {error}{words}"))
         })?;
         node.stream = Some(stream.clone());
-        let server = EiSocket(starting.directory.path().join(EI_SOCKET));
+        let server = EiSocket {
+            life: Arc::clone(&life),
+            size: size_of(mode),
+        };
         let address = OutputAddress {
             node: Some(node),
             ei: Some(EiAddress {
@@ -127,17 +139,15 @@ impl DisplayBackend for Gamescope {
             ..OutputAddress::default()
         };
         log::info!(
-            "{NAME}: {} after {:.0} ms",
-            request.mode,
+            "{NAME}: {mode} after {:.0} ms",
             begun.elapsed().as_secs_f64() * 1e3
         );
         Ok(Box::new(GamescopeDisplay {
             stream,
             address,
-            mode: request.mode,
-            begun,
-            ended: None,
-            running: starting,
+            mode,
+            output: mode,
+            end,
         }))
     }
 }
@@ -146,19 +156,30 @@ impl Gamescope {
     /// What it says of itself; `None` if it runs but says no version (3.11.49: "unrecognized option
     /// '--version'").
     fn version(&self) -> io::Result<Option<(u32, u32, u32)>> {
+        Ok(version_of(&self.ask("--version")?))
+    }
+
+    fn is_headless(&self) -> bool {
+        let help = self.ask("--help").unwrap_or_default();
+        help.contains("--backend") && help.contains("headless")
+    }
+
+    /// What it answers.
+    fn ask(&self, option: &str) -> io::Result<String> {
         // It answers on standard error, which `run_within` does not read.
         let mut command = Command::new("/bin/sh");
         command
             .args([
                 "-c",
-                r#"command -v "$0" >/dev/null || exit 127; exec "$0" --version 2>&1"#,
+                r#"command -v "$0" >/dev/null || exit 127; exec "$0" "$1" 2>&1"#,
             ])
-            .arg(&self.program);
+            .arg(&self.program)
+            .arg(option);
         let (status, said) = process::run_within(command, ASK_TIMEOUT)?;
         if status.code() == Some(127) {
             return Err(io::Error::new(io::ErrorKind::NotFound, "no such program"));
         }
-        Ok(version_of(&String::from_utf8_lossy(&said)))
+        Ok(String::from_utf8_lossy(&said).into_owned())
     }
 }
 
@@ -167,11 +188,13 @@ fn version_of(said: &str) -> Option<(u32, u32, u32)> {
     let (_, rest) = said.split_once("version ")?;
     let word = rest.split_whitespace().next()?;
     let word = word.trim_start_matches('v');
-    let mut numbers = word
-        .split(|character: char| !character.is_ascii_digit())
-        .map_while(|number| number.parse().ok());
-    let (major, minor) = (numbers.next()?, numbers.next()?);
-    Some((major, minor, numbers.next().unwrap_or(0)))
+    // Digits alone are no version: git's numbers begin with some.
+    let mut numbers = word.split('.').map(|part| {
+        let end = part.find(|character: char| !character.is_ascii_digit());
+        part[..end.unwrap_or(part.len())].parse().ok()
+    });
+    let (major, minor) = (numbers.next()??, numbers.next()??);
+    Some((major, minor, numbers.next().flatten().unwrap_or(0)))
 }
 
 /// The number of its node, out of its words.
@@ -183,36 +206,43 @@ fn node_of(words: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-fn await_node(process: &mut Process, cancel: &Cancel) -> Result<u32, String> {
-    let deadline = Instant::now() + START_TIMEOUT;
-    loop {
-        if let Some(node) = node_of(&process.last_lines()) {
-            return Ok(node);
-        }
-        if cancel.is_asked() {
-            return Err("the session is over".to_owned());
-        }
-        if process.wait(LOOK_INTERVAL) {
-            return Err(process.epitaph());
-        }
-        if Instant::now() >= deadline {
-            let words = process.last_lines();
-            return Err(format!(
-                "no node in PipeWire after {START_TIMEOUT:?}; check that pipewire runs: {words}"
-            ));
-        }
+/// The mode that it makes of a wish: whole Hz only.
+fn mode_of(wanted: Mode) -> Mode {
+    let millihz = wanted.refresh().get().next_multiple_of(1000);
+    let [width, height] = [wanted.width(), wanted.height()].map(u32::from);
+    Mode::new(width, height, millihz).unwrap_or(wanted)
+}
+
+fn size_of(mode: Mode) -> Size {
+    Size {
+        width: mode.width(),
+        height: mode.height(),
     }
 }
 
+/// Whether a picture of `output` can be scaled to exactly `wanted`. It scales by the side that
+/// shrinks more, rounds the other up and makes both even (gamescope, `src/pipewire.cpp`).
+fn scales_to(output: Mode, wanted: Mode) -> bool {
+    let [from, to] = [output, wanted].map(|mode| [mode.width(), mode.height()].map(u32::from));
+    let scaled = |at: usize, by: usize| (from[at] * to[by]).div_ceil(from[by]).next_multiple_of(2);
+    let follows = if to[0] * from[1] <= to[1] * from[0] {
+        scaled(1, 0) == to[1]
+    } else {
+        scaled(0, 1) == to[0]
+    };
+    from[0] >= to[0] && from[1] >= to[1] && follows && output.refresh() == wanted.refresh()
+}
+
 fn command(program: &Path, request: &DisplayRequest, directory: &RuntimeDir) -> Command {
-    let mode = request.mode;
+    let mode = mode_of(request.mode);
     let mut command = Command::new(program);
     command.args(["--backend", "headless"]);
     command.arg("-W").arg(mode.width().to_string());
     command.arg("-H").arg(mode.height().to_string());
-    // Whole Hz only.
-    let hz = mode.refresh().get().div_ceil(1000);
+    let hz = mode.refresh().get() / 1000;
     command.arg("-r").arg(hz.to_string());
+    // Else it has no Wayland socket for the application, only Xwayland's.
+    command.arg("--expose-wayland");
     command.arg("--").args(&request.app);
     let variables = request.environment.iter();
     command.envs(variables.map(|(name, value)| (name, value)));
@@ -247,42 +277,22 @@ fn command(program: &Path, request: &DisplayRequest, directory: &RuntimeDir) -> 
     command
 }
 
-/// A gamescope with all that it started. Dropping it ends them.
-struct Running {
-    process: Process,
-    directory: RuntimeDir,
-    _guard: Guard,
-}
-
-impl Running {
-    fn words(&self) -> String {
-        match self.process.last_lines() {
-            words if words.is_empty() => words,
-            words => format!(" ({words})"),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.process.stop(GRACE);
-        let strays = process::kill_marked(self.directory.token());
-        if strays > 0 {
-            log::info!("{NAME}: killed {strays} processes that the application left behind");
-        }
-        self.directory.remove();
-        process::reap_orphans();
-    }
-}
-
 /// Fields drop in this order: the consumer before its producer.
 struct GamescopeDisplay {
     stream: NodeStream,
     address: OutputAddress,
+    /// Of its pictures.
     mode: Mode,
-    begun: Instant,
-    ended: Option<AppState>,
-    running: Running,
+    /// Of its output.
+    output: Mode,
+    end: End,
+}
+
+impl Drop for GamescopeDisplay {
+    fn drop(&mut self) {
+        // So that none follows on it.
+        self.end.0.leave();
+    }
 }
 
 impl VirtualDisplay for GamescopeDisplay {
@@ -298,11 +308,32 @@ impl VirtualDisplay for GamescopeDisplay {
         if mode == self.mode {
             return Ok(());
         }
-        Err(DisplayError::Refused {
+        let refused = |reason: String| DisplayError::Refused {
             compositor: NAME,
             request: format!("the mode {mode}"),
-            reason: format!("it was started with {} and keeps it", self.mode),
-        })
+            reason,
+        };
+        if !scales_to(self.output, mode) {
+            return Err(refused(format!(
+                "it was started with {} and shows that, or smaller pictures of the same shape and \
+                 rate",
+                self.output
+            )));
+        }
+        self.stream.offer(Shape::Within(mode), Memory::Any);
+        let never = Cancel::default();
+        let shown = self
+            .stream
+            .await_picture(size_of(mode), PICTURE_TIMEOUT, &never);
+        if let Err(error) = shown {
+            self.stream.offer(Shape::Within(self.mode), Memory::Any);
+            return Err(refused(format!("{error}; its application may stand still")));
+        }
+        self.mode = mode;
+        if let Some(node) = &mut self.address.node {
+            node.shape = Shape::Within(mode);
+        }
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), DisplayError> {
@@ -311,52 +342,57 @@ impl VirtualDisplay for GamescopeDisplay {
             compositor: NAME,
             reason,
         };
-        if self.running.process.is_ending() {
-            self.running.process.wait(GRACE);
-        }
-        if self.running.process.exited().is_some() {
-            self.app();
-            return Err(gone(self.running.process.epitaph()));
-        }
-        self.stream.check().map_err(|error| gone(error.to_string()))
+        let streams = self.stream.check();
+        // While the stream stands another gamescope follows on one that fell.
+        self.end.0.check(streams.is_ok()).map_err(gone)?;
+        streams.map_err(|error| gone(error.to_string()))
     }
 
     fn app(&mut self) -> AppState {
-        if let Some(ended) = &self.ended {
-            return ended.clone();
-        }
-        let Some(status) = self.running.process.exited() else {
-            return AppState::Running;
-        };
-        let ended = AppState::Ended {
-            success: status.success(),
-            epitaph: self.running.process.epitaph(),
-            after: self.begun.elapsed(),
-        };
-        self.ended = Some(ended.clone());
-        ended
+        self.end.0.app(self.stream.check().is_ok())
     }
 }
 
 /// Its server of emulated input.
 #[derive(Debug)]
-struct EiSocket(PathBuf);
+struct EiSocket {
+    life: Arc<Life>,
+    /// Of its output, in whose pixels positions are, whatever the size of the pictures.
+    size: Size,
+}
 
 impl EiServer for EiSocket {
     /// It is made a moment after the node.
     fn connect(&self) -> Result<UnixStream, CaptureError> {
         let deadline = Instant::now() + ASK_TIMEOUT;
+        let directory = self.life.directory();
+        let path = directory
+            .ok_or_else(|| ended("there is no gamescope now"))?
+            .join(EI_SOCKET);
         loop {
-            match super::connect(&self.0, deadline, &Cancel::default()) {
+            match super::connect(&path, deadline, &Cancel::default()) {
                 Ok(stream) => return Ok(stream),
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline =>
                 {
                     std::thread::park_timeout(LOOK_INTERVAL);
                 }
-                Err(error) => return Err(ended(format!("{}: {error}", self.0.display()))),
+                Err(error) => return Err(ended(format!("{}: {error}", path.display()))),
             }
         }
+    }
+
+    fn size(&self) -> Option<Size> {
+        Some(self.size)
+    }
+
+    fn comes_back(&self) -> bool {
+        self.life.goes_on()
+    }
+
+    /// A distance it takes for so many notches.
+    fn scrolls_by_notches(&self) -> bool {
+        true
     }
 
     fn type_keysym(&self, _: u32) -> Option<Result<(), CaptureError>> {

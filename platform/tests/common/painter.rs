@@ -2,6 +2,7 @@
 //! (weston-simple-shm 10 aborts on sway 1.7, which holds buffers longer than it expects.)
 //!
 //! Every picture is of one colour, [`colour`] of its number, so a reader knows which one it sees.
+//! Each is in a `wl_buffer` of its own: gamescope does not look at one again.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -18,6 +19,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use wayland_client::protocol::wl_buffer::{self, WlBuffer};
 use wayland_client::protocol::wl_callback::{self, WlCallback};
 use wayland_client::protocol::wl_compositor::WlCompositor;
+use wayland_client::protocol::wl_output::{self, WlOutput};
 use wayland_client::protocol::wl_registry::{self, WlRegistry};
 use wayland_client::protocol::wl_shm::{Format, WlShm};
 use wayland_client::protocol::wl_shm_pool::WlShmPool;
@@ -130,6 +132,11 @@ fn paint(stream: UnixStream, pictures: u32, notes: &File, stop: &AtomicBool, dra
     let compositor: WlCompositor = bind(&registry, &state, &handle);
     let shm: WlShm = bind(&registry, &state, &handle);
     let shell: XdgWmBase = bind(&registry, &state, &handle);
+    // Where the compositor leaves the size to its clients (gamescope).
+    if state.globals.contains_key(WlOutput::interface().name) {
+        let _output: WlOutput = bind(&registry, &state, &handle);
+        queue.roundtrip(&mut state).expect("answers");
+    }
     let surface = compositor.create_surface(&handle, ());
     let xdg = shell.get_xdg_surface(&surface, &handle, ());
     let toplevel = xdg.get_toplevel(&handle, ());
@@ -151,7 +158,7 @@ fn paint(stream: UnixStream, pictures: u32, notes: &File, stop: &AtomicBool, dra
             }
             if let Some(index) = state.free.pop() {
                 state.due = false;
-                surface.attach(Some(&buffers.fill(index, number)), 0, 0);
+                surface.attach(Some(&buffers.fill(&handle, index, number)), 0, 0);
                 surface.damage(0, 0, i32::MAX, i32::MAX);
                 // Before the compositor has it, and whoever looks through the compositor.
                 let now = net::clock::now().as_ns().to_ne_bytes();
@@ -197,7 +204,8 @@ fn wait(connection: &Connection, queue: &mut EventQueue<State>, state: &mut Stat
 #[derive(Default)]
 struct Buffers {
     size: (i32, i32),
-    all: Vec<(File, WlBuffer)>,
+    generation: usize,
+    all: Vec<(File, WlShmPool)>,
     row: Vec<u8>,
 }
 
@@ -206,26 +214,23 @@ impl Buffers {
         let (width, height) = size;
         let bytes = width * 4 * height;
         let all = (0..BUFFERS)
-            .map(|index| {
+            .map(|_| {
                 let memory = memfd_create("painter", MemfdFlags::CLOEXEC).expect("memory");
                 ftruncate(&memory, u64::try_from(bytes).expect("positive")).expect("memory");
                 let pool = shm.create_pool(memory.as_fd(), bytes, handle, ());
-                let format = Format::Xrgb8888;
-                let place = (generation, index);
-                let buffer = pool.create_buffer(0, width, height, width * 4, format, handle, place);
-                pool.destroy();
-                (File::from(memory), buffer)
+                (File::from(memory), pool)
             })
             .collect();
         Self {
             size,
+            generation,
             all,
             row: vec![0; usize::try_from(width * 4).expect("positive")],
         }
     }
 
-    fn fill(&mut self, index: usize, number: u32) -> WlBuffer {
-        let (file, buffer) = &self.all[index];
+    fn fill(&mut self, handle: &QueueHandle<State>, index: usize, number: u32) -> WlBuffer {
+        let (file, pool) = &self.all[index];
         for pixel in self.row.chunks_exact_mut(4) {
             pixel.copy_from_slice(&colour(number).to_le_bytes());
         }
@@ -233,7 +238,15 @@ impl Buffers {
             file.write_all_at(&self.row, y * self.row.len() as u64)
                 .expect("memory");
         }
-        buffer.clone()
+        let ((width, height), format) = (self.size, Format::Xrgb8888);
+        let place = (self.generation, index);
+        pool.create_buffer(0, width, height, width * 4, format, handle, place)
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        self.all.iter().for_each(|(_, pool)| pool.destroy());
     }
 }
 
@@ -262,6 +275,21 @@ impl Dispatch<WlRegistry, ()> for State {
         } = event
         {
             state.globals.insert(interface, name);
+        }
+    }
+}
+
+impl Dispatch<WlOutput, ()> for State {
+    fn event(
+        state: &mut Self,
+        _: &WlOutput,
+        event: wl_output::Event,
+        (): &(),
+        _: &Connection,
+        _: &QueueHandle<Self>,
+    ) {
+        if let wl_output::Event::Mode { width, height, .. } = event {
+            state.wanted = (width, height);
         }
     }
 }
@@ -334,17 +362,18 @@ impl Dispatch<WlCallback, ()> for State {
 impl Dispatch<WlBuffer, (usize, usize)> for State {
     fn event(
         state: &mut Self,
-        _: &WlBuffer,
+        buffer: &WlBuffer,
         event: wl_buffer::Event,
         (generation, index): &(usize, usize),
         _: &Connection,
         _: &QueueHandle<Self>,
     ) {
+        if !matches!(event, wl_buffer::Event::Release) {
+            return;
+        }
+        buffer.destroy();
         // One of another size may be released long after it was replaced.
-        if matches!(event, wl_buffer::Event::Release)
-            && *generation == state.generation
-            && !state.free.contains(index)
-        {
+        if *generation == state.generation && !state.free.contains(index) {
             state.free.push(*index);
         }
     }

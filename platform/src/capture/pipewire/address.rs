@@ -1,5 +1,6 @@
 //! Where a video node is, and what to ask of it.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -26,6 +27,16 @@ pub struct VideoNode {
     /// The display's own connection to the node, where it keeps one (for compositors whose output
     /// stands and falls with its consumer). Every capture then reads that one.
     pub stream: Option<NodeStream>,
+    /// Who names the node that follows where this one has gone; without it a stream ends with its
+    /// node.
+    pub heir: Option<Arc<dyn Heir>>,
+}
+
+/// Knows which node follows on one that has gone. Its pictures are of the same display.
+pub trait Heir: fmt::Debug + Send + Sync {
+    /// Asked by the stream's own thread, once for each end of a node; it may take the time that the
+    /// making of a node takes. `None`: there is none, and the stream ends.
+    fn next(&self) -> Option<NodeName>;
 }
 
 /// How a node is called.
@@ -42,7 +53,10 @@ pub enum NodeName {
 pub enum Shape {
     /// We do: exactly this size and rate are offered, as Mutter's virtual monitors want it.
     Asked(Mode),
-    /// The producer does; whatever it has is taken (KWin, gamescope, a mirrored monitor).
+    /// The producer does, and is asked to scale its picture down so that it fits into this size
+    /// (gamescope). The rate is the producer's and only for the measure of its evenness.
+    Within(Mode),
+    /// The producer does; whatever it has is taken (KWin, a mirrored monitor).
     Given,
 }
 
@@ -67,6 +81,7 @@ impl VideoNode {
             memory: Memory::Any,
             tells_cursor: false,
             stream: None,
+            heir: None,
         }
     }
 }

@@ -34,9 +34,19 @@ const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until the stream's owner is gone, or until there is nothing more to come.
 pub(super) fn run(shared: &Arc<Shared>, node: &VideoNode) {
-    let reason = match Consumer::new(shared, node).serve(node) {
-        Ok(()) => "it was closed".to_owned(),
-        Err(reason) => reason,
+    let mut node = node.clone();
+    let reason = loop {
+        let consumer = Consumer::new(shared, &node);
+        let Err(reason) = consumer.serve(&node) else {
+            break "it was closed".to_owned();
+        };
+        shared.set_streaming(false);
+        let Some(next) = node.heir.as_ref().and_then(|heir| heir.next()) else {
+            break reason;
+        };
+        log::info!("capture pipewire: {reason}; it goes on with {next:?}");
+        node.node = next;
+        (node.shape, node.memory) = consumer.offer.get();
     };
     log::debug!("capture pipewire: {reason}");
     shared.end(reason);
@@ -357,7 +367,7 @@ impl Consumer {
 
     fn note(&self, captured: Timestamp, format: &Format) {
         let millihz = match self.offer.get().0 {
-            Shape::Asked(mode) => mode.refresh().get(),
+            Shape::Asked(mode) | Shape::Within(mode) => mode.refresh().get(),
             Shape::Given => format.refresh_millihz,
         };
         let interval = 1_000_000_000_000u64.checked_div(millihz.into());

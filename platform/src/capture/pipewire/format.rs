@@ -2,6 +2,7 @@
 
 use ::pipewire as pw;
 use gpu::frame::{PixelFormat, Size};
+use net::units::Mode;
 use pw::spa;
 use spa::param::ParamType;
 use spa::param::format::{FormatProperties, MediaSubtype, MediaType};
@@ -20,6 +21,8 @@ const BUFFERS: i32 = 6;
 /// only; more keep memory busy. Best first: KWin makes 3 where it is let, and then has none left for
 /// a picture or a place of the pointer.
 const BUFFERS_RANGES: [(i32, i32); 2] = [(4, 16), (2, 16)];
+/// `SPA_FORMAT_VIDEO_requested_size`, gamescope's own (`src/pipewire_gamescope.hpp`).
+const REQUESTED_SIZE: u32 = 0x7_0000;
 /// The largest picture, pixels.
 const SIDE_MAX: u32 = net::limits::SIDE_PX_MAX as u32;
 /// The best first: those that need no swap of colours.
@@ -114,15 +117,15 @@ fn offer(shape: Shape, as_dmabuf: bool) -> Vec<u8> {
             value: Value::Choice(ChoiceValue::Long(one_of(linear, vec![linear]))),
         });
     }
+    let rectangle = |mode: Mode| {
+        Value::Rectangle(Rectangle {
+            width: mode.width().into(),
+            height: mode.height().into(),
+        })
+    };
     let (size, highest) = match shape {
-        Shape::Asked(mode) => {
-            let size = Value::Rectangle(Rectangle {
-                width: mode.width().into(),
-                height: mode.height().into(),
-            });
-            (size, Some(fraction(mode.refresh().get())))
-        }
-        Shape::Given => {
+        Shape::Asked(mode) => (rectangle(mode), Some(fraction(mode.refresh().get()))),
+        Shape::Within(_) | Shape::Given => {
             let side = |px| Rectangle {
                 width: px,
                 height: px,
@@ -132,6 +135,9 @@ fn offer(shape: Shape, as_dmabuf: bool) -> Vec<u8> {
         }
     };
     properties.push(Property::new(FormatProperties::VideoSize.as_raw(), size));
+    if let Shape::Within(mode) = shape {
+        properties.push(Property::new(REQUESTED_SIZE, rectangle(mode)));
+    }
     // 0/1: pictures come when there are new ones.
     let any = range(fraction(0), fraction(0), fraction(1_000_000));
     properties.push(Property::new(

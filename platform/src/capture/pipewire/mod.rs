@@ -10,7 +10,8 @@
 //! exception are producers that leave the buffers' memory to the daemon.) The producer's clock sets
 //! the pace; of pictures that nobody took the newest stays, with the damage of all. A node that
 //! went, a stream that does not come to streaming within [`NEGOTIATION_TIMEOUT`], or a daemon that
-//! ended is [`CaptureError::Ended`]: the session builds the output again. The daemon is never
+//! ended is [`CaptureError::Ended`]: the session builds the output again. Where the node has an
+//! [`Heir`] the stream goes on with the next one instead, and readers only wait. The daemon is never
 //! waited for but by the stream's own thread.
 //!
 //! Whether the pointer is in the pictures or told beside them was decided when the node was made
@@ -28,7 +29,7 @@ mod sys;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use address::{Memory, NodeName, Shape, VideoNode};
+pub use address::{Heir, Memory, NodeName, Shape, VideoNode};
 pub use stream::{NEGOTIATION_TIMEOUT, NodeStream};
 
 use super::{Apart, Capture, CaptureBackend, CaptureError, Captured, Waker, refusal};

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::pipewire as pw;
 use pw::spa::sys as spa_sys;
@@ -19,6 +20,9 @@ use rustix::mm::{MapFlags, ProtFlags};
 /// Names a buffer for as long as it is the stream's, and none ever after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key(u64);
+
+/// Of this process: a buffer of a stream that follows on another has no number of that one's.
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
 /// `struct spa_chunk`, of the buffer's first block.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +45,6 @@ pub(super) enum Pixels<'a> {
 #[derive(Default)]
 pub(super) struct Table {
     slots: Vec<Slot>,
-    next: u64,
     /// Why the memory of some buffer cannot be used.
     pub(super) unusable: Option<String>,
 }
@@ -101,9 +104,8 @@ impl Table {
             }
             None => None,
         };
-        self.next += 1;
         self.slots.push(Slot {
-            key: Key(self.next),
+            key: Key(NEXT_KEY.fetch_add(1, Ordering::Relaxed)),
             buffer,
             memory,
             is_ours: false,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use gpu::frame::Size;
 use net::clock;
 use net::input::Position;
 use reis::PendingRequestResult;
@@ -92,18 +93,23 @@ impl Device {
         }
     }
 
-    /// Where a position of our output is; without regions it is in pixels of nothing, and 0.
-    pub(super) fn point(&self, position: Position) -> (f32, f32) {
+    /// Where a position of our output is; without regions it is in pixels of nothing, and 0. The
+    /// output is of `size` from the first region's corner, where that says nothing of it.
+    pub(super) fn point(&self, position: Position, size: Option<Size>) -> (f32, f32) {
         let Some(region) = self.region.and_then(|at| self.regions.get(at)) else {
             return (0.0, 0.0);
+        };
+        let (width, height) = match size {
+            Some(size) => (size.width.into(), size.height.into()),
+            None => (region.width, region.height),
         };
         // The right and lower edges are the next region's.
         let along = |from: f32, length: f32, share: f32| {
             from + (share.clamp(0.0, 1.0) * length).min(length - 0.5).max(0.0)
         };
         (
-            along(region.x, region.width, position.x),
-            along(region.y, region.height, position.y),
+            along(region.x, width, position.x),
+            along(region.y, height, position.y),
         )
     }
 }

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use gpu::frame::Size;
 use net::input::{Position, ScrollAxis};
 use reis::ei;
 
@@ -34,6 +35,22 @@ pub trait EiServer: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`CaptureError::Ended`], with the reason.
     fn connect(&self) -> Result<UnixStream, CaptureError>;
+
+    /// Size of our output, where the server's regions do not say it (gamescope's is a plane without
+    /// an end): positions are of `(0, 0)` to there.
+    fn size(&self) -> Option<Size> {
+        None
+    }
+
+    /// Another one may follow where it has gone: a connection that was lost is made anew.
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    /// It takes notches for everything: parts of one are told as such, and never as a distance.
+    fn scrolls_by_notches(&self) -> bool {
+        false
+    }
 
     /// Presses and lifts the key of a keysym (`X11/keysymdef.h`), whatever the layout. `None` if
     /// there is no such way.
@@ -84,14 +101,17 @@ impl InjectBackend for Ei {
     fn open(&self, output: Option<&OutputAddress>) -> Result<Box<dyn Injector>, InjectError> {
         let address = address(output)?;
         let link = Link::open(address.server.connect()?, address.mapping_id.clone())?;
-        let server = Arc::clone(&address.server);
-        Ok(Box::new(Desk::new(EiSink { link, server })))
+        Ok(Box::new(Desk::new(EiSink {
+            link: Some(link),
+            address: address.clone(),
+        })))
     }
 }
 
 struct EiSink {
-    link: Link,
-    server: Arc<dyn EiServer>,
+    /// `None` while there is no server, which comes back.
+    link: Option<Link>,
+    address: EiAddress,
 }
 
 impl EiSink {
@@ -101,14 +121,32 @@ impl EiSink {
         part: impl Fn(&Device) -> Option<&T>,
         tell: impl FnOnce(&T, &Device),
     ) -> Injected {
-        match self.link.device(&part) {
+        let Some(link) = &self.link else {
+            return Injected::Done;
+        };
+        match link.device(&part) {
             Some(device) => {
                 tell(part(device).expect("chosen because it has it"), device);
-                self.link.frame(device);
+                link.frame(device);
                 Injected::Done
             }
             None => Injected::Unsupported,
         }
+    }
+
+    /// Without a server: tries again, where one comes back.
+    fn connect(&mut self) -> Result<(), CaptureError> {
+        let address = &self.address;
+        let opened = address
+            .server
+            .connect()
+            .and_then(|stream| Link::open(stream, address.mapping_id.clone()));
+        match opened {
+            Ok(link) => self.link = Some(link),
+            Err(error) if address.server.comes_back() => log::debug!("no input yet: {error}"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 
@@ -118,7 +156,8 @@ impl Sink for EiSink {
     }
 
     fn has_touch(&self) -> bool {
-        self.link.device(|device| device.touch.as_ref()).is_some()
+        let link = self.link.as_ref();
+        link.is_some_and(|link| link.device(|device| device.touch.as_ref()).is_some())
     }
 
     fn key(&mut self, code: u8, pressed: bool) -> Injected {
@@ -139,8 +178,10 @@ impl Sink for EiSink {
 
     fn character(&mut self, character: char) -> Result<Injected, CaptureError> {
         // The server's own way is another connection: what was told here must be done first.
-        self.link.settle()?;
-        match self.server.type_keysym(keysym(character)) {
+        if let Some(link) = &mut self.link {
+            link.settle()?;
+        }
+        match self.address.server.type_keysym(keysym(character)) {
             Some(typed) => typed.map(|()| Injected::Done),
             None => Ok(Injected::Unsupported),
         }
@@ -154,10 +195,11 @@ impl Sink for EiSink {
     }
 
     fn place(&mut self, position: Position) -> Injected {
+        let size = self.address.server.size();
         self.on(
             |device| device.absolute.as_ref(),
             |pointer, device| {
-                let (x, y) = device.point(position);
+                let (x, y) = device.point(position, size);
                 pointer.motion_absolute(x, y);
             },
         )
@@ -178,10 +220,11 @@ impl Sink for EiSink {
             ScrollAxis::Vertical => (0, -i32::from(amount)),
             ScrollAxis::Horizontal => (i32::from(amount), 0),
         };
+        let always = self.address.server.scrolls_by_notches();
         self.on(
             |device| device.scroll.as_ref(),
             |scroll, _| {
-                if (x + y) % NOTCH == 0 {
+                if always || (x + y) % NOTCH == 0 {
                     scroll.scroll_discrete(x, y);
                 } else {
                     let units = |amount: i32| amount as f32 / NOTCH as f32 * NOTCH_UNITS as f32;
@@ -192,10 +235,11 @@ impl Sink for EiSink {
     }
 
     fn finger(&mut self, number: u32, finger: Finger, position: Position) -> Injected {
+        let size = self.address.server.size();
         self.on(
             |device| device.touch.as_ref(),
             |touch, device| {
-                let (x, y) = device.point(position);
+                let (x, y) = device.point(position, size);
                 match finger {
                     Finger::Down => touch.down(number, x, y),
                     Finger::Move => touch.motion(number, x, y),
@@ -206,18 +250,30 @@ impl Sink for EiSink {
     }
 
     fn exchange(&mut self) -> Result<(), CaptureError> {
-        self.link.exchange()
+        let Some(link) = &mut self.link else {
+            return self.connect();
+        };
+        match link.exchange() {
+            Err(error) if self.address.server.comes_back() => {
+                log::info!("input waits for its server: {error}");
+                self.link = None;
+                Ok(())
+            }
+            exchanged => exchanged,
+        }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.link.as_fd())
+        self.link.as_ref().map(Link::as_fd)
     }
 
     fn leave(&mut self) {
         // A server lifts what a client that went left down; not all do, so what lifts it must have
         // been read.
-        if self.link.settle().is_ok() {
-            self.link.leave();
+        if let Some(link) = &mut self.link
+            && link.settle().is_ok()
+        {
+            link.leave();
         }
     }
 }
