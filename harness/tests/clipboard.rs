@@ -213,7 +213,6 @@ fn the_display(near: Option<&OutputAddress>) -> OutputAddress {
 fn sway() -> Box<dyn VirtualDisplay> {
     let request = DisplayRequest {
         environment: Vec::new(),
-        cursor_apart: false,
         mode: "640x360@30".parse().expect("a mode"),
         app: Vec::new(),
         cursor_apart: false,
@@ -325,6 +324,7 @@ fn doctor_tells_whether_a_clipboard_can_be_shared() {
         environment: Vec::new(),
         mode: "640x360@30".parse().expect("a mode"),
         app: Vec::new(),
+        cursor_apart: false,
         cancel: Cancel::default(),
     };
     let desktop = PrivateSway.create_desktop(&request).expect("a sway");

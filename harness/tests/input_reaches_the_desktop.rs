@@ -187,7 +187,6 @@ fn what_is_down_is_lifted_when_the_input_thread_ends() {
     let _alone = alone();
     let request = DisplayRequest {
         environment: Vec::new(),
-        cursor_apart: false,
         mode: "1280x720@60".parse().expect("a mode"),
         app: Vec::new(),
         cursor_apart: false,

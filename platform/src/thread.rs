@@ -652,7 +652,7 @@ mod tests {
     #[test]
     fn a_worker_has_a_name_and_a_clock_that_others_read() {
         let limit = Duration::from_secs(20);
-        let (clock, theirs) = mpsc::channel();
+        let (clock, theirs) = mpsc::sync_channel(1);
         let (end, ended) = mpsc::channel::<()>();
         let worker = std::thread::spawn(move || {
             let began = adopt_worker(Role::Encode, "worker", 0, 2);
