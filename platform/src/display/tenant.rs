@@ -4,10 +4,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::app::App;
+use super::app::{self, App};
 use super::runtime_dir::RuntimeDir;
 use super::{AppState, DisplayError, DisplayRequest};
-use crate::process::{self, GRACE, Guard, TOKEN_VARIABLE};
+use crate::process::{self, Guard, TOKEN_VARIABLE};
 
 /// Processes and directory of a session. Dropping it ends them.
 #[derive(Debug)]
@@ -64,12 +64,7 @@ impl Tenant {
 
     /// Ends the application and all that it has started.
     pub(super) fn end(&mut self) {
-        if let Some(mut app) = self.app.take() {
-            app.terminate();
-            app.wait(GRACE);
-            app.kill();
-        }
-        process::kill_marked(self.directory.token());
+        app::end(self.app.take(), (), self.directory.token());
     }
 }
 
