@@ -17,7 +17,7 @@ NUMBER, IDR, LATENCY, FIRST_PACKET, WHOLE, BYTES, PICTURES = range(7)
 PAYLOAD_BYTES = 1376
 ENDED = re.compile(
     r"has ended: (\d+) frames, (\d+) IDR, .* first byte p50 ([\d.]+) p99 ([\d.]+) ms, "
-    r"to last p50 ([\d.]+) p99 ([\d.]+) ms, (\d+) datagrams, (\d+) of parity"
+    r"to last p50 ([\d.]+) p99 ([\d.]+) ms, (?:judder [\d.]+ ms, )?(\d+) datagrams, (\d+) of parity"
 )
 
 
