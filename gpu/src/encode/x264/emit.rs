@@ -26,15 +26,16 @@ struct Slot {
 }
 
 impl Waiting {
-    /// Room for a picture's slices; `bytes` is what a slot holds before it must grow, zero where
-    /// one thread never makes a slice wait.
-    pub(super) fn new(bytes: usize) -> Self {
-        let slot = || Slot {
-            bytes: Vec::with_capacity(bytes),
+    /// Room for a picture's slices: `count` of them hold so many `bytes` before they must grow, none
+    /// where one thread never makes a slice wait. The others have no memory until more slices are
+    /// asked for than were at first.
+    pub(super) fn new(count: u8, bytes: usize) -> Self {
+        let slot = |index| Slot {
+            bytes: Vec::with_capacity(if index < count { bytes } else { 0 }),
             ..Slot::default()
         };
         Self {
-            slots: (0..SLICES_PER_FRAME_MAX).map(|_| slot()).collect(),
+            slots: (0..SLICES_PER_FRAME_MAX).map(slot).collect(),
         }
     }
 }

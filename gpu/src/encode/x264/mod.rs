@@ -126,11 +126,13 @@ impl X264Encoder {
             slices: config.slices.get(),
             reason,
         })?;
+        // The first slice of a picture never waits.
         let waiting = if config.threads > 1 {
-            usize::try_from(frame_share * WAITING_SHARES).unwrap_or(0)
+            config.slices.get() - 1
         } else {
             0
         };
+        let waiting_bytes = usize::try_from(frame_share * WAITING_SHARES).unwrap_or(0);
         Ok(Self {
             config,
             library,
@@ -138,7 +140,7 @@ impl X264Encoder {
             analyser: Analyser::new(size),
             rate: RateController::new(mode, config.bitrate, ffi::QP_MIN..=ffi::QP_MAX),
             references: References::new(dpb),
-            waiting: Waiting::new(waiting),
+            waiting: Waiting::new(waiting, waiting_bytes),
             macroblocks: columns * rows,
         })
     }
