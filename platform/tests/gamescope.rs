@@ -22,7 +22,7 @@ use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use net::units::{Mode, Timestamp};
 use platform::capture::pipewire::{NodeStream, PipeWireBackend};
-use platform::capture::{Capture, CaptureBackend, Captured};
+use platform::capture::{Capture, CaptureBackend, Captured, Pacing};
 use platform::display::gamescope::Gamescope;
 use platform::display::{AppState, DisplayBackend, DisplayError, VirtualDisplay};
 use platform::inject;
@@ -421,6 +421,7 @@ struct Watch<'a> {
     number: Option<u32>,
     /// When each picture of the painter's was drawn, and in hand.
     seen: Vec<(Timestamp, Timestamp)>,
+    pacing: Pacing,
 }
 
 impl<'a> Watch<'a> {
@@ -430,6 +431,7 @@ impl<'a> Watch<'a> {
             mode: mode.parse().expect("valid"),
             number: None,
             seen: Vec::new(),
+            pacing: Pacing::NONE,
         }
     }
 
@@ -465,6 +467,9 @@ impl<'a> Watch<'a> {
         if self.number != Some(number) {
             self.number = Some(number);
             self.seen.push((drawn_at(self.notes, number), clock::now()));
+            let _ = self
+                .pacing
+                .note(frame.captured, self.mode.refresh().interval());
         }
     }
 
@@ -475,7 +480,7 @@ impl<'a> Watch<'a> {
         let whole = self.seen[self.seen.len() - 1].1.since(self.seen[0].1);
         let fps = (self.seen.len() - 1) as f64 / whole.as_secs_f64();
         let (half, most) = (waits[waits.len() / 2], waits[waits.len() * 99 / 100]);
-        let (kind, judder) = (stream.is_dmabuf(), stream.pacing().judder());
+        let (kind, judder) = (stream.is_dmabuf(), self.pacing.judder());
         eprintln!(
             "{fps:.1} fps (dmabuf: {kind}), drawn to in hand p50 {half:?} p99 {most:?}, \
              judder {judder:?}"

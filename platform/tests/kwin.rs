@@ -18,7 +18,7 @@ use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use net::units::{Mode, Timestamp};
 use platform::capture::pipewire::{Memory, NodeStream, PipeWireBackend, Shape};
-use platform::capture::{Capture, CaptureBackend, Captured};
+use platform::capture::{Capture, CaptureBackend, Captured, Pacing};
 use platform::cursor::CursorSource;
 use platform::display::{DisplayBackend, DisplayRequest, VirtualDisplay};
 use platform::inject::kwin::Kwin;
@@ -178,7 +178,7 @@ fn what_is_drawn_arrives_over_both_kinds_of_memory() {
         let display = backend.create(&request(mode, &app)).expect("created");
         for memory in [Memory::Any, Memory::Shared] {
             let opened = Instant::now();
-            let (stream, mut capture) = open(&*display, memory);
+            let (_stream, mut capture) = open(&*display, memory);
             let mut watch = Watch::new(notes.as_file(), display.mode());
             watch.frame(&next_frame(&mut *capture));
             let since = (asked.elapsed(), opened.elapsed());
@@ -190,7 +190,7 @@ fn what_is_drawn_arrives_over_both_kinds_of_memory() {
                 let is_full_screen = !watch.seen.is_empty();
                 assert!(is_full_screen || began.elapsed() < PATIENCE, "not yet");
             }
-            watch.tell(stream.pacing().judder());
+            watch.tell(watch.pacing.judder());
         }
     }
 }
@@ -261,6 +261,7 @@ struct Watch<'a> {
     number: Option<u32>,
     /// When each picture of the painter's was drawn, and in hand.
     seen: Vec<(Timestamp, Timestamp)>,
+    pacing: Pacing,
 }
 
 impl<'a> Watch<'a> {
@@ -270,6 +271,7 @@ impl<'a> Watch<'a> {
             mode,
             number: None,
             seen: Vec::new(),
+            pacing: Pacing::NONE,
         }
     }
 
@@ -297,6 +299,9 @@ impl<'a> Watch<'a> {
             self.number = Some(number);
             let drawn = drawn_at(self.notes, number);
             self.seen.push((drawn, clock::now()));
+            let _ = self
+                .pacing
+                .note(frame.captured, self.mode.refresh().interval());
         } else {
             assert!(
                 self.seen.is_empty(),

@@ -22,7 +22,7 @@ use listener::{Heard, Listener};
 use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
 use platform::capture::pipewire::PipeWireBackend;
-use platform::capture::{Capture, CaptureBackend, CaptureError};
+use platform::capture::{Capture, CaptureBackend, CaptureError, Pacing};
 use platform::cursor::CursorSource;
 use platform::display::mutter::Mutter;
 use platform::display::{Cancel, DisplayBackend, DisplayRequest, OutputAddress, VirtualDisplay};
@@ -197,7 +197,7 @@ fn watch(display: &dyn VirtualDisplay, capture: &mut dyn Capture, painter: &Pain
     // Picture 0 is black, as an empty desktop may be.
     let mut number = 1;
     let mut seen = 0;
-    let mut latencies = Vec::new();
+    let (mut latencies, mut pacing) = (Vec::new(), Pacing::NONE);
     let mut start = Instant::now();
     while seen < count {
         let frame = next_frame(capture);
@@ -212,6 +212,7 @@ fn watch(display: &dyn VirtualDisplay, capture: &mut dyn Capture, painter: &Pain
                 start = Instant::now();
             }
             latencies.push(clock::now().since(painter.drawn_at(at)));
+            let _ = pacing.note(frame.captured, display.mode().refresh().interval());
             (number, seen) = (at + 1, seen + 1);
         } else {
             assert_eq!(
@@ -226,9 +227,7 @@ fn watch(display: &dyn VirtualDisplay, capture: &mut dyn Capture, painter: &Pain
         latencies[latencies.len() / 2],
         latencies[latencies.len() * 99 / 100],
     );
-    let node = display.address().and_then(|address| address.node.as_ref());
-    let stream = node.and_then(|node| node.stream.as_ref());
-    let judder = stream.and_then(|stream| stream.pacing().judder());
+    let judder = pacing.judder();
     eprintln!(
         "{}: {rate:.1} pictures a second, drawn to in hand p50 {half:?}, p99 {most:?}, \
          judder {judder:?}",

@@ -359,20 +359,9 @@ impl Consumer {
         };
         let made = header.and_then(|header| header.pts_ns);
         let captured = captured(made, now);
-        self.note(captured, &format);
         let damage = damage.unwrap_or_else(|| Rect::whole(format.size));
         self.shared.publish(surface, damage, captured);
         is_lent
-    }
-
-    fn note(&self, captured: Timestamp, format: &Format) {
-        let millihz = match self.offer.get().0 {
-            Shape::Asked(mode) | Shape::Within(mode) => mode.refresh().get(),
-            Shape::Given => format.refresh_millihz,
-        };
-        let interval = 1_000_000_000_000u64.checked_div(millihz.into());
-        let interval = Duration::from_nanos(interval.unwrap_or(0));
-        let _ = self.shared.lock().pacing.note(captured, interval);
     }
 }
 

@@ -9,7 +9,6 @@ use gpu::frame::{Frame, Rect, Size, Surface};
 use net::units::{Mode, Timestamp};
 
 use super::super::link::{EventWaker, ended};
-use super::super::pacing::Pacing;
 use super::super::pool::NOTHING;
 use super::super::{CaptureError, Captured, Waker};
 use super::address::{Memory, Shape, VideoNode};
@@ -58,7 +57,6 @@ pub(super) struct State {
     pub(super) format: Option<Format>,
     pub(super) is_streaming: bool,
     pub(super) cursor: ToldCursor,
-    pub(super) pacing: Pacing,
     newest: Option<Newest>,
     /// Pictures so far.
     count: u64,
@@ -168,12 +166,6 @@ impl NodeStream {
     /// Has that woken by all that changes the pointer from now on, and by the stream's end.
     pub(super) fn listen_to_cursor(&self, listener: Arc<EventWaker>) {
         self.0.shared.lock().cursor.listen(listener);
-    }
-
-    /// How evenly pictures came.
-    #[must_use]
-    pub fn pacing(&self) -> Pacing {
-        self.0.shared.lock().pacing
     }
 
     /// Still there? Cheap.
@@ -345,7 +337,6 @@ impl State {
             format: None,
             is_streaming: false,
             cursor: ToldCursor::default(),
-            pacing: Pacing::NONE,
             newest: None,
             count: 0,
             damage: NOTHING,
@@ -442,7 +433,6 @@ impl Shared {
         let mut state = self.lock();
         state.format = format;
         let older = state.newest.take();
-        state.pacing = Pacing::NONE;
         drop(state);
         drop(older);
         self.changed.notify_all();
