@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use common::guest::{self, again};
 use common::media_server::{MediaServer, Program, eventually};
 use common::next_frame;
-use common::painter::{Painter, colour};
+use common::painter::{Painter, colour, shown};
 use common::pointing::{self, Stand};
-use gpu::frame::{Frame, Size};
 use listener::{Heard, Listener};
 use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, ScrollAxis, Text};
@@ -166,29 +165,6 @@ fn open(display: &dyn VirtualDisplay) -> Box<dyn Capture> {
     PipeWireBackend
         .open(address)
         .unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The colour in the middle and in the corners; `None` while they differ.
-fn shown(frame: &Frame) -> Option<u32> {
-    let pixels = frame.surface.map().expect("shared memory can be read");
-    let Size { width, height } = frame.surface.size();
-    let (width, height) = (usize::from(width), usize::from(height));
-    let at = |x: usize, y: usize| {
-        let begin = y * pixels.stride + x * 4;
-        let pixel = pixels.bytes[begin..begin + 4].try_into().expect("four");
-        u32::from_le_bytes(pixel) & 0x00FF_FFFF
-    };
-    let first = at(0, 0);
-    let others = [
-        (width - 1, 0),
-        (0, height - 1),
-        (width - 1, height - 1),
-        (width / 3, height / 3),
-    ];
-    others
-        .iter()
-        .all(|(x, y)| at(*x, *y) == first)
-        .then_some(first)
 }
 
 /// Pictures arrive, each newer than the one before; tells their rate, the time from a drawn

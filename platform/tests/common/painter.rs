@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
+use gpu::frame::{Frame, Size};
 use net::units::Timestamp;
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use wayland_client::protocol::wl_buffer::{self, WlBuffer};
@@ -34,6 +35,27 @@ const BUFFERS: usize = 4;
 /// The pixel of picture `number`: injective for the first 2^24.
 pub fn colour(number: u32) -> u32 {
     number.wrapping_mul(0x9E_3779) & 0x00FF_FFFF
+}
+
+/// The colour in the middle and in the corners; `None` while they differ.
+pub fn shown(frame: &Frame) -> Option<u32> {
+    let pixels = frame.surface.map().expect("shared memory can be read");
+    let Size { width, height } = frame.surface.size();
+    let (width, height) = (usize::from(width), usize::from(height));
+    let at = |x: usize, y: usize| {
+        let begin = y * pixels.stride + x * 4;
+        let pixel = pixels.bytes[begin..begin + 4].try_into().expect("four");
+        u32::from_le_bytes(pixel) & 0x00FF_FFFF
+    };
+    let first = at(0, 0);
+    let others = [
+        (width - 1, 0),
+        (0, height - 1),
+        (width - 1, height - 1),
+        (width / 3, height / 3),
+    ];
+    let is_one = others.iter().all(|(x, y)| at(*x, *y) == first);
+    is_one.then_some(first)
 }
 
 /// When picture `number` was given away, of a painter that notes that; zero if it was not yet.

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gpu::frame::{Frame, Size};
 use net::clock;
 use net::input::{InputEvent, KeyEvent, Modifiers, PointerButton, Position, Text};
 use platform::capture::{Capture, Captured, Pacing};
@@ -11,29 +10,8 @@ use platform::display::OutputAddress;
 use platform::inject;
 
 use super::media_server::eventually;
-use super::painter::{Painter, colour};
+use super::painter::{Painter, colour, shown};
 use crate::listener::{Heard, Listener};
-
-/// The colour in the middle and in the corners; `None` while they differ.
-pub fn shown(frame: &Frame) -> Option<u32> {
-    let pixels = frame.surface.map().expect("shared memory can be read");
-    let Size { width, height } = frame.surface.size();
-    let (width, height) = (usize::from(width), usize::from(height));
-    let at = |x: usize, y: usize| {
-        let begin = y * pixels.stride + x * 4;
-        let pixel = pixels.bytes[begin..begin + 4].try_into().expect("four");
-        u32::from_le_bytes(pixel) & 0x00FF_FFFF
-    };
-    let first = at(0, 0);
-    let others = [
-        (width - 1, 0),
-        (0, height - 1),
-        (width - 1, height - 1),
-        (width / 3, height / 3),
-    ];
-    let is_one = others.iter().all(|(x, y)| at(*x, *y) == first);
-    is_one.then_some(first)
-}
 
 /// Pictures older than the one before that a capture may show: on a machine with ten times the
 /// work that it can do, one was seen now and then through the portal's node, of some hundred.
